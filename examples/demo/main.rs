@@ -1,0 +1,94 @@
+//! `cargo demo`: the daemon against a simulated tailnet, provider and NAS, on this machine alone.
+//!
+//! An example and not a part of the daemon: it mints tokens and listens on loopback, and the daemon can do
+//! neither (see `docs/adr/0001-the-demo-is-an-example.md`).
+#![expect(clippy::print_stdout, reason = "the demo talks to a person")]
+
+mod daemon;
+mod tour;
+mod welcome;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tailnas_sim::daemon::Daemon;
+use tailnas_sim::nas::Generation;
+use tailnas_sim::world::World;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the printed tokens are good. Real ones of TSIDP last five minutes and are refreshed by the client.
+const TOKEN_LIFETIME: Duration = Duration::from_hours(8);
+
+/// Runs tailnas against a simulated NAS, provider and tailnet. Nothing outside this machine is touched.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Walk through a tour and end, with 0 only if every step did what it said
+    #[arg(long)]
+    once: bool,
+
+    /// Port of the daemon on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+
+    /// Write URL, tokens and folders as JSON into this file once ready
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon itself, on loopback; the demo starts this in a process of its own
+    #[command(hide = true)]
+    Daemon {
+        /// Its configuration
+        config: PathBuf,
+        /// Where it listens
+        address: std::net::SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(Command::Daemon { config, address }) = args.command {
+        return daemon::run(&config, address);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.and_then(|runtime| runtime.block_on(demo(&args))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("The demo could not run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(args: &Args) -> std::io::Result<bool> {
+    let dir = tempfile::Builder::new().prefix("tailnas-demo-").tempdir()?;
+    let world = World::start(dir.path(), args.port, Generation::V25_10).await?;
+    let program = std::env::current_exe()?;
+    let command = daemon::command(&world);
+    let mut daemon = Daemon::start(&program, &command, dir.path()).await?;
+    if let Some(file) = &args.ready_file {
+        std::fs::write(file, welcome::ready_file(&world, TOKEN_LIFETIME))?;
+    }
+    let well = if args.once {
+        tour::walk(&world, &daemon).await?
+    } else {
+        println!("{}", welcome::text(&world, &daemon, TOKEN_LIFETIME));
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed?,
+            _ = terminate.recv() => {}
+        }
+        println!("\nStopping.");
+        true
+    };
+    let status = daemon.stop().await?;
+    Ok(well && status.success())
+}

@@ -1,0 +1,48 @@
+//! Arguments of tools, through the table of tools: the first byte chooses the tool, the rest is JSON.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value};
+use tailnas::audit::Hasher;
+use tailnas::dispatch::{Catalogue, Item, fuzzing::redacted};
+use tailnas::domain::name::{DatasetPath, SnapshotName};
+use tailnas::secret::Secret;
+use tailnas::tools::{BadArguments, Kind, Log};
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::new);
+static HASHER: LazyLock<Hasher> =
+    LazyLock::new(|| Hasher::new(&Secret::new("a key for the fuzzer".to_owned())));
+
+fuzz_target!(|data: &[u8]| {
+    let Some((which, text)) = data.split_first() else { return };
+    let Ok(raw) = serde_json::from_slice::<Map<String, Value>>(text) else { return };
+    let specs: Vec<_> = CATALOGUE.specs().collect();
+    let spec = specs[usize::from(*which) % specs.len()];
+    let Some(Item::Nas(entry)) = CATALOGUE.find(spec.name) else { return };
+    let target = match &entry.kind {
+        Kind::Read(tool) => tool.parse(raw.clone()).map(|ready| ready.target()),
+        Kind::Change(tool) => tool.parse(raw.clone()).map(|ready| ready.target()),
+    };
+    match target {
+        // What the log names as the target is a name by its grammar.
+        Ok(Some(target)) => {
+            let named = target.parse::<SnapshotName>().is_ok() || target.parse::<DatasetPath>().is_ok();
+            assert!(named, "{target:?}");
+        }
+        Ok(None) => {}
+        Err(BadArguments { path, what }) => assert!(!path.is_empty() && !what.is_empty()),
+    }
+    // What may not be written down as it is, is not: neither a value nor a name that the tool does not know.
+    let (shown, hash) = redacted(&raw, spec.log, &HASHER);
+    assert_eq!(hash.len(), 64);
+    for (name, value) in shown.as_object().expect("an object") {
+        match spec.log.iter().find(|(known, _)| known == name) {
+            Some((_, Log::Plain)) => assert_eq!(raw.get(name), Some(value)),
+            Some((_, Log::Len)) => assert!(value["len"].is_u64()),
+            Some((_, Log::Drop)) => panic!("{name} was to be left out"),
+            Some((_, Log::Hmac)) | None => assert_eq!(value["hmac"].as_str().map(str::len), Some(64)),
+        }
+    }
+});

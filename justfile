@@ -1,0 +1,30 @@
+# What CI runs and what people run are the same commands.
+
+default: check test
+
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+test:
+    cargo test --workspace
+
+demo *args:
+    cargo demo -- {{ args }}
+
+# licences, banned crates, sources
+deny:
+    cargo deny --all-features check bans licenses sources
+
+# a real MCP client, both eras, against the demo
+peers:
+    tests/peers/python/run.sh
+
+# every fuzz target for a minute; takes nightly and cargo-fuzz
+fuzz seconds="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for target in $(cd fuzz && cargo +nightly fuzz list); do
+        (cd fuzz && cargo +nightly fuzz run -s none "$target" -- -max_total_time={{ seconds }} -max_len=16384)
+    done

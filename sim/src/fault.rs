@@ -1,0 +1,66 @@
+//! Faults that a server of this crate can be told to show.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// One way of not answering properly.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// Answer correctly, this much later.
+    Slow(Duration),
+    /// Read the request and never answer.
+    Hang,
+    /// Close the connection without an answer.
+    Drop,
+    /// Answer with bytes that are not what the protocol speaks.
+    Garbage,
+    /// Send the first half of the right answer, then close the connection.
+    HalfFrame,
+    /// Answer with this HTTP status and body. Where the protocol has no statuses this is [`Fault::Drop`].
+    Status(u16, String),
+    /// Answer 200 with this content type and body instead of the right ones (HTTP only).
+    Body(String, Vec<u8>),
+    /// Send exactly these bytes, then close the connection. Where the protocol has messages it is one message.
+    Wire(Vec<u8>),
+    /// Pad the right answer with white space to at least this many bytes.
+    Oversize(usize),
+}
+
+/// The faults one server is to show; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Plan>>);
+
+#[derive(Debug, Default)]
+struct Plan {
+    next: VecDeque<Fault>,
+    always: Option<Fault>,
+}
+
+impl Faults {
+    /// Show `fault` on the next request only. Called twice, the faults come one after the other.
+    pub fn once(&self, fault: Fault) {
+        self.plan().next.push_back(fault);
+    }
+
+    /// Show `fault` on every request that has no fault of its own, until [`Faults::clear`].
+    pub fn always(&self, fault: Fault) {
+        self.plan().always = Some(fault);
+    }
+
+    /// Answer properly from now on.
+    pub fn clear(&self) {
+        *self.plan() = Plan::default();
+    }
+
+    /// The fault to show for the request being served, if any.
+    pub fn take(&self) -> Option<Fault> {
+        let mut plan = self.plan();
+        let always = plan.always.clone();
+        plan.next.pop_front().or(always)
+    }
+
+    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,174 @@
+//! `app.*`
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Access, Answer, Context, Method, method};
+use crate::nas::Generation;
+use crate::nas::params::{Kind, Param, QUERY, optional, required};
+use crate::nas::state::{App, AppState};
+use crate::nas::wire::{EFAULT, Failure};
+
+const NAME: &[Param] = &[required("app_name", Kind::Name)];
+const UPGRADE: &[Param] = &[
+    required("app_name", Kind::Name),
+    optional("options", Kind::Model(&[optional("app_version", Kind::Str)])),
+];
+
+pub(super) const METHODS: &[Method] = &[
+    method("app.query", Access::Role("APPS_READ"), QUERY, query),
+    method("app.config", Access::Role("APPS_READ"), NAME, config),
+    method("app.image.query", Access::Role("APPS_READ"), QUERY, images),
+    method("app.used_ports", Access::Role("APPS_READ"), &[], used_ports),
+    method("app.used_host_ips", Access::Role("APPS_READ"), &[], |_| Ok(Answer::Value(json!({}))))
+        .since(Generation::V25_10),
+    method("app.available", Access::Role("CATALOG_READ"), QUERY, available),
+    method("app.upgrade_summary", Access::Role("APPS_READ"), UPGRADE, upgrade_summary),
+    method("app.outdated_docker_images", Access::Role("APPS_READ"), NAME, outdated),
+];
+
+/// The app that the first argument names.
+fn named<'a>(context: &'a Context<'_>) -> Result<&'a App, Failure> {
+    let name = context.args.str(0);
+    let app = context.state.apps.iter().find(|app| app.name == name);
+    app.ok_or_else(|| Failure::NotFound(format!("App {name} does not exist")))
+}
+
+fn config(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    named(context).map(|app| Answer::Value(app.config.clone()))
+}
+
+fn images(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let rows = context.state.apps.iter().enumerate().map(|(number, app)| {
+        let (image, tag) = app.image.rsplit_once(':').unwrap_or((&app.image, "latest"));
+        let parsed = json!({
+            "image": image, "tag": tag, "registry": "registry-1.docker.io", "complete_tag": app.image,
+            "reference": tag, "reference_is_digest": false,
+        });
+        json!({
+            "id": format!("sha256:{number:064x}"), "repo_tags": [app.image], "repo_digests": [], "size": 412_000_000,
+            "dangling": false, "update_available": app.latest.is_some(), "created": "2026-08-01T10:00:00Z",
+            "author": "", "comment": "", "parsed_repo_tags": [parsed],
+        })
+    });
+    context.query(rows.collect())
+}
+
+fn used_ports(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let ports: BTreeSet<u16> = context.state.apps.iter().map(|app| app.port.1).collect();
+    Ok(Answer::Value(json!(ports)))
+}
+
+fn available(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    const CATALOG: [(&str, &str, &str, &str); 4] = [
+        ("jellyfin", "Jellyfin", "media", "A media server whose program is free."),
+        ("nextcloud", "Nextcloud", "productivity", "Files, calendars and contacts."),
+        ("plex", "Plex", "media", "A media server."),
+        ("syncthing", "Syncthing", "storage", "Keeps folders the same on several machines."),
+    ];
+    let generation = context.generation();
+    let rows = CATALOG.iter().map(|(name, title, category, description)| {
+        let mut row = json!({
+            "app_readme": "<p>A readme</p>", "catalog": "TRUENAS", "categories": [category],
+            "description": description, "healthy": true, "healthy_error": null, "home": "https://example.org/",
+            "location": format!("/mnt/.ix-apps/truenas_catalog/trains/stable/{name}"),
+            "latest_version": "1.2.0", "latest_app_version": "10.1", "latest_human_version": "10.1_1.2.0",
+            "last_update": {"$date": 1_790_000_000_000_i64}, "name": name, "recommended": false, "title": title,
+            "maintainers": [{"name": "truenas", "url": null, "email": "dev@example.org"}],
+            "tags": [category], "screenshots": [], "sources": [], "icon_url": null, "train": "stable",
+            "installed": context.state.apps.iter().any(|app| app.name == *name),
+        });
+        if generation >= Generation::V25_10 {
+            row["popularity_rank"] = json!(1);
+        }
+        row
+    });
+    context.query(rows.collect())
+}
+
+fn upgrade_summary(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let app = named(context)?;
+    let Some(latest) = &app.latest else {
+        return Err(Failure::call(EFAULT, format!("No upgrade available for '{}'", app.name)));
+    };
+    let human = format!("{}_{latest}", app.app_version);
+    Ok(Answer::Value(json!({
+        "latest_version": latest, "latest_human_version": human, "upgrade_version": latest,
+        "upgrade_human_version": human, "changelog": "Fixes.\nMore fixes.",
+        "available_versions_for_upgrade": [{"version": latest, "human_version": human}],
+    })))
+}
+
+fn outdated(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let app = named(context)?;
+    let images: Vec<&str> = app.latest.iter().map(|_| app.image.as_str()).collect();
+    Ok(Answer::Value(json!(images)))
+}
+
+fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let generation = context.generation();
+    context.query(context.state.apps.iter().map(|app| row(app, generation)).collect())
+}
+
+fn row(app: &App, generation: Generation) -> Value {
+    let (state, container) = match app.state {
+        AppState::Running => ("RUNNING", "running"),
+        AppState::Stopped => ("STOPPED", "exited"),
+        AppState::Crashed => ("CRASHED", "crashed"),
+        AppState::Deploying => ("DEPLOYING", "starting"),
+    };
+    let port = json!({
+        "container_port": app.port.0,
+        "protocol": "tcp",
+        "host_ports": [{"host_port": app.port.1, "host_ip": "0.0.0.0"}],
+    });
+    let mount = json!({"source": app.mount.0, "destination": app.mount.1, "mode": "rw", "type": "bind"});
+    let stopped = app.state == AppState::Stopped;
+    let used: Vec<Value> = if stopped { Vec::new() } else { vec![port.clone()] };
+    let details = json!({
+        "service_name": app.name,
+        "image": app.image,
+        "port_config": used,
+        "state": container,
+        "volume_mounts": [mount],
+        "id": app.container_id(),
+    });
+    let mut row = json!({
+        "name": app.name,
+        "id": app.name,
+        "state": state,
+        "upgrade_available": app.latest.is_some(),
+        "latest_version": app.latest.as_ref().unwrap_or(&app.version),
+        "image_updates_available": app.latest.is_some(),
+        "custom_app": false,
+        "migrated": false,
+        "human_version": format!("{}_{}", app.app_version, app.version),
+        "version": app.version,
+        "metadata": {
+            "app_version": app.app_version,
+            "title": app.title,
+            "train": "stable",
+            "version": app.version,
+        },
+        "active_workloads": {
+            "containers": i32::from(!stopped),
+            "used_ports": used,
+            "container_details": if stopped { json!([]) } else { json!([details]) },
+            "volumes": if stopped { json!([]) } else { json!([mount]) },
+            "images": [app.image],
+            "networks": [],
+        },
+        "notes": null,
+        "portals": {"Web UI": format!("http://0.0.0.0:{}/", app.port.1)},
+        "version_details": null,
+    });
+    if generation >= Generation::V25_10 {
+        row["active_workloads"]["used_host_ips"] = json!([]);
+    }
+    if generation >= Generation::V26 {
+        row["action_required"] = json!(false);
+        row["latest_app_version"] = json!(app.app_version);
+    }
+    row
+}

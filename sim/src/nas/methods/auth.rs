@@ -1,0 +1,203 @@
+//! `auth.*` and what a session may do to itself.
+
+use serde_json::{Value, json};
+
+use super::{Access, Answer, Context, Method, method};
+use crate::nas::Generation;
+use crate::nas::accounts::{Key, Roles};
+use crate::nas::params::{Kind, Param, check_login, required};
+use crate::nas::scram::{self, Exchange};
+use crate::nas::session::Login;
+use crate::nas::state::{Level, State};
+use crate::nas::wire::{EINVAL, EOPNOTSUPP, Failure};
+
+const LOGIN: &[Param] = &[required("login_data", Kind::Open(&[required("mechanism", Kind::Str)]))];
+const API_KEY: &[Param] = &[required("api_key", Kind::Str)];
+
+pub(super) const METHODS: &[Method] = &[
+    method("auth.login_ex", Access::Anyone, LOGIN, login_ex),
+    method("auth.login_with_api_key", Access::Anyone, API_KEY, login_with_api_key),
+    method("auth.mechanism_choices", Access::Anyone, &[], mechanism_choices),
+    method("auth.me", Access::Session, &[], me),
+    method("auth.logout", Access::Session, &[], logout),
+    method("privilege.become_readonly", Access::Role("READONLY_ADMIN"), &[], become_readonly)
+        .since(Generation::V26),
+];
+
+fn login_ex(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let generation = context.generation();
+    let data = context.args.get(0).clone();
+    if let Err(failure) = check_login(generation, &data) {
+        context.session.authenticator_stuck = generation == Generation::V25_04;
+        return Err(failure);
+    }
+    if context.session.authenticator_stuck {
+        let reason = "AUTH: unexpected authenticator run state. Expected: START";
+        return Err(Failure::exception("RuntimeError", reason));
+    }
+    let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+    let half = context.session.scram.take();
+    let verdict = match text("mechanism").as_str() {
+        "SCRAM" => return Ok(Answer::Value(by_scram(context, half, &text("scram_type"), &text("rfc_str")))),
+        "API_KEY_PLAIN" => authenticate(context, Some(&text("username")), &text("api_key")),
+        "OTP_TOKEN" => {
+            return Err(Failure::call(EINVAL, "OTP authentication is not currently in progress"));
+        }
+        // No account has a password and there are no tokens.
+        "PASSWORD_PLAIN" | "TOKEN_PLAIN" => Verdict::Wrong,
+        other => {
+            return Err(Failure::call(EOPNOTSUPP, format!("{other}: mechanism is not supported")));
+        }
+    };
+    Ok(Answer::Value(match verdict {
+        Verdict::Right(login) => {
+            let info =
+                (data["login_options"]["user_info"] != false).then(|| user_info(context.state, &login));
+            context.session.login = Some(login);
+            let mut answer =
+                json!({"response_type": "SUCCESS", "user_info": info, "authenticator": "LEVEL_1"});
+            if generation >= Generation::V26 {
+                answer["reconnect_token"] = Value::Null;
+            }
+            answer
+        }
+        Verdict::Wrong => {
+            context.session.authenticator_stuck = generation == Generation::V25_04;
+            json!({"response_type": "AUTH_ERR"})
+        }
+        Verdict::Expired => json!({"response_type": "EXPIRED"}),
+    }))
+}
+
+fn login_with_api_key(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let key = context.args.str(0).to_owned();
+    let verdict = authenticate(context, None, &key);
+    let right = if let Verdict::Right(login) = verdict {
+        context.session.login = Some(login);
+        true
+    } else {
+        false
+    };
+    Ok(Answer::Value(right.into()))
+}
+
+/// Either half of a login by SCRAM. Whatever is wrong, the answer is the same.
+fn by_scram(context: &mut Context<'_>, half: Option<Exchange>, scram_type: &str, text: &str) -> Value {
+    let answer = |kind: &str, text: &str, info: Value| json!({"response_type": "SCRAM_RESPONSE", "scram_type": kind, "rfc_str": text, "user_info": info});
+    let refused = json!({"response_type": "AUTH_ERR"});
+    let now = context.state.now();
+    let usable = |key: &Key| !key.revoked && key.expires.is_none_or(|expires| expires > now);
+    if scram_type == "CLIENT_FIRST_MESSAGE" {
+        let Some((user, number)) = scram::named(text) else { return refused };
+        let mut accounts = context.state.accounts.iter().filter(|account| account.username == user);
+        let key =
+            accounts.find_map(|account| account.keys.iter().find(|key| key.id == number && usable(key)));
+        let Some(key) = key else { return refused };
+        let rounds = context.state.pace.scram_rounds;
+        let Some(begun) = Exchange::begin(text, &key.secret, &key.salt, rounds, context.encrypted) else {
+            return refused;
+        };
+        let challenge = answer("SERVER_FIRST_RESPONSE", begun.challenge(), Value::Null);
+        context.session.scram = Some(begun);
+        return challenge;
+    }
+    let Some(half) = half else { return refused };
+    let Some(signature) = half.finish(text, context.end_point) else { return refused };
+    let owner = context.state.accounts.iter().find_map(|account| {
+        let key = account.keys.iter().find(|key| key.id == half.key && usable(key))?;
+        Some(Login { username: account.username.clone(), key: key.id, roles: account.roles.clone() })
+    });
+    let Some(login) = owner else { return refused };
+    let info = user_info(context.state, &login);
+    context.session.login = Some(login);
+    answer("SERVER_FINAL_RESPONSE", &signature, info)
+}
+
+enum Verdict {
+    Right(Login),
+    Wrong,
+    Expired,
+}
+
+/// A right key that came over an insecure transport is revoked, and for good: it may have been read.
+fn authenticate(context: &mut Context<'_>, username: Option<&str>, given: &str) -> Verdict {
+    let now = context.state.now();
+    let secure = context.encrypted || !context.state.pace.plain_loopback_is_insecure;
+    let found = context
+        .state
+        .accounts
+        .iter_mut()
+        .filter(|account| username.is_none_or(|username| account.username == username))
+        .flat_map(|account| account.keys.iter_mut().map(|key| (&account.username, &account.roles, key)))
+        .find(|(_, _, key)| format!("{}-{}", key.id, key.secret) == given);
+    let Some((username, roles, key)) = found else { return Verdict::Wrong };
+    let expired = key.expires.is_some_and(|expires| expires <= now);
+    if key.revoked || expired {
+        // Which of the two is said of a revoked key follows 26; what 25.x says is not known.
+        return if key.expires.is_some() { Verdict::Expired } else { Verdict::Wrong };
+    }
+    if secure {
+        return Verdict::Right(Login { username: username.clone(), key: key.id, roles: roles.clone() });
+    }
+    key.revoked = true;
+    let text =
+        format!("{username}: API key has been revoked because it was used over an insecure transport.");
+    context.state.raise_alert("ApiKeyRevoked", Level::Warning, &text);
+    Verdict::Expired
+}
+
+fn mechanism_choices(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let mut choices = vec!["API_KEY_PLAIN", "TOKEN_PLAIN", "PASSWORD_PLAIN"];
+    if context.generation() < Generation::V26 && context.session.login.is_none() {
+        let reason = "'NoneType' object has no attribute 'may_create_auth_token'";
+        return Err(Failure::exception("AttributeError", reason));
+    }
+    if context.generation() >= Generation::V26 && context.state.pace.scram {
+        choices.push("SCRAM");
+    }
+    Ok(Answer::Value(json!(choices)))
+}
+
+fn me(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let login = context.login()?;
+    Ok(Answer::Value(user_info(context.state, login)))
+}
+
+fn logout(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    context.session.login = None;
+    let connection = context.session.connection;
+    context.state.listeners.retain(|listener| listener.connection != connection);
+    Ok(Answer::Value(true.into()))
+}
+
+fn become_readonly(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let login = context.session.login.as_mut().ok_or_else(Failure::unauthorized)?;
+    login.roles = Roles::new(&["READONLY_ADMIN"]);
+    Ok(Answer::Value(Value::Null))
+}
+
+fn user_info(state: &State, login: &Login) -> Value {
+    let user = state.users.iter().find(|user| user.username == login.username);
+    let uid = user.map_or(3000 + login.key, |user| user.uid);
+    json!({
+        "pw_name": login.username,
+        "pw_gecos": user.map_or(login.username.as_str(), |user| user.full_name.as_str()),
+        "pw_dir": "/var/empty",
+        "pw_shell": "/usr/sbin/nologin",
+        "pw_uid": uid,
+        "pw_gid": uid,
+        "grouplist": null,
+        "sid": null,
+        "source": "LOCAL",
+        "local": true,
+        "attributes": {},
+        "two_factor_config": {"secret_configured": false},
+        "privilege": {
+            "roles": {"$set": login.roles.names().collect::<Vec<_>>()},
+            "allowlist": [],
+            "web_shell": false,
+            "webui_access": true,
+        },
+        "account_attributes": ["LOCAL", "API_KEY"],
+    })
+}

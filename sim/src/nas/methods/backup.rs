@@ -1,0 +1,265 @@
+//! Tasks that make copies: `pool.snapshottask.*`, `replication.*`, `cloudsync.*`, `cloud_backup.*`, `rsynctask.*`
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::{Access, Answer, Context, Method, method};
+use crate::nas::jobs::date;
+use crate::nas::params::QUERY;
+use crate::nas::wire::Failure;
+use crate::nas::{CANARY, Generation};
+
+pub(super) const METHODS: &[Method] = &[
+    method("pool.snapshottask.query", Access::Role("SNAPSHOT_TASK_READ"), QUERY, snapshot_tasks),
+    method("replication.query", Access::Role("REPLICATION_TASK_READ"), QUERY, replications),
+    method("cloudsync.query", Access::Role("CLOUD_SYNC_READ"), QUERY, cloud_syncs),
+    method("cloud_backup.query", Access::Role("CLOUD_BACKUP_READ"), QUERY, cloud_backups),
+    method("rsynctask.query", Access::Role("SNAPSHOT_TASK_READ"), QUERY, rsyncs),
+];
+
+fn daily(hour: &str) -> Value {
+    json!({"minute": "0", "hour": hour, "dom": "*", "month": "*", "dow": "*"})
+}
+
+fn within_the_day(hour: &str) -> Value {
+    let mut schedule = daily(hour);
+    schedule["begin"] = json!("00:00");
+    schedule["end"] = json!("23:59");
+    schedule
+}
+
+/// A job as a task shows its last one: with its arguments.
+fn job(id: i64, method: &str, at: DateTime<Utc>, error: Option<&str>) -> Value {
+    json!({
+        "id": id,
+        "method": method,
+        "arguments": [CANARY],
+        "description": null,
+        "abortable": true,
+        "progress": {"percent": 100, "description": "", "extra": null},
+        "result": CANARY,
+        "error": error,
+        "exception": null,
+        "state": if error.is_some() { "FAILED" } else { "SUCCESS" },
+        "time_started": date(at),
+        "time_finished": date(at + TimeDelta::minutes(20)),
+    })
+}
+
+/// From 26 on what has a path says which dataset it is in.
+fn located(mut row: Value, dataset: &str, generation: Generation) -> Value {
+    if generation >= Generation::V26 {
+        row["dataset"] = json!(dataset);
+        row["relative_path"] = json!("");
+    }
+    row
+}
+
+fn snapshot_tasks(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let at = context.state.now() - TimeDelta::hours(9);
+    context.query(vec![json!({
+        "id": 1,
+        "dataset": "tank/photos",
+        "recursive": true,
+        "lifetime_value": 2,
+        "lifetime_unit": "WEEK",
+        "enabled": true,
+        "exclude": [],
+        "naming_schema": "auto-%Y-%m-%d_%H-%M",
+        "allow_empty": true,
+        "schedule": within_the_day("0"),
+        "vmware_sync": false,
+        "state": {"state": "FINISHED", "datetime": date(at)},
+    })])
+}
+
+fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let at = context.state.now() - TimeDelta::hours(8);
+    let row = |id: i64, name: &str, source: &str, target: &str, transport: &str, state: Value| {
+        let credentials = (transport != "LOCAL").then(|| {
+            json!({
+                "id": 1,
+                "name": "offsite",
+                "type": "SSH_CREDENTIALS",
+                "attributes": {
+                    "host": "offsite.example.com", "port": 22, "username": "root", "private_key": 2,
+                    "remote_host_key": CANARY, "connect_timeout": 10,
+                },
+            })
+        });
+        let mut row = json!({
+            "id": id,
+            "name": name,
+            "direction": "PUSH",
+            "transport": transport,
+            "ssh_credentials": credentials,
+            "netcat_active_side": null,
+            "netcat_active_side_listen_address": null,
+            "netcat_active_side_port_min": null,
+            "netcat_active_side_port_max": null,
+            "netcat_passive_side_connect_address": null,
+            "sudo": false,
+            "source_datasets": [source],
+            "target_dataset": target,
+            "recursive": true,
+            "exclude": [],
+            "properties": true,
+            "properties_exclude": [],
+            "properties_override": {},
+            "replicate": false,
+        });
+        // In two parts: a macro goes only so deep.
+        let rest = json!({
+            "encryption": true,
+            "encryption_inherit": false,
+            "encryption_key": CANARY,
+            "encryption_key_format": "PASSPHRASE",
+            "encryption_key_location": null,
+            "periodic_snapshot_tasks": [],
+            "naming_schema": [],
+            "also_include_naming_schema": ["auto-%Y-%m-%d_%H-%M"],
+            "name_regex": null,
+            "auto": true,
+            "schedule": within_the_day("1"),
+            "restrict_schedule": null,
+            "only_matching_schedule": false,
+            "allow_from_scratch": false,
+            "readonly": "SET",
+            "hold_pending_snapshots": false,
+            "retention_policy": "NONE",
+            "lifetime_value": null,
+            "lifetime_unit": null,
+            "lifetimes": [],
+            "compression": null,
+            "speed_limit": null,
+            "large_block": true,
+            "embed": false,
+            "compressed": true,
+            "retries": 5,
+            "logging_level": null,
+            "enabled": true,
+            "job": null,
+            "has_encrypted_dataset_keys": false,
+            "state": state,
+        });
+        if let (Value::Object(row), Value::Object(rest)) = (&mut row, rest) {
+            row.extend(rest);
+        }
+        row
+    };
+    let finished = json!({"state": "FINISHED", "datetime": date(at), "last_snapshot": "tank/photos@auto-2026-10-01_00-00"});
+    let failed = json!({"state": "ERROR", "datetime": date(at), "error": "No route to host."});
+    context.query(vec![
+        row(1, "photos to backup", "tank/photos", "backup/photos", "LOCAL", finished),
+        row(2, "apps to offsite", "tank/apps", "pool/homenas/apps", "SSH", failed),
+    ])
+}
+
+fn provider() -> Value {
+    json!({
+        "type": "S3", "access_key_id": CANARY, "secret_access_key": CANARY, "endpoint": "", "region": "",
+        "skip_region": false, "signatures_v2": false, "max_upload_parts": 10000,
+    })
+}
+
+fn credentials(generation: Generation) -> Value {
+    if generation == Generation::V25_04 {
+        json!({"id": 1, "name": "cold storage", "provider": "S3", "attributes": provider()})
+    } else {
+        json!({"id": 1, "name": "cold storage", "provider": provider()})
+    }
+}
+
+fn cloud_syncs(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (at, generation) = (context.state.now() - TimeDelta::hours(30), context.generation());
+    let row = json!({
+        "id": 1,
+        "description": "photos to the cloud",
+        "path": "/mnt/tank/photos",
+        "credentials": credentials(generation),
+        "attributes": {"bucket": CANARY, "folder": "/"},
+        "schedule": daily("2"),
+        "pre_script": CANARY,
+        "post_script": "",
+        "snapshot": false,
+        "include": [],
+        "exclude": [],
+        "args": "",
+        "enabled": true,
+        "job": job(11, "cloudsync.sync", at, None),
+        "locked": false,
+        "bwlimit": [],
+        "transfers": null,
+        "direction": "PUSH",
+        "transfer_mode": "SYNC",
+        "encryption": true,
+        "filename_encryption": false,
+        "encryption_password": CANARY,
+        "encryption_salt": CANARY,
+        "create_empty_src_dirs": false,
+        "follow_symlinks": false,
+    });
+    context.query(vec![located(row, "tank/photos", generation)])
+}
+
+fn cloud_backups(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let generation = context.generation();
+    let mut row = json!({
+        "id": 1,
+        "description": "media, some day",
+        "path": "/mnt/tank/media",
+        "credentials": {"id": 1, "name": "cold storage", "provider": provider()},
+        "attributes": {"bucket": "b", "folder": "/"},
+        "schedule": daily("4"),
+        "pre_script": "",
+        "post_script": "",
+        "snapshot": false,
+        "include": [],
+        "exclude": [],
+        "args": "",
+        "enabled": false,
+        "job": null,
+        "locked": false,
+        "password": CANARY,
+        "keep_last": 14,
+        "transfer_setting": "DEFAULT",
+        "absolute_paths": false,
+    });
+    if generation > Generation::V25_04 {
+        row["cache_path"] = Value::Null;
+        row["rate_limit"] = Value::Null;
+    }
+    context.query(vec![located(row, "tank/media", generation)])
+}
+
+fn rsyncs(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (at, generation) = (context.state.now() - TimeDelta::hours(12), context.generation());
+    let row = json!({
+        "id": 1,
+        "path": "/mnt/tank2/scratch",
+        "user": "root",
+        "mode": "MODULE",
+        "remotehost": "192.168.1.30",
+        "remoteport": null,
+        "remotemodule": "scratch",
+        "ssh_credentials": null,
+        "remotepath": "",
+        "direction": "PULL",
+        "desc": "scratch from the workstation",
+        "schedule": daily("5"),
+        "recursive": true,
+        "times": true,
+        "compress": true,
+        "archive": false,
+        "delete": false,
+        "quiet": false,
+        "preserveperm": false,
+        "preserveattr": false,
+        "delayupdates": true,
+        "extra": [CANARY],
+        "enabled": true,
+        "locked": false,
+        "job": job(12, "rsynctask.run", at, Some("rsync exited with code 10")),
+    });
+    context.query(vec![located(row, "tank2/scratch", generation)])
+}

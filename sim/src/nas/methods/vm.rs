@@ -1,0 +1,111 @@
+//! `vm.*`, and containers as each generation has them.
+
+use serde_json::{Value, json};
+
+use super::{Access, Answer, Context, Method, method};
+use crate::nas::Generation;
+use crate::nas::params::QUERY;
+use crate::nas::state::{Container, Machine};
+use crate::nas::wire::Failure;
+
+pub(super) const METHODS: &[Method] = &[
+    method("vm.query", Access::Role("VM_READ"), QUERY, query),
+    method("vm.device.query", Access::Role("VM_DEVICE_READ"), QUERY, devices),
+    method("virt.instance.query", Access::Role("VIRT_INSTANCE_READ"), QUERY, instances)
+        .until(Generation::V25_10),
+    method("container.query", Access::Role("CONTAINER_READ"), QUERY, containers).since(Generation::V26),
+];
+
+fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    context.query(context.state.machines.iter().map(row).collect())
+}
+
+fn devices(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    context.query(context.state.machines.iter().flat_map(devices_of).collect())
+}
+
+fn row(machine: &Machine) -> Value {
+    let (state, domain, pid) =
+        if machine.running { ("RUNNING", "RUNNING", Some(4711)) } else { ("STOPPED", "SHUTOFF", None) };
+    json!({
+        "command_line_args": "", "cpu_mode": "HOST-PASSTHROUGH", "cpu_model": null, "name": machine.name,
+        "description": machine.description, "vcpus": 1, "cores": 2, "threads": 1, "cpuset": null, "nodeset": null,
+        "enable_cpu_topology_extension": false, "pin_vcpus": false, "suspend_on_snapshot": false,
+        "trusted_platform_module": false, "memory": machine.memory, "min_memory": null,
+        "hyperv_enlightenments": false, "bootloader": "UEFI", "bootloader_ovmf": "OVMF_CODE.fd",
+        "autostart": true, "hide_from_msr": false, "ensure_display_device": true, "time": "LOCAL",
+        "shutdown_timeout": 90, "arch_type": null, "machine_type": null, "uuid": null,
+        "enable_secure_boot": false, "id": machine.id, "display_available": true,
+        "status": {"state": state, "pid": pid, "domain_state": domain}, "devices": devices_of(machine),
+    })
+}
+
+fn devices_of(machine: &Machine) -> Vec<Value> {
+    let device = |number: i64, attributes: Value| json!({"id": machine.id * 10 + number, "vm": machine.id, "order": 1000 + number, "attributes": attributes});
+    vec![
+        device(
+            1,
+            json!({
+                "dtype": "DISK", "path": "/dev/zvol/tank/vm-disk", "type": "VIRTIO", "create_zvol": false,
+                "zvol_name": null, "zvol_volsize": null, "logical_sectorsize": null,
+                "physical_sectorsize": null, "iotype": "THREADS", "serial": "a1b2c3d4",
+            }),
+        ),
+        device(
+            2,
+            json!({
+                "dtype": "NIC", "mac": "00:a0:98:11:22:33", "nic_attach": "eno1", "type": "VIRTIO",
+                "trust_guest_rx_filters": false,
+            }),
+        ),
+        device(
+            3,
+            json!({
+                "dtype": "DISPLAY", "resolution": "1024x768", "port": 5900, "bind": "0.0.0.0", "wait": false,
+                "password": machine.display_password, "web": true, "type": "SPICE", "web_port": 5901,
+            }),
+        ),
+    ]
+}
+
+fn instances(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let generation = context.generation();
+    context.query(context.state.containers.iter().map(|one| instance(one, generation)).collect())
+}
+
+fn instance(container: &Container, generation: Generation) -> Value {
+    let mut row = json!({
+        "id": container.name, "name": container.name, "type": "CONTAINER",
+        "status": if container.running { "RUNNING" } else { "STOPPED" }, "cpu": "2", "memory": 2_147_483_648_u64,
+        "autostart": true, "environment": {"TOKEN": "hunter2"},
+        "aliases": [{"type": "INET", "address": "192.168.1.77", "netmask": 24}],
+        "image": {
+            "architecture": "amd64", "description": "Debian trixie amd64", "os": "Debian", "release": "trixie",
+            "serial": "20260901", "type": "squashfs", "variant": "default", "secureboot": null,
+        },
+        "userns_idmap": null, "raw": null, "vnc_enabled": false, "vnc_port": null, "vnc_password": null,
+        "secure_boot": null, "root_disk_size": null, "root_disk_io_bus": null, "storage_pool": "tank",
+    });
+    if generation >= Generation::V25_10 {
+        row["privileged_mode"] = json!(false);
+    }
+    row
+}
+
+fn containers(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let rows = context.state.containers.iter().enumerate().map(|(number, container)| {
+        json!({
+            "id": number + 1, "uuid": format!("00000000-0000-4000-8000-{number:012}"), "name": container.name,
+            "description": "", "cpuset": null, "autostart": true, "time": "LOCAL", "shutdown_timeout": 90,
+            "dataset": format!("tank/.ix-virt/containers/{}", container.name), "init": "/sbin/init",
+            "initdir": null, "initenv": {"TOKEN": "hunter2"}, "inituser": null, "initgroup": null,
+            "idmap": {"type": "DEFAULT"}, "capabilities_policy": "DEFAULT", "capabilities_state": {},
+            "devices": [], "default_network": "truenasbr0",
+            "status": {
+                "state": if container.running { "RUNNING" } else { "STOPPED" },
+                "pid": null, "domain_state": null,
+            },
+        })
+    });
+    context.query(rows.collect())
+}

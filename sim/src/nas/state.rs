@@ -1,0 +1,909 @@
+//! The world behind the API: one homelab NAS, its accounts, and what has happened to it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use serde_json::{Value, json};
+
+use super::LoginAttempt;
+use super::accounts::{Account, ApiKey};
+use super::events::{Event, Listener};
+use super::jobs::{Job, Owner};
+
+/// Everything the simulated NAS knows. Change it through [`Nas::state`](super::Nas::state): who subscribed
+/// to what was changed is told.
+#[derive(Debug)]
+pub struct State {
+    /// Name of the host.
+    pub hostname: String,
+    /// When the system was started last.
+    pub booted: DateTime<Utc>,
+    /// Changes with every start.
+    pub boot_id: String,
+    /// Whether the system has finished starting.
+    pub ready: bool,
+    /// The time on this NAS; `None` for the real one.
+    pub clock: Option<DateTime<Utc>>,
+    /// Storage pools.
+    pub pools: Vec<Pool>,
+    /// Filesystems and volumes, the root of each pool included.
+    pub datasets: Vec<Dataset>,
+    /// Snapshots, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Alerts, dismissed ones included.
+    pub alerts: Vec<Alert>,
+    /// Jobs since the last start.
+    pub jobs: Vec<Job>,
+    /// System services.
+    pub services: Vec<Service>,
+    /// Installed apps.
+    pub apps: Vec<App>,
+    /// Virtual machines.
+    pub machines: Vec<Machine>,
+    /// Containers that are not apps.
+    pub containers: Vec<Container>,
+    /// What was measured.
+    pub measured: Vec<Measured>,
+    /// Network interfaces and their speed in Mbit/s.
+    pub links: Vec<(String, u32)>,
+    /// SMB shares.
+    pub smb_shares: Vec<SmbShare>,
+    /// NFS shares.
+    pub nfs_shares: Vec<NfsShare>,
+    /// Local users.
+    pub users: Vec<User>,
+    /// Disks.
+    pub disks: Vec<Disk>,
+    /// Version of an available update, if there is one.
+    pub update: Option<String>,
+    /// Who may log in, and as what.
+    pub accounts: Vec<Account>,
+    /// How fast and how strict the server is.
+    pub pace: Pace,
+    pub(crate) logins: Vec<LoginAttempt>,
+    pub(crate) login_windows: HashMap<(String, IpAddr), (DateTime<Utc>, u32)>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) pending: Vec<Event>,
+    txg: u64,
+}
+
+/// How fast and how strict the server is.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Time between two steps of a scrub.
+    pub scrub_step: Duration,
+    /// Percent of a scrub done in one step.
+    pub scrub_percent: f64,
+    /// Calls of one method that an address may make before it logs in, per minute.
+    pub anonymous_calls: u32,
+    /// How late the answer to a call over that limit is.
+    pub rate_limit_delay: RangeInclusive<Duration>,
+    /// Rounds that a key is stretched by for SCRAM. A real NAS has ten times as many.
+    pub scram_rounds: u32,
+    /// Whether SCRAM is offered where the generation has it.
+    pub scram: bool,
+    /// A real NAS takes a loopback client for a secure one even without TLS. A simulator has no other
+    /// clients, so it does not, or keys could never be seen to be revoked.
+    pub plain_loopback_is_insecure: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            scrub_step: Duration::from_secs(1),
+            scrub_percent: 10.0,
+            anonymous_calls: 20,
+            rate_limit_delay: Duration::from_secs(1)..=Duration::from_secs(10),
+            scram_rounds: 50_000,
+            scram: true,
+            plain_loopback_is_insecure: true,
+        }
+    }
+}
+
+/// How the disks of a pool hold its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One disk, no redundancy.
+    Stripe,
+    /// All disks hold the same.
+    Mirror,
+    /// One disk's worth of parity.
+    Raidz1,
+}
+
+/// Health of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolStatus {
+    /// Everything works.
+    Online,
+    /// Works, with less redundancy than it should have.
+    Degraded,
+    /// Does not work.
+    Faulted,
+}
+
+impl PoolStatus {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Online => "ONLINE",
+            Self::Degraded => "DEGRADED",
+            Self::Faulted => "FAULTED",
+        }
+    }
+}
+
+/// What a scrub is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanState {
+    /// It runs, unless it is paused.
+    Scanning,
+    /// It came to its end.
+    Finished,
+    /// It was stopped.
+    Canceled,
+}
+
+/// The last scrub of a pool.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// What it is doing.
+    pub state: ScanState,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub ended: Option<DateTime<Utc>>,
+    /// Since when it is paused.
+    pub paused: Option<DateTime<Utc>>,
+    /// How much is done.
+    pub percentage: f64,
+    /// Errors found.
+    pub errors: u64,
+}
+
+impl Scan {
+    /// How much is done, in whole percent.
+    pub fn percent(&self) -> u8 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast of a float stops at the ends of the range"
+        )]
+        let percent = self.percentage as u8;
+        percent.min(100)
+    }
+}
+
+/// A storage pool of one vdev.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Number in the database.
+    pub id: i64,
+    /// Name, also of its root dataset.
+    pub name: String,
+    /// ZFS's own number of it, as text.
+    pub guid: String,
+    /// Health.
+    pub status: PoolStatus,
+    /// How its disks hold the data.
+    pub layout: Layout,
+    /// Names of its disks.
+    pub disks: Vec<String>,
+    /// Names of those that do not work.
+    pub failed_disks: Vec<String>,
+    /// Size of each disk in bytes.
+    pub disk_size: u64,
+    /// The last scrub.
+    pub scan: Option<Scan>,
+}
+
+impl Pool {
+    /// Bytes on disk, parity included, as `zpool list` counts them: a mirror counts once.
+    pub fn size(&self) -> u64 {
+        match self.layout {
+            Layout::Mirror => self.disk_size,
+            Layout::Stripe | Layout::Raidz1 => self.disk_size * self.disks.len() as u64,
+        }
+    }
+
+    /// Bytes that files can have.
+    pub fn usable(&self) -> u64 {
+        match self.layout {
+            Layout::Mirror | Layout::Stripe => self.size(),
+            Layout::Raidz1 => self.disk_size * self.disks.len().saturating_sub(1) as u64,
+        }
+    }
+
+    /// Bytes on disk that so many bytes of data take.
+    pub fn raw(&self, data: u64) -> u64 {
+        match self.layout {
+            Layout::Mirror | Layout::Stripe => data,
+            Layout::Raidz1 => {
+                let disks = self.disks.len() as u64;
+                data / disks.saturating_sub(1).max(1) * disks
+            }
+        }
+    }
+}
+
+/// A filesystem or volume.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Full name, beginning with the pool's.
+    pub name: String,
+    /// Size in bytes of a volume; `None` for a filesystem.
+    pub volume: Option<u64>,
+    /// Bytes of its own data, without children and snapshots.
+    pub own: u64,
+    /// Quota in bytes.
+    pub quota: Option<u64>,
+    /// Whether it may be written.
+    pub readonly: bool,
+    /// Free text.
+    pub comments: Option<String>,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+}
+
+impl Dataset {
+    /// Name of its pool.
+    pub fn pool(&self) -> &str {
+        pool_of(&self.name)
+    }
+}
+
+pub(crate) fn pool_of(dataset: &str) -> &str {
+    dataset.split('/').next().unwrap_or(dataset)
+}
+
+/// A snapshot.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What it is of.
+    pub dataset: String,
+    /// What follows the `@`.
+    pub name: String,
+    /// Transaction group in which it was made; grows with every change.
+    pub createtxg: u64,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// Bytes that only it keeps.
+    pub used: u64,
+    /// Bytes of data in it.
+    pub referenced: u64,
+    /// User properties.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Snapshot {
+    /// `dataset@name`
+    pub fn id(&self) -> String {
+        format!("{}@{}", self.dataset, self.name)
+    }
+}
+
+/// How bad an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// To be known.
+    Info,
+    /// To be looked at.
+    Warning,
+    /// To be acted upon.
+    Critical,
+}
+
+impl Level {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// An alert.
+#[derive(Clone, Debug)]
+pub struct Alert {
+    /// Its identity.
+    pub uuid: String,
+    /// Class of alert.
+    pub klass: String,
+    /// How bad it is.
+    pub level: Level,
+    /// What it says.
+    pub text: String,
+    /// Whether somebody waved it away.
+    pub dismissed: bool,
+    /// When it came up.
+    pub raised: DateTime<Utc>,
+}
+
+/// A system service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Number in the database.
+    pub id: i64,
+    /// Name.
+    pub name: String,
+    /// Whether it starts with the system.
+    pub enabled: bool,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// What an app is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppState {
+    /// It runs.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// It ended by itself.
+    Crashed,
+    /// It is being started.
+    Deploying,
+}
+
+/// An installed app of one container.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Name and id.
+    pub name: String,
+    /// Title in the catalog.
+    pub title: String,
+    /// What it is doing.
+    pub state: AppState,
+    /// Version of the package.
+    pub version: String,
+    /// Version of the program in it.
+    pub app_version: String,
+    /// Newer version of the package, if there is one.
+    pub latest: Option<String>,
+    /// Container image.
+    pub image: String,
+    /// Container port and the port of the host it is reached at.
+    pub port: (u16, u16),
+    /// Directory of the host mounted into it, and where.
+    pub mount: (String, String),
+    /// What it was set up with.
+    pub config: Value,
+    /// What it has printed, line by line.
+    pub log: Vec<String>,
+}
+
+impl App {
+    /// Docker's number of its container.
+    pub fn container_id(&self) -> String {
+        format!("{:0>64}", hex::encode(&self.name))
+    }
+}
+
+/// A virtual machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Number in the database.
+    pub id: i64,
+    /// Name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// Password of its display.
+    pub display_password: String,
+}
+
+/// A container that is not an app.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Name.
+    pub name: String,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// A graph: values at equal distances up to now, over whatever span is asked for.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Name of the graph.
+    pub name: String,
+    /// Of which thing.
+    pub identifier: Option<String>,
+    /// What the columns are, without the time.
+    pub legend: Vec<&'static str>,
+    /// Values of the columns.
+    pub rows: Vec<Vec<Option<f64>>>,
+}
+
+/// An SMB share.
+#[derive(Clone, Debug)]
+pub struct SmbShare {
+    /// Number in the database.
+    pub id: i64,
+    /// Name clients see.
+    pub name: String,
+    /// Directory.
+    pub path: String,
+    /// Free text.
+    pub comment: String,
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Whether clients may not write.
+    pub readonly: bool,
+    /// Whether clients need no password.
+    pub guest: bool,
+}
+
+/// An NFS share.
+#[derive(Clone, Debug)]
+pub struct NfsShare {
+    /// Number in the database.
+    pub id: i64,
+    /// Directory.
+    pub path: String,
+    /// Networks that may mount it; empty for all.
+    pub networks: Vec<String>,
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Whether clients may not write.
+    pub readonly: bool,
+}
+
+/// A local user.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Number in the database.
+    pub id: i64,
+    /// POSIX number.
+    pub uid: i64,
+    /// Login name.
+    pub username: String,
+    /// Name of the person.
+    pub full_name: String,
+    /// Whether it came with the system.
+    pub builtin: bool,
+    /// Whether it may log in.
+    pub locked: bool,
+    /// Whether it may use SMB.
+    pub smb: bool,
+}
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// Device name.
+    pub name: String,
+    /// Serial number.
+    pub serial: String,
+    /// Model.
+    pub model: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Rotations per minute; `None` for a solid state disk.
+    pub rpm: Option<u32>,
+    /// Degrees Celsius; `None` when it does not say.
+    pub temperature: Option<f64>,
+}
+
+const TIB: u64 = 1 << 40;
+const GIB: u64 = 1 << 30;
+
+/// The first moment of this world's history.
+fn long_ago() -> DateTime<Utc> {
+    Utc.timestamp_opt(1_735_725_600, 0).single().unwrap_or_default()
+}
+
+impl State {
+    /// A believable homelab NAS, with these accounts.
+    pub(crate) fn homenas(accounts: Vec<Account>) -> Self {
+        let writer = accounts.iter().find_map(|account| {
+            let key = account.keys.first().filter(|_| account.username == "tailnas-writer")?;
+            Some(Owner { username: account.username.clone(), key: Some(key.id) })
+        });
+        let mut state = Self {
+            hostname: "homenas".to_owned(),
+            booted: Utc::now() - TimeDelta::hours(100),
+            boot_id: super::random_uuid(),
+            ready: true,
+            clock: None,
+            pools: pools(),
+            datasets: datasets(),
+            snapshots: Vec::new(),
+            alerts: alerts(),
+            jobs: Vec::new(),
+            services: services(),
+            apps: apps(),
+            machines: machines(),
+            containers: vec![Container { name: "debian".to_owned(), running: true }],
+            measured: measured(),
+            links: vec![("eno1".to_owned(), 1000)],
+            smb_shares: smb_shares(),
+            nfs_shares: nfs_shares(),
+            users: users(),
+            disks: disks(),
+            update: None,
+            accounts,
+            pace: Pace::default(),
+            logins: Vec::new(),
+            login_windows: HashMap::new(),
+            listeners: Vec::new(),
+            pending: Vec::new(),
+            txg: 41_000,
+        };
+        for (dataset, name, days) in [
+            ("tank/photos", "auto-2026-09-01_00-00", 80),
+            ("tank/photos/2024", "auto-2026-09-01_00-00", 80),
+            ("tank/photos", "auto-2026-10-01_00-00", 50),
+            ("tank/media", "before-upgrade", 20),
+            ("tank2/scratch", "keep", 10),
+        ] {
+            let created = state.now() - TimeDelta::days(days);
+            state.snapshot_at(dataset, name, created, Vec::new());
+        }
+        let root = Owner { username: "root".to_owned(), key: None };
+        state.jobs.push(Job::finished(1, "pool.scrub.scrub", &["tank", "START"], root.clone(), state.now()));
+        state.jobs.push(Job::running(2, "cloudsync.sync", 42, root, state.now()));
+        if let Some(writer) = writer {
+            state.jobs.push(Job::finished(3, "pool.scrub.scrub", &["tank2", "START"], writer, state.now()));
+        }
+        state
+    }
+
+    /// The time on this NAS.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.unwrap_or_else(Utc::now)
+    }
+
+    /// Makes one disk of a pool fail, raises the alert that goes with it, and says whether there was one.
+    pub fn degrade_pool(&mut self, name: &str) -> bool {
+        let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == name) else { return false };
+        pool.status = PoolStatus::Degraded;
+        pool.failed_disks = pool.disks.last().cloned().into_iter().collect();
+        let id = pool.id;
+        self.raise_alert(
+            "VolumeStatus",
+            Level::Critical,
+            &format!(
+                "Pool {name} state is DEGRADED: One or more devices could not be used because the label is \
+                 missing or invalid. Sufficient replicas exist for the pool to continue functioning in a \
+                 degraded state."
+            ),
+        );
+        self.emit(Event::Pool(id));
+        true
+    }
+
+    /// Sets how many bytes of its own a dataset has, and says whether there is such a dataset.
+    pub fn set_used(&mut self, dataset: &str, bytes: u64) -> bool {
+        let found = self.datasets.iter_mut().find(|one| one.name == dataset);
+        found.map(|dataset| dataset.own = bytes).is_some()
+    }
+
+    /// Raises an alert and returns its uuid.
+    pub fn raise_alert(&mut self, klass: &str, level: Level, text: &str) -> String {
+        let uuid = super::random_uuid();
+        self.alerts.push(Alert {
+            uuid: uuid.clone(),
+            klass: klass.to_owned(),
+            level,
+            text: text.to_owned(),
+            dismissed: false,
+            raised: self.now(),
+        });
+        self.emit(Event::AlertAdded(uuid.clone()));
+        uuid
+    }
+
+    /// Adds an account with these roles and one key.
+    pub fn add_account(&mut self, username: &str, roles: &[&str]) -> ApiKey {
+        let keys = self.accounts.iter().flat_map(|account| &account.keys);
+        let id = keys.map(|key| key.id).max().unwrap_or(0) + 1;
+        let (account, key) = Account::with_key(username, roles, id);
+        self.accounts.push(account);
+        key
+    }
+
+    /// Adds a dataset without data of its own.
+    pub fn add_dataset(&mut self, name: &str) {
+        let created = self.now();
+        self.datasets.push(dataset(name, 0, created));
+    }
+
+    /// Takes a snapshot as a periodic task would, whoever may call the API.
+    pub fn add_snapshot(&mut self, dataset: &str, name: &str) {
+        let created = self.now();
+        self.snapshot_at(dataset, name, created, Vec::new());
+    }
+
+    pub(crate) fn snapshot_at(
+        &mut self,
+        dataset: &str,
+        name: &str,
+        created: DateTime<Utc>,
+        properties: Vec<(String, String)>,
+    ) {
+        let referenced = self.datasets.iter().find(|one| one.name == dataset).map_or(0, |one| one.own);
+        self.txg += 7;
+        self.snapshots.push(Snapshot {
+            dataset: dataset.to_owned(),
+            name: name.to_owned(),
+            createtxg: self.txg,
+            created,
+            used: 0,
+            referenced,
+            properties,
+        });
+    }
+
+    /// The middleware starts anew: jobs and what it remembered of its clients are gone.
+    pub(crate) fn boot(&mut self) {
+        self.booted = self.now();
+        self.boot_id = super::random_uuid();
+        self.jobs.clear();
+        self.listeners.clear();
+        self.pending.clear();
+        self.login_windows.clear();
+    }
+
+    /// Bytes of a dataset, its children and their snapshots.
+    pub fn used(&self, dataset: &str) -> u64 {
+        let inside = |name: &str| {
+            name.strip_prefix(dataset).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let own: u64 = self.datasets.iter().filter(|one| inside(&one.name)).map(|one| one.own).sum();
+        let kept: u64 = self.snapshots.iter().filter(|one| inside(&one.dataset)).map(|one| one.used).sum();
+        own + kept
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.pending.push(event);
+    }
+}
+
+fn pools() -> Vec<Pool> {
+    let scrubbed = |days: i64| {
+        let started = Utc::now() - TimeDelta::days(days);
+        Some(Scan {
+            state: ScanState::Finished,
+            started,
+            ended: Some(started + TimeDelta::hours(6)),
+            paused: None,
+            percentage: 100.0,
+            errors: 0,
+        })
+    };
+    let pool = |id: i64, name: &str, layout, disks: &[&str], disk_size, scan| Pool {
+        id,
+        name: name.to_owned(),
+        guid: (9_876_543_210_987_650_000_u64 + id.unsigned_abs()).to_string(),
+        status: PoolStatus::Online,
+        layout,
+        disks: disks.iter().map(|disk| (*disk).to_owned()).collect(),
+        failed_disks: Vec::new(),
+        disk_size,
+        scan,
+    };
+    vec![
+        pool(1, "tank", Layout::Mirror, &["sda", "sdb"], 8 * TIB, scrubbed(9)),
+        pool(2, "backup", Layout::Raidz1, &["sdc", "sdd", "sde"], 4 * TIB, scrubbed(23)),
+        pool(3, "tank2", Layout::Stripe, &["nvme0n1"], 512 * GIB, None),
+    ]
+}
+
+fn dataset(name: &str, own: u64, created: DateTime<Utc>) -> Dataset {
+    Dataset {
+        name: name.to_owned(),
+        volume: None,
+        own,
+        quota: None,
+        readonly: false,
+        comments: None,
+        created,
+    }
+}
+
+fn datasets() -> Vec<Dataset> {
+    let plain = |name: &str, own: u64| dataset(name, own, long_ago());
+    vec![
+        plain("tank", GIB),
+        // 62 % of the pool, together with its siblings.
+        plain("tank/media", 3 * TIB + 512 * GIB),
+        Dataset { comments: Some("Family photos".to_owned()), ..plain("tank/photos", 700 * GIB) },
+        plain("tank/photos/2024", 300 * GIB),
+        Dataset { quota: Some(TIB), ..plain("tank/apps", 350 * GIB) },
+        Dataset { volume: Some(200 * GIB), ..plain("tank/vm-disk", 145 * GIB) },
+        plain("backup", GIB),
+        Dataset { readonly: true, ..plain("backup/photos", TIB) },
+        // Looks like the pool of that name to whoever compares only the end.
+        plain("backup/tank2", 40 * GIB),
+        plain("tank2", GIB),
+        plain("tank2/scratch", 90 * GIB),
+    ]
+}
+
+fn alerts() -> Vec<Alert> {
+    let alert = |uuid: &str, klass: &str, level, text: &str, dismissed| Alert {
+        uuid: uuid.to_owned(),
+        klass: klass.to_owned(),
+        level,
+        text: text.to_owned(),
+        dismissed,
+        raised: Utc::now() - TimeDelta::days(3),
+    };
+    vec![
+        alert(
+            "5d2f7f3e-30a8-4c57-9bb0-2a1f1c8f6e01",
+            "ZpoolCapacityNotice",
+            Level::Info,
+            "Space usage for pool \"tank\" is 62%. Optimal pool performance requires used space remain below \
+             80%.",
+            true,
+        ),
+        alert(
+            "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02",
+            "UPSOnBattery",
+            Level::Warning,
+            "UPS ups was on battery power for 12 seconds.",
+            false,
+        ),
+    ]
+}
+
+fn services() -> Vec<Service> {
+    let service = |id, name: &str, on| Service { id, name: name.to_owned(), enabled: on, running: on };
+    vec![service(4, "cifs", true), service(9, "nfs", true), service(10, "ssh", false)]
+}
+
+fn apps() -> Vec<App> {
+    vec![
+        App {
+            name: "plex".to_owned(),
+            title: "Plex".to_owned(),
+            state: AppState::Running,
+            version: "1.1.20".to_owned(),
+            app_version: "1.41.3".to_owned(),
+            latest: Some("1.2.0".to_owned()),
+            image: "plexinc/pms-docker:1.41.3".to_owned(),
+            port: (32400, 32400),
+            mount: ("/mnt/tank/media".to_owned(), "/data".to_owned()),
+            config: json!({
+                "plex": {
+                    "claim_token": "claim-xxxxSECRETxxxx",
+                    "additional_envs": [{"name": "DB_PASSWORD", "value": "hunter2"}, {"name": "LANG", "value": "C"}],
+                },
+                "network": {"web_port": {"port_number": 32400}},
+                "resources": {"limits": {"cpus": 2, "memory": 4096}},
+            }),
+            log: (1..=150).map(|number| format!("request {number} served")).collect(),
+        },
+        App {
+            name: "nextcloud".to_owned(),
+            title: "Nextcloud".to_owned(),
+            state: AppState::Stopped,
+            version: "2.0.4".to_owned(),
+            app_version: "31.0.2".to_owned(),
+            latest: None,
+            image: "nextcloud:31.0.2".to_owned(),
+            port: (80, 30027),
+            mount: ("/mnt/tank/apps/nextcloud".to_owned(), "/var/www/html".to_owned()),
+            config: json!({"nextcloud": {"admin_user": "admin", "admin_pass": "********"}}),
+            log: Vec::new(),
+        },
+    ]
+}
+
+fn machines() -> Vec<Machine> {
+    vec![Machine {
+        id: 1,
+        name: "homeassistant".to_owned(),
+        description: "Lights and heating".to_owned(),
+        running: true,
+        memory: 4096,
+        display_password: "hunter2".to_owned(),
+    }]
+}
+
+/// A NAS that has little to do.
+fn measured() -> Vec<Measured> {
+    let steady = |name: &str, identifier: Option<&str>, columns: &[(&'static str, f64)]| Measured {
+        name: name.to_owned(),
+        identifier: identifier.map(str::to_owned),
+        legend: columns.iter().map(|column| column.0).collect(),
+        rows: (0..60)
+            .map(|step| {
+                columns.iter().map(|column| Some(column.1 * (1.0 + f64::from(step % 5) / 100.0))).collect()
+            })
+            .collect(),
+    };
+    let sda = Some("sda | Type: HDD | Model: WDC_WD80EFZZ | Serial: WD-CA0A1B2C");
+    let sdb = Some("sdb | Type: HDD | Model: WDC_WD80EFZZ | Serial: WD-CA0A1B2D");
+    vec![
+        steady("cpu", None, &[("cpu", 3.0), ("cpu0", 2.0), ("cpu1", 4.0)]),
+        steady("cputemp", None, &[("cpu", 41.0), ("cpu0", 40.0), ("cpu1", 42.0)]),
+        steady("disk", sda, &[("reads", 120.0), ("writes", 80.0)]),
+        steady("disk", sdb, &[("reads", 118.0), ("writes", 82.0)]),
+        steady("interface", Some("eno1"), &[("received", 2400.0), ("sent", 600.0)]),
+        steady("load", None, &[("shortterm", 0.2), ("midterm", 0.3), ("longterm", 0.3)]),
+        // Bytes that are available, of 32 GiB.
+        steady("memory", None, &[("available", 30_000_000_000.0)]),
+        steady("uptime", None, &[("uptime", 360_000.0)]),
+        steady("arcsize", None, &[("size", 12_884_901_888.0)]),
+        steady("disktemp", sda, &[("temperature_value", 34.0)]),
+        steady("disktemp", sdb, &[("temperature_value", 35.0)]),
+        steady("upscharge", None, &[("charge", 100.0)]),
+    ]
+}
+
+fn smb_shares() -> Vec<SmbShare> {
+    let share = |id, name: &str, path: &str, readonly| SmbShare {
+        id,
+        name: name.to_owned(),
+        path: path.to_owned(),
+        comment: String::new(),
+        enabled: true,
+        readonly,
+        guest: name == "media",
+    };
+    vec![share(1, "media", "/mnt/tank/media", true), share(2, "photos", "/mnt/tank/photos", false)]
+}
+
+fn nfs_shares() -> Vec<NfsShare> {
+    vec![NfsShare {
+        id: 1,
+        path: "/mnt/tank/media".to_owned(),
+        networks: vec!["192.168.1.0/24".to_owned()],
+        enabled: true,
+        readonly: true,
+    }]
+}
+
+fn users() -> Vec<User> {
+    let user = |id, uid, username: &str, full_name: &str, builtin| User {
+        id,
+        uid,
+        username: username.to_owned(),
+        full_name: full_name.to_owned(),
+        builtin,
+        locked: false,
+        smb: !builtin,
+    };
+    vec![
+        user(1, 0, "root", "root", true),
+        user(35, 950, "truenas_admin", "Local Administrator", false),
+        user(71, 3000, "alice", "Alice", false),
+        user(72, 3001, "bob", "Bob", false),
+    ]
+}
+
+fn disks() -> Vec<Disk> {
+    let spinning = |name: &str, serial: &str, size, temperature| Disk {
+        name: name.to_owned(),
+        serial: serial.to_owned(),
+        model: "WDC_WD80EFZZ".to_owned(),
+        size,
+        rpm: Some(5640),
+        temperature: Some(temperature),
+    };
+    vec![
+        spinning("sda", "WD-CA0A1B2C", 8 * TIB, 34.0),
+        spinning("sdb", "WD-CA0A1B2D", 8 * TIB, 35.0),
+        spinning("sdc", "WD-CB0A1B2E", 4 * TIB, 37.0),
+        spinning("sdd", "WD-CB0A1B2F", 4 * TIB, 36.0),
+        spinning("sde", "WD-CB0A1B2G", 4 * TIB, 38.0),
+        Disk {
+            name: "nvme0n1".to_owned(),
+            serial: "S5GXNX0T".to_owned(),
+            model: "Samsung_SSD_980".to_owned(),
+            size: 512 * GIB,
+            rpm: None,
+            temperature: None,
+        },
+    ]
+}

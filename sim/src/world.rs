@@ -1,0 +1,244 @@
+//! A whole neighbourhood for one daemon: a tailnet with people in it, a TSIDP, a tailscaled, a TrueNAS, and
+//! the configuration that tells a daemon where they are.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::client::Client;
+use crate::localapi::{LocalApi, SelfNode, Tailnet, User};
+use crate::nas::{Generation, Nas, NasOptions};
+use crate::tsidp::{TokenSpec, Tsidp, TsidpOptions};
+
+/// The capability that grants come from, as the daemon's default has it.
+pub const CAPABILITY: &str = "tailnas.dev/cap/mcp";
+
+/// What signs the audit log here: a key that everybody knows, as `tailnas audit keygen` writes one.
+const SIGNING_KEY: &str =
+    "PRIVATE+KEY+tailnas/simulated+e98a29ff+AQICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
+
+/// Somebody in the tailnet; who they are follows from the address they call from.
+#[derive(Clone, Copy, Debug)]
+pub struct Person {
+    /// Short name.
+    pub name: &'static str,
+    /// Where they call from.
+    pub address: Ipv4Addr,
+    /// Tailnet login; `None` for a tagged node, which is nobody.
+    pub login: Option<&'static str>,
+    /// The scopes their grant gives.
+    pub scopes: &'static [&'static str],
+}
+
+/// Reads everything and makes changes.
+pub const ALICE: Person = Person {
+    name: "alice",
+    address: Ipv4Addr::new(127, 0, 0, 1),
+    login: Some("alice@example.com"),
+    scopes: &[
+        "system:read",
+        "storage:read",
+        "storage:write",
+        "alerts:read",
+        "jobs:read",
+        "services:read",
+        "shares:read",
+        "backup:read",
+        "network:read",
+        "users:read",
+        "audit:read",
+        "apps:read",
+        "apps:config",
+        "apps:logs",
+        "vms:read",
+        "metrics:read",
+    ],
+};
+
+/// Reads storage and nothing else.
+pub const BOB: Person = Person {
+    name: "bob",
+    address: Ipv4Addr::new(127, 0, 0, 2),
+    login: Some("bob@github"),
+    scopes: &["storage:read"],
+};
+
+/// A node that belongs to a tag and to no person.
+pub const TAGGED: Person =
+    Person { name: "ci", address: Ipv4Addr::new(127, 0, 0, 3), login: None, scopes: &["storage:read"] };
+
+/// Everybody.
+pub const PEOPLE: [Person; 3] = [ALICE, BOB, TAGGED];
+
+/// The neighbourhood. Dropped, its servers stop.
+pub struct World {
+    /// Who is in the tailnet, and what their grants are.
+    pub tailnet: Tailnet,
+    /// tailscaled.
+    pub local_api: LocalApi,
+    /// The identity provider.
+    pub tsidp: Tsidp,
+    /// The NAS.
+    pub nas: Nas,
+    dir: PathBuf,
+    port: u16,
+    metrics_port: u16,
+}
+
+impl World {
+    /// Starts everything and writes `config.toml` into `dir`. The daemon is to listen on 127.0.0.1 at `port`;
+    /// 0 takes one that the kernel says is free.
+    pub async fn start(dir: &Path, port: u16, generation: Generation) -> io::Result<Self> {
+        let port = if port == 0 { free_port()? } else { port };
+        let tailnet = tailnet();
+        let local_api = LocalApi::start(&dir.join("tailscaled.sock"), tailnet.clone()).await?;
+        let tsidp = Tsidp::start(TsidpOptions::new(tailnet.clone())).await?;
+        let nas = Nas::start(NasOptions { generation, ..NasOptions::default() }).await?;
+        let world =
+            Self { tailnet, local_api, tsidp, nas, dir: dir.to_owned(), port, metrics_port: free_port()? };
+        world.tailnet.grant_on_tsidp(
+            IpAddr::V4(ALICE.address),
+            vec![json!({ "allow_dcr": true, "users": ["*"], "resources": [world.mcp_url()] })],
+        );
+        world.tailnet.grant_on_tsidp(
+            IpAddr::V4(BOB.address),
+            vec![json!({ "allow_dcr": true, "users": ["*"], "resources": [world.mcp_url()] })],
+        );
+        world.write_config()?;
+        Ok(world)
+    }
+
+    /// The daemon's URL, resource identifier and audience.
+    pub fn mcp_url(&self) -> String {
+        format!("http://{}/mcp", self.address())
+    }
+
+    /// Where the daemon is to listen.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Where the daemon's health and metrics are.
+    pub fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.metrics_port))
+    }
+
+    /// The daemon's configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("config.toml")
+    }
+
+    /// The daemon's audit log.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.dir.join("audit")
+    }
+
+    /// A token for `person`, as if they had logged in for our resource.
+    pub fn token(&self, person: Person, lifetime: Duration) -> Option<String> {
+        let spec = TokenSpec { lifetime, ..TokenSpec::new(person.login?, &self.mcp_url()) };
+        Some(self.tsidp.mint(spec))
+    }
+
+    /// A client at `person`'s address, with a token of theirs that is good for five minutes.
+    pub fn client(&self, person: Person) -> Client {
+        Client {
+            server: self.address(),
+            from: IpAddr::V4(person.address),
+            token: self.token(person, Duration::from_secs(300)),
+            path: "/mcp".to_owned(),
+        }
+    }
+
+    fn write_config(&self) -> io::Result<()> {
+        let (reader, writer) = (self.nas.reader_key(), self.nas.writer_key());
+        self.write("nas-ca.pem", self.nas.ca_pem())?;
+        self.write("reader.key", &reader.key)?;
+        self.write("writer.key", &writer.key)?;
+        self.write("audit-hmac.key", "an hmac key for the simulated neighbourhood alone")?;
+        self.write("audit-signing.key", SIGNING_KEY)?;
+        let dir = self.dir.display();
+        let config = format!(
+            r#"[server]
+url = "{url}"
+listen = ["unix:{dir}/tailnas.sock"]
+
+[tailnet]
+socket = "{dir}/tailscaled.sock"
+
+[provider]
+issuer = "{issuer}"
+
+[[nas]]
+name = "homenas"
+url = "{nas}"
+ca_file = "{dir}/nas-ca.pem"
+reader = {{ username = "{reader}", key = "file:{dir}/reader.key" }}
+writer = {{ username = "{writer}", key = "file:{dir}/writer.key" }}
+
+[audit]
+dir = "{dir}/audit"
+hmac_key = "file:{dir}/audit-hmac.key"
+signing_key = "file:{dir}/audit-signing.key"
+
+[metrics]
+listen = "{metrics}"
+"#,
+            url = self.mcp_url(),
+            metrics = self.metrics_address(),
+            issuer = self.tsidp.issuer(),
+            nas = self.nas.url().trim_end_matches("/api/current"),
+            reader = reader.username,
+            writer = writer.username,
+        );
+        self.write("config.toml", &config)
+    }
+
+    /// Writes a file beside the configuration that only its owner can read.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        use io::Write as _;
+        let mut file = fs::File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.dir.join(name))?;
+        file.write_all(text.as_bytes())
+    }
+}
+
+fn tailnet() -> Tailnet {
+    let tailnet = Tailnet::new("tail1234.ts.net");
+    // Not the address that people call from: what comes from our own node is refused.
+    tailnet.set_self(SelfNode {
+        host: "nas-mcp".to_owned(),
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(127, 0, 0, 100))],
+        tags: vec!["tag:tailnas".to_owned()],
+        user: 1,
+    });
+    tailnet.add_user_node(
+        IpAddr::V4(ALICE.address),
+        "laptop",
+        User::new(456, "alice@example.com", "Alice Doe"),
+    );
+    tailnet.add_user_node(IpAddr::V4(BOB.address), "desktop", User::new(457, "bob@github", "Bob Roe"));
+    tailnet.add_tagged_node(IpAddr::V4(TAGGED.address), "runner", &["tag:ci"]);
+    for person in PEOPLE {
+        tailnet.grant(
+            IpAddr::V4(person.address),
+            CAPABILITY,
+            vec![json!({ "scopes": person.scopes, "nas": ["*"] })],
+        );
+    }
+    tailnet
+}
+
+/// A port that was free a moment ago. The daemon has to know its port before it starts, since its URL is in
+/// its configuration, and has to come back to it after a restart.
+fn free_port() -> io::Result<u16> {
+    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

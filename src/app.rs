@@ -1,0 +1,330 @@
+//! The daemon from start to end.
+
+mod reload;
+
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::{self, Journal, Settings, Signer};
+use crate::caller::{Gate, Rules};
+use crate::clock::Clock;
+use crate::config::{Config, Credentials};
+use crate::dispatch::{self, Dispatcher};
+use crate::exit::Exit;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::nas::Nas;
+use crate::net::http::Client;
+use crate::oauth::{Provider, Texts};
+use crate::policy::budgets::Budgets;
+use crate::secret::SecretSource;
+use crate::server::listen::{self, Listener};
+use crate::server::{self, health, router};
+use crate::tailnet::LocalApi;
+use crate::telemetry;
+
+use reload::Reload;
+
+/// How long the audit writer or a connection loop may show no sign of life before the watchdog is told
+/// nothing more.
+const LONGEST_SILENCE: Duration = Duration::from_secs(20);
+
+/// Messages to systemd that may wait.
+const UNTOLD: usize = 16;
+
+/// How long deeds in progress may take to end.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How long systemd is to wait for us while we wait for tailscaled. It is told so again and again.
+const STILL_WAITING_US: u32 = 30_000_000;
+
+/// Runs the daemon where its configuration says, until it is told to stop, and says how that went.
+pub async fn serve(config: Config) -> Exit {
+    let local_api = LocalApi::new(&config.tailnet.socket, Clock::system());
+    match listen::bind(&config.server, &local_api, &mut tell_waiting()).await {
+        Ok(listeners) => run(config, listeners).await,
+        Err(error) => {
+            log_chain(&error);
+            Exit::Unavailable
+        }
+    }
+}
+
+/// Tells the log and systemd what we wait for before we can be ready.
+fn tell_waiting() -> impl FnMut(&str) {
+    let mut last = String::new();
+    move |what| {
+        if last != what {
+            tracing::info!("{what}");
+            what.clone_into(&mut last);
+        }
+        tell(&[NotifyState::Status(what), NotifyState::ExtendTimeoutUsec(STILL_WAITING_US)]);
+    }
+}
+
+/// Runs the daemon on `listeners` until it is told to stop, and says how that went.
+pub async fn run(config: Config, listeners: Vec<Listener>) -> Exit {
+    let findings = config.check_files(Credentials::MustBeThere);
+    if !findings.problems.is_empty() {
+        tracing::error!("{}", findings.problems);
+        return Exit::Config;
+    }
+    let clock = Clock::system();
+    let (lifecycle, mut deaths) = Lifecycle::new(clock.clone());
+    // From the start: until there is a handler, a SIGHUP ends us.
+    let hangup = signal(SignalKind::hangup());
+
+    // The log first: nothing is answered that could not be written down.
+    let journal = match open_journal(&config, &clock, &lifecycle) {
+        Ok(journal) => journal,
+        Err(exit) => return exit,
+    };
+    let parts = match assemble(&config, &clock, &lifecycle, journal.clone()) {
+        Ok(parts) => parts,
+        Err(exit) => return exit,
+    };
+    let nas = parts.reload.nas.clone();
+    if let Some(address) = config.metrics {
+        match listen::bind_metrics(address, &parts.vitals.local_api, &mut tell_waiting()).await {
+            Ok(listener) => {
+                server::serve_health(listener, health::router(parts.vitals), &parts.metrics, &lifecycle);
+            }
+            Err(error) => {
+                log_chain(&error);
+                return Exit::Unavailable;
+            }
+        }
+    }
+    // Before anybody is told that we are ready: who hears it may tell us to stop.
+    let asked_to_stop = asked_to_stop();
+    server::serve(listeners, &router(parts.server), &parts.metrics, &lifecycle);
+    tracing::info!(url = %config.server.url, "ready");
+    tell(&[NotifyState::Ready, NotifyState::Status(&status(&nas, &journal))]);
+    match hangup {
+        Ok(hangup) => lifecycle.service("reload", parts.reload.on(hangup)),
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be caught; the configuration is read at a start alone");
+        }
+    }
+    lifecycle.service("watchdog", watchdog(lifecycle.clone(), nas.clone(), journal.clone()));
+
+    let exit = tokio::select! {
+        () = asked_to_stop => Exit::Ok,
+        reason = journal.died() => {
+            tracing::error!("the audit log can no longer be written: {reason}. Nothing is served any more");
+            Exit::Audit
+        }
+        name = deaths.recv() => {
+            tracing::error!(service = name, "stopping, because a service ended by itself");
+            Exit::Bug
+        }
+    };
+
+    tell(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    lifecycle.stop();
+    let deeds = lifecycle.deeds_done(PATIENCE).await;
+    // Only now the connection to the NAS: what was under way needed it.
+    lifecycle.end();
+    let services = lifecycle.services_done(PATIENCE).await;
+    if !(services && deeds) {
+        tracing::warn!("not everything in progress came to its end; the audit log says what is open");
+    }
+    match journal.close().await {
+        Ok(()) => exit,
+        Err(error) => {
+            log_chain(&error);
+            Exit::Audit
+        }
+    }
+}
+
+struct Assembled {
+    reload: Reload,
+    server: server::Parts,
+    vitals: health::Vitals,
+    metrics: Metrics,
+}
+
+fn open_journal(config: &Config, clock: &Clock, lifecycle: &Lifecycle) -> Result<Journal, Exit> {
+    let load = |source: &SecretSource| {
+        source.load().map_err(|error| {
+            log_chain(&error);
+            Exit::Config
+        })
+    };
+    let config = &config.audit;
+    let hasher_key = load(&config.hmac_key)?;
+    let signer = Signer::parse(&load(&config.signing_key)?).map_err(|error| {
+        tracing::error!("audit.signing_key: {error}. Make one with: tailnas audit keygen FILE");
+        Exit::Config
+    })?;
+    let settings = Settings {
+        dir: config.dir.clone(),
+        hasher_key,
+        signer,
+        copy: config.copy.clone(),
+        rotate_at: config.rotate_at,
+        reads_go_on: config.reads_go_on,
+    };
+    let heartbeat = lifecycle.heartbeat("audit writer", LONGEST_SILENCE);
+    match Journal::open(settings, clock.clone(), heartbeat) {
+        Ok((journal, opened)) => {
+            if opened.lost.is_empty() {
+                tracing::info!(dir = %config.dir.display(), "{opened}");
+            } else {
+                tracing::error!(dir = %config.dir.display(), "{opened}");
+            }
+            Ok(journal)
+        }
+        Err(error) => {
+            log_chain(&error);
+            Err(exit_of(&error))
+        }
+    }
+}
+
+fn exit_of(error: &audit::OpenError) -> Exit {
+    // Damage is not cured by a restart; a disk may be.
+    match error {
+        audit::OpenError::Tampered(_)
+        | audit::OpenError::Forked { .. }
+        | audit::OpenError::OtherKey { .. }
+        | audit::OpenError::Newer(_) => Exit::Config,
+        audit::OpenError::Locked(_) | audit::OpenError::Io { .. } | audit::OpenError::Write(_) => Exit::Audit,
+    }
+}
+
+fn assemble(
+    config: &Config,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+    journal: Journal,
+) -> Result<Assembled, Exit> {
+    let unusable = |error: &dyn std::error::Error| {
+        log_chain(error);
+        Exit::Config
+    };
+    let heartbeat = lifecycle.heartbeat("NAS connection", LONGEST_SILENCE);
+    let nas = Nas::start(&config.nas, clock, lifecycle, heartbeat).map_err(|error| unusable(&error))?;
+    let http = Client::new(config.provider.ca_file.as_deref()).map_err(|error| unusable(&error))?;
+    let metrics = Metrics::new(clock.clone());
+    let provider =
+        Provider::new(&config.provider, &config.server.url, http.clone(), clock.clone(), lifecycle.clone())
+            .map_err(|error| unusable(&error))?;
+    let texts = Texts::new(&config.server.url, &config.provider).map_err(|error| unusable(&error))?;
+    let local_api = LocalApi::new(&config.tailnet.socket, clock.clone());
+    let vitals = health::Vitals {
+        local_api: local_api.clone(),
+        provider: provider.clone(),
+        issuer: config.provider.issuer.clone(),
+        http,
+        nas: nas.clone(),
+        journal: journal.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+    };
+    let gate = Arc::new(Gate::new(local_api, provider, Rules::of(config)));
+    let budgets = Budgets::new(config.limits, clock.clone());
+    let dispatcher = Dispatcher::new(dispatch::Parts {
+        gate: Arc::clone(&gate),
+        journal: journal.clone(),
+        nas: nas.clone(),
+        nas_name: config.nas.name.clone(),
+        capability: config.tailnet.capability.clone(),
+        budgets: budgets.clone(),
+        metrics: metrics.clone(),
+        lifecycle: lifecycle.clone(),
+    });
+    let reload = Reload {
+        config: config.clone(),
+        gate: Arc::clone(&gate),
+        texts: texts.clone(),
+        nas,
+        budgets,
+        clock: clock.clone(),
+        lifecycle: lifecycle.clone(),
+    };
+    let server = server::Parts {
+        url: config.server.url.clone(),
+        texts,
+        gate,
+        journal,
+        dispatcher,
+        metrics: metrics.clone(),
+        lifecycle: lifecycle.clone(),
+    };
+    Ok(Assembled { reload, server, vitals, metrics })
+}
+
+/// Tells systemd that we live, as long as everything that must run gives a sign of life; without systemd,
+/// only logs what has fallen silent.
+async fn watchdog(lifecycle: Lifecycle, nas: Nas, journal: Journal) {
+    let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |longest| longest / 3);
+    let mut tick = tokio::time::interval(every);
+    let executor = lifecycle.heartbeat("executor", LONGEST_SILENCE.max(every * 3));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => executor.beat(),
+            () = lifecycle.ending() => return,
+        }
+        match lifecycle.silent() {
+            None => tell(&[NotifyState::Watchdog, NotifyState::Status(&status(&nas, &journal))]),
+            Some(name) => {
+                tracing::error!(service = name, "no sign of life; the watchdog is not told that we live");
+            }
+        }
+    }
+}
+
+fn status(nas: &Nas, journal: &Journal) -> String {
+    let recorded = journal.health().durable.map_or_else(|| "nothing".to_owned(), |seq| seq.to_string());
+    let behind = journal.sinks().into_iter().filter(|sink| sink.error.is_some()).map(|sink| sink.name);
+    let behind = behind.collect::<Vec<_>>().join(", ");
+    let behind = if behind.is_empty() { behind } else { format!("; no checkpoint reaches {behind}") };
+    let suspended = journal.health().suspended.map(|why| format!("; SUSPENDED: {why}")).unwrap_or_default();
+    format!("NAS {}; audited up to {recorded}{behind}{suspended}", nas.status())
+}
+
+/// Takes over the signals that ask us to stop, now; resolves when one of them has come.
+fn asked_to_stop() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            // Without handlers the signals keep their default, which is to end us.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells systemd, and never waits for it: the socket takes only so many messages, and whoever holds its other
+/// end may have stopped reading. What does not fit is left out.
+fn tell(state: &[NotifyState<'_>]) {
+    static HERALD: OnceLock<SyncSender<String>> = OnceLock::new();
+    let herald = HERALD.get_or_init(|| {
+        let (herald, messages) = std::sync::mpsc::sync_channel::<String>(UNTOLD);
+        std::thread::spawn(move || {
+            for message in messages {
+                if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
+                    tracing::warn!(%error, "systemd could not be told");
+                }
+            }
+        });
+        herald
+    });
+    let message: Vec<_> = state.iter().map(ToString::to_string).collect();
+    let _ = herald.try_send(message.join("\n"));
+}
+
+/// Logs an error with all its causes, in one line.
+pub fn log_chain(error: &dyn std::error::Error) {
+    tracing::error!("{}", telemetry::chain(error));
+}

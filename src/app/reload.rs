@@ -1,0 +1,166 @@
+//! Reading the configuration again, on SIGHUP: all of it or nothing.
+
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::Signal;
+
+use super::tell;
+use crate::caller::{Gate, Rules};
+use crate::clock::Clock;
+use crate::config::{self, Config, Credentials};
+use crate::lifecycle::Lifecycle;
+use crate::nas::{self, Nas};
+use crate::net::http::Client;
+use crate::oauth::{Provider, Texts};
+use crate::policy::budgets::Budgets;
+use crate::telemetry;
+
+/// What can be changed while the daemon runs.
+pub(super) struct Reload {
+    /// The configuration as it is lived by, except for what needs a restart.
+    pub(super) config: Config,
+    pub(super) gate: Arc<Gate>,
+    pub(super) texts: Texts,
+    pub(super) nas: Nas,
+    pub(super) budgets: Budgets,
+    pub(super) clock: Clock,
+    pub(super) lifecycle: Lifecycle,
+}
+
+/// Everything that can be wrong with a new configuration has been by the time there is one of these.
+struct Prepared {
+    config: Config,
+    provider: Provider,
+    texts: Texts,
+    keys: nas::Keys,
+}
+
+impl Reload {
+    /// Reads the configuration anew each time `hangup` comes.
+    pub(super) async fn on(mut self, mut hangup: Signal) {
+        loop {
+            tokio::select! {
+                () = self.lifecycle.stopping() => return self.lifecycle.ending().await,
+                told = hangup.recv() => if told.is_none() { return self.lifecycle.ending().await },
+            }
+            announce();
+            self.again();
+            tell(&[NotifyState::Ready]);
+        }
+    }
+
+    fn again(&mut self) {
+        match self.prepare() {
+            Ok(prepared) => self.apply(prepared),
+            Err(problems) => tracing::error!(
+                "the configuration is wrong, so nothing of it was taken over and the old one goes on: {problems}"
+            ),
+        }
+    }
+
+    /// Makes everything that the new configuration needs, and changes nothing.
+    fn prepare(&self) -> Result<Prepared, String> {
+        let config = config::load(&self.config.file).map_err(|problems| problems.to_string())?;
+        let findings = config.check_files(Credentials::MustBeThere);
+        if !findings.problems.is_empty() {
+            return Err(findings.problems.to_string());
+        }
+        let http =
+            Client::new(config.provider.ca_file.as_deref()).map_err(|error| telemetry::chain(&error))?;
+        // The URL is one of the things that need a restart; tokens are for the one that clients use.
+        let url = &self.config.server.url;
+        let (clock, lifecycle) = (self.clock.clone(), self.lifecycle.clone());
+        let provider = Provider::new(&config.provider, url, http, clock, lifecycle)
+            .map_err(|error| telemetry::chain(&error))?;
+        let texts = Texts::new(url, &config.provider).map_err(|error| telemetry::chain(&error))?;
+        let keys = nas::Keys::load(&config.nas).map_err(|error| telemetry::chain(&error))?;
+        Ok(Prepared { config, provider, texts, keys })
+    }
+
+    /// Takes the new configuration over. Nothing here can fail.
+    fn apply(&mut self, prepared: Prepared) {
+        let Prepared { config, provider, texts, keys } = prepared;
+        for setting in needing_a_restart(&self.config, &config) {
+            tracing::warn!(setting, "was changed, and needs a restart: until then the old value counts");
+        }
+        telemetry::set_level(config.log);
+        let rules = Rules { capability: self.config.tailnet.capability.clone(), ..Rules::of(&config) };
+        self.gate.replace(provider, rules);
+        self.texts.replace(&texts);
+        self.nas.use_keys(keys);
+        self.budgets.use_limits(config.limits);
+        let Config { provider, grants, relays, agents, limits, log, .. } = config;
+        tracing::info!(
+            grants = grants.len(),
+            relays = relays.len(),
+            agents = agents.len(),
+            "the configuration was read again"
+        );
+        self.config = Config { provider, grants, relays, agents, limits, log, ..self.config.clone() };
+    }
+}
+
+/// The settings that differ and that a running daemon cannot change.
+fn needing_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let accounts = |config: &Config| {
+        let username = |login: &config::Login| login.username.clone();
+        (username(&config.nas.reader), config.nas.writer.as_ref().map(username))
+    };
+    let (was, is) = (&old.nas, &new.nas);
+    [
+        ("server.url", old.server.url != new.server.url),
+        ("server.listen", old.server.listen != new.server.listen),
+        ("tailnet", old.tailnet != new.tailnet),
+        ("nas.name", was.name != is.name),
+        ("nas.url", was.url != is.url),
+        ("nas.ca_file or nas.pins", was.trust != is.trust),
+        ("the accounts of nas.reader and nas.writer", accounts(old) != accounts(new)),
+        ("audit", old.audit != new.audit),
+        ("metrics", old.metrics != new.metrics),
+    ]
+    .into_iter()
+    .filter_map(|(setting, changed)| changed.then_some(setting))
+    .collect()
+}
+
+/// Tells systemd that a reload begins, and when, so that it knows the READY that ends it from an earlier one.
+fn announce() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "systemd could not be told of the reload"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_the_rest_is_not() {
+        let example = include_str!("../../deploy/tailnas.toml");
+        let parse = |text: &str| {
+            let no_policy = |_: &std::path::Path| Err(config::Complaint::new("is not there"));
+            config::parse("tailnas.toml".as_ref(), text, no_policy).unwrap()
+        };
+        let old = parse(example);
+        for (from, to, named) in [
+            ("example.ts.net/mcp", "other.ts.net/mcp", Some("server.url")),
+            ("unix:/run/tailnas/tailnas.sock", "systemd", Some("server.listen")),
+            ("#socket = \"/run/", "socket = \"/tmp/", Some("tailnet")),
+            ("name = \"nas\"", "name = \"attic\"", Some("nas.name")),
+            ("wss://nas.example", "wss://attic.example", Some("nas.url")),
+            ("#pins", "pins", Some("nas.ca_file or nas.pins")),
+            ("tailnas-reader", "somebody", Some("the accounts of nas.reader and nas.writer")),
+            ("/var/log/tailnas", "/var/log/other", Some("audit")),
+            ("idp.example", "other.example", None),
+            ("#clients", "clients", None),
+            ("#filter = \"info\"", "filter = \"debug\"", None),
+            ("credential:nas-reader-key", "credential:another", None),
+        ] {
+            assert!(example.contains(from), "{from}");
+            let new = parse(&example.replacen(from, to, 1));
+            assert_eq!(needing_a_restart(&old, &new), named.into_iter().collect::<Vec<_>>(), "{from}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What waits to be written, and the one place where everybody meets the writer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::chain::Receipt;
+use super::record::{AROUND, Event, LONGEST};
+use super::refusals::{Refusal, Refusals};
+use super::warrant::{Brief, Open};
+
+/// Most records that wait at a time.
+const MOST_WAITING: usize = 4096;
+
+/// Most warrants that are out at a time. Each has room for the record that closes it.
+pub(super) const MOST_OPEN: usize = 4096;
+
+/// Most records of one batch, besides refusals.
+const BATCH: usize = 480;
+
+/// Most refusals of one batch.
+const REFUSALS: usize = 32;
+
+/// Most bytes of one batch; one record more may begin below this.
+const BATCH_BYTES: usize = 1024 * 1024 - LONGEST;
+
+/// Why something is not on record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// Too much waits already.
+    #[error("{MOST_WAITING} records wait to be written to the audit log; try again in a moment")]
+    Busy,
+    /// It is larger than a record may be.
+    #[error("it would be an audit record of {0} bytes, and {LONGEST} is the most")]
+    TooLarge(usize),
+    /// The log failed and is written no more.
+    #[error("the audit log is dead since it could not be written: {0}")]
+    Dead(Arc<str>),
+    /// There is hardly any room left.
+    #[error("the audit log takes in nothing new: {0}")]
+    Suspended(Arc<str>),
+    /// The daemon is stopping.
+    #[error("the audit log is closed, because the daemon is stopping")]
+    Stopped,
+    /// The daemon's own reading is counted, and has no record of its own.
+    #[error("a system warrant has no record of its own")]
+    OnlyCounted,
+}
+
+/// Whom to tell once a record is on disk.
+pub(super) enum Ack {
+    Nobody,
+    Receipt(oneshot::Sender<Result<Receipt, NotRecorded>>),
+    /// An intent. What is sent closes the intent when it is dropped: whoever has stopped waiting leaves no
+    /// intent open.
+    Intent(oneshot::Sender<Result<Open, NotRecorded>>, Brief),
+}
+
+/// A record that waits.
+pub(super) struct Job {
+    pub event: Vec<u8>,
+    pub ack: Ack,
+}
+
+/// What the writer takes at a time.
+pub(super) struct Batch {
+    pub jobs: Vec<Job>,
+    pub refusals: Vec<Event>,
+    /// Set when this is the last batch.
+    pub last: Option<Last>,
+}
+
+/// How the writing ends.
+pub(super) enum Last {
+    /// In order: with a `stop` record, which says how often the daemon itself has looked.
+    Stop(BTreeMap<&'static str, u64>),
+    /// Nobody has a handle any more.
+    Abandoned,
+}
+
+/// How the log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Number of the last record handed to the disk.
+    pub seq: Option<u64>,
+    /// Number of the last record known to be on it.
+    pub durable: Option<u64>,
+    /// Why it takes in nothing new for now; `None` while it does.
+    pub suspended: Option<String>,
+    /// Why the log is dead; `None` while it lives.
+    pub dead: Option<String>,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    /// Why it ended, told once everything that could be written is written.
+    over: watch::Sender<Option<NotRecorded>>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    open: usize,
+    refusals: Refusals,
+    system: BTreeMap<&'static str, u64>,
+    stopping: Option<Stopping>,
+    suspended: Option<Arc<str>>,
+    /// Whether reading goes on while it is suspended.
+    reads_go_on: bool,
+    ended: Option<NotRecorded>,
+    seq: Option<u64>,
+    durable: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Stopping {
+    InOrder,
+    Abandoned,
+}
+
+/// The event as JSON, if it fits into a record.
+pub(super) fn render(event: &Event) -> Result<Vec<u8>, NotRecorded> {
+    // Nothing in an event can fail to be JSON; if it ever does, it is not on record.
+    let json = serde_json::to_vec(event).map_err(|_| NotRecorded::TooLarge(usize::MAX))?;
+    match json.len() + AROUND {
+        size if size > LONGEST => Err(NotRecorded::TooLarge(size)),
+        _ => Ok(json),
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Queue")
+    }
+}
+
+impl Queue {
+    pub fn new() -> Self {
+        Self { state: Mutex::default(), ready: Condvar::new(), over: watch::Sender::new(None) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one more warrant out, if there is room for everything it may write, and queues its intent.
+    pub fn admit(&self, intent: Option<Job>) -> Result<(), NotRecorded> {
+        let mut state = self.state();
+        match (&state.ended, state.stopping) {
+            (Some(why), _) => return Err(why.clone()),
+            (None, Some(_)) => return Err(NotRecorded::Stopped),
+            (None, None) => {}
+        }
+        if let Some(why) = &state.suspended
+            && (intent.is_some() || !state.reads_go_on)
+        {
+            return Err(NotRecorded::Suspended(Arc::clone(why)));
+        }
+        if state.jobs.len() >= MOST_WAITING || state.open >= MOST_OPEN {
+            return Err(NotRecorded::Busy);
+        }
+        state.open += 1;
+        if let Some(intent) = intent {
+            state.jobs.push_back(intent);
+            drop(state);
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Queues the record that closes a warrant. Its room was set aside when the warrant was let out.
+    pub fn close(&self, closing: Job) -> Result<(), NotRecorded> {
+        let mut state = self.state();
+        if let Some(why) = &state.ended {
+            return Err(why.clone());
+        }
+        state.open = state.open.saturating_sub(1);
+        state.jobs.push_back(closing);
+        drop(state);
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    pub fn refuse(&self, refusal: Refusal) {
+        if self.state().refusals.add(refusal) {
+            self.ready.notify_one();
+        }
+    }
+
+    pub fn count_system(&self, purpose: &'static str) {
+        *self.state().system.entry(purpose).or_default() += 1;
+    }
+
+    /// Waits for work, at most for `patience`, and takes as much as one sync is to cover.
+    pub fn take(&self, patience: Duration, now: Duration) -> Batch {
+        let mut state = self.state();
+        if state.jobs.is_empty() && !state.refusals.urgent() && state.stopping.is_none() {
+            state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut jobs = Vec::new();
+        let mut bytes = 0;
+        while jobs.len() < BATCH && bytes < BATCH_BYTES {
+            let Some(job) = state.jobs.pop_front() else { break };
+            bytes += job.event.len() + AROUND;
+            jobs.push(job);
+        }
+        let last = match state.stopping {
+            // Not with the last jobs but after them: whoever no longer waits for one of these may close it yet.
+            Some(stopping) if jobs.is_empty() => Some(match stopping {
+                Stopping::InOrder => Last::Stop(std::mem::take(&mut state.system)),
+                Stopping::Abandoned => Last::Abandoned,
+            }),
+            _ => None,
+        };
+        let refusals = if last.is_some() { state.refusals.rest() } else { state.refusals.due(now, REFUSALS) };
+        if matches!(last, Some(Last::Stop(_))) {
+            // Closed under the same lock that showed it empty: nothing can come in behind the last batch.
+            state.ended = Some(NotRecorded::Stopped);
+        }
+        Batch { jobs, refusals, last }
+    }
+
+    /// Lets nothing new in while there is a reason. What was let in before has its room.
+    pub fn suspend(&self, why: Option<String>) {
+        self.state().suspended = why.map(Into::into);
+    }
+
+    /// Lets reads in even then.
+    pub fn let_reads_go_on(&self) {
+        self.state().reads_go_on = true;
+    }
+
+    pub fn wrote(&self, seq: Option<u64>, durable: Option<u64>) {
+        let mut state = self.state();
+        state.seq = seq;
+        state.durable = durable;
+    }
+
+    /// Lets nothing new in; what is there is still written.
+    pub fn stop(&self) {
+        self.state().stopping.get_or_insert(Stopping::InOrder);
+        self.ready.notify_one();
+    }
+
+    pub fn abandon(&self) {
+        self.state().stopping.get_or_insert(Stopping::Abandoned);
+        self.ready.notify_one();
+    }
+
+    /// Ends the log, and tells everybody who waits.
+    pub fn end(&self, why: &NotRecorded) {
+        let jobs = {
+            let mut state = self.state();
+            state.ended = Some(why.clone());
+            std::mem::take(&mut state.jobs)
+        };
+        for job in jobs {
+            job.ack.fail(why);
+        }
+        self.over.send_replace(Some(why.clone()));
+    }
+
+    pub fn health(&self) -> Health {
+        let state = self.state();
+        let dead = match &state.ended {
+            Some(NotRecorded::Dead(why)) => Some(why.to_string()),
+            _ => None,
+        };
+        let suspended = state.suspended.as_deref().map(str::to_owned);
+        Health { seq: state.seq, durable: state.durable, suspended, dead }
+    }
+
+    pub fn over(&self) -> watch::Receiver<Option<NotRecorded>> {
+        self.over.subscribe()
+    }
+}
+
+impl Ack {
+    pub fn succeed(self, receipt: Receipt, queue: &Arc<Queue>) {
+        match self {
+            Self::Nobody => {}
+            // Whoever does not listen any more has their record all the same.
+            Self::Receipt(to) => drop(to.send(Ok(receipt))),
+            Self::Intent(to, brief) => drop(to.send(Ok(Open::new(queue, receipt.seq, brief)))),
+        }
+    }
+
+    pub fn fail(self, why: &NotRecorded) {
+        match self {
+            Self::Nobody => {}
+            Self::Receipt(to) => drop(to.send(Err(why.clone()))),
+            Self::Intent(to, _) => drop(to.send(Err(why.clone()))),
+        }
+    }
+}

@@ -1,0 +1,761 @@
+//! Reads a log from its first byte and says what holds. The start of the daemon and `audit verify` both rest on
+//! this, so that they cannot disagree.
+//!
+//! The hard question is whether a damaged end is a crash or somebody's hand. A crash leaves bytes where they
+//! were written: of the one batch that was not yet synced, any sectors may be missing, but no record can move,
+//! repeat, or stand where another belongs. And every record carries `durable`, so that the ones behind a damage
+//! prove whether the damaged bytes had been on disk. What neither rule excludes is taken for a crash, described
+//! in a `recovery` record, and listed by `verify` ever after.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+use super::chain::{Chain, Hash, Receipt, Tree, seal_of};
+use super::note::{Checkpoint, Note, PublicKey};
+use super::record::{LONGEST, Lost, Status, VERSION};
+use super::storage::{Files, first_hash_of, first_of};
+use crate::domain::id::RequestId;
+use crate::domain::name::NasName;
+
+/// Longest damage that can come from crashes: one batch, and what a hundred starts add that crash in turn.
+const LONGEST_DAMAGE: usize = 1024 * 1024 + 128 * 1024;
+
+/// Everything a reading of the log shows.
+#[derive(Clone, Debug)]
+pub(super) struct Survey {
+    pub chain: Chain,
+    pub tree: Tree,
+    pub files: u64,
+    /// The file that is written to, and where in it the next byte goes.
+    pub live: Option<(String, u64)>,
+    pub install: Option<String>,
+    pub first: Option<String>,
+    pub last: Option<String>,
+    pub recoveries: Vec<Recovered>,
+    pub intents: u64,
+    pub open: BTreeMap<u64, Opened>,
+    pub ended: BTreeMap<Status, u64>,
+    pub unknown: Vec<u64>,
+    /// Outcomes whose intent is not open: a fault of the daemon that wrote them.
+    pub stray: Vec<u64>,
+    /// The keys that checkpoints are signed with, each vouched for by the one before, and where each begins.
+    pub keys: Vec<(u64, PublicKey)>,
+    pub checkpoints: u64,
+    /// The newest checkpoint. Its root is right; its signature vouches for all before it, and is checked when
+    /// a key ends and by whoever asks for it.
+    pub newest: Option<Note>,
+    pub lost: Vec<Lost>,
+    /// How many of the first records are there as hashes only.
+    pub pruned: u64,
+    /// Whether the last file is closed, and the next one not there yet.
+    pub closed: bool,
+    /// The roots at the sizes that somebody wants to compare.
+    pub roots: BTreeMap<u64, Hash>,
+    /// The hashes of the records that somebody wants to compare.
+    pub hashes: BTreeMap<u64, Hash>,
+    pub tail: Tail,
+    pub broken: Option<Break>,
+    durable: Option<u64>,
+}
+
+/// An intent that has no outcome.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub req: RequestId,
+    pub tool: String,
+    pub nas: Option<NasName>,
+    pub target: Option<String>,
+}
+
+/// How the last file ends.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Tail {
+    Whole,
+    /// The last record is right, and its newline is not there.
+    NoNewline,
+    /// Behind the last record stand bytes that are none.
+    Torn(Torn),
+}
+
+/// Bytes at the end that are not records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Torn {
+    /// The file.
+    pub file: String,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many they are.
+    pub len: u64,
+    /// Their hash.
+    pub sha256: Hash,
+    /// Whether they are one line without an end, as when a record is being written at this moment.
+    pub one_line: bool,
+    #[serde(skip)]
+    pub(super) ends_in_newline: bool,
+}
+
+/// Damage that a later start has described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// The record that describes it.
+    pub seq: u64,
+    /// The file.
+    pub file: String,
+    /// Where the damage begins.
+    pub offset: u64,
+    /// How long it is.
+    pub len: u64,
+    /// Hash of the damaged bytes.
+    pub sha256: Hash,
+}
+
+/// The first place where the log is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Break {
+    /// The file.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u64,
+    /// Where the line begins, in bytes.
+    pub offset: u64,
+    /// The number of the record that belongs there.
+    pub seq: u64,
+    /// What is wrong.
+    pub what: Flaw,
+    /// Why this is no torn end after a crash, where that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Flaw {
+    /// No record at all.
+    #[error("the line does not end in a hash, so it is no record")]
+    NoRecord,
+    /// The bytes are not those that were hashed.
+    #[error("the record was altered: its hash is {written}, and its bytes have {computed}")]
+    Altered {
+        /// The hash in the line.
+        written: Hash,
+        /// The hash of the line.
+        computed: Hash,
+    },
+    /// The hash is right, and what it covers cannot be read.
+    #[error("the hash is right, but the record cannot be read: {problem}")]
+    Unreadable {
+        /// What the parser said.
+        problem: String,
+    },
+    /// Another record than the next one.
+    #[error("this is record {found}, and record {expected} belongs here")]
+    Sequence {
+        /// The number that belongs here.
+        expected: u64,
+        /// The number in the line.
+        found: u64,
+    },
+    /// A record that continues from another one than the one before it.
+    #[error("the record continues from {found}, and the one before it is {expected}")]
+    Link {
+        /// The hash of the record before.
+        expected: Hash,
+        /// The hash that this one names.
+        found: String,
+    },
+    /// Damage that no record describes.
+    #[error("bytes that are no record, and no recovery record behind them that describes them")]
+    Undescribed,
+    /// A recovery record that does not fit what it describes.
+    #[error("the recovery record does not describe what stands before it")]
+    Misdescribed,
+    /// A record that claims too much of what is on disk.
+    #[error("the record says that {durable:?} was the last one on disk, which cannot have been so")]
+    Durable {
+        /// The number in the line.
+        durable: Option<u64>,
+    },
+    /// A record in a file that an earlier one closed.
+    #[error("the file was closed by the record before this one")]
+    Closed,
+    /// A file that ends without being closed, and is not the last.
+    #[error("the file before this one was never closed, so the log does not go on here")]
+    NotClosed,
+    /// A file of hashes that is not whole hashes.
+    #[error("the file of hashes that pruned records left behind is not what was written")]
+    Hashes,
+    /// A checkpoint that is not of this log.
+    #[error("the checkpoint does not fit the log: {problem}")]
+    Checkpoint {
+        /// Why.
+        problem: &'static str,
+    },
+    /// A key that may not follow.
+    #[error("from here on another key signs, and the key before it does not vouch for it: {vkey}")]
+    Key {
+        /// The key as it stands there.
+        vkey: String,
+    },
+    /// A file whose name says that it begins elsewhere.
+    #[error("the file is named after record {found}, and record {expected} belongs here: a file is missing")]
+    File {
+        /// The number that belongs here.
+        expected: u64,
+        /// The number in the name.
+        found: u64,
+    },
+}
+
+/// Why a log cannot be read to its end.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    Io(io::Error),
+    /// Written by a newer version.
+    Newer(u64),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What is needed of a record in order to check it. Nothing here is read more strictly than that: a grammar that
+/// changes in a later release must not make an old log look tampered with.
+#[derive(Debug, Deserialize)]
+struct Glance<'a> {
+    v: u64,
+    seq: u64,
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    prev: Cow<'a, str>,
+    durable: Option<u64>,
+    #[serde(borrow)]
+    req: Option<Text<'a>>,
+    parent: Option<u64>,
+    #[serde(borrow)]
+    tool: Option<Text<'a>>,
+    #[serde(borrow)]
+    nas: Option<Text<'a>>,
+    #[serde(borrow)]
+    target: Option<Text<'a>>,
+    #[serde(borrow)]
+    result: Option<GlanceResult<'a>>,
+    install: Option<String>,
+    offset: Option<u64>,
+    len: Option<u64>,
+    sha256: Option<Hash>,
+    last_good_seq: Option<u64>,
+    note: Option<String>,
+    vkey: Option<String>,
+    voucher: Option<String>,
+    have: Option<u64>,
+    size: Option<u64>,
+    root: Option<Hash>,
+    sink: Option<String>,
+}
+
+/// Text that is borrowed where it stands as it is meant. (Serde borrows a `Cow` only when it is a field itself.)
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct GlanceResult<'a> {
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct OnlyVersion {
+    v: u64,
+}
+
+/// A run of bytes that are no records, as far as it has been read.
+#[derive(Clone, Debug)]
+struct Damage {
+    line: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+    flaw: Flaw,
+    /// Whether it is more than one line.
+    many_lines: bool,
+    /// The highest number of an intact record within.
+    highest: u64,
+}
+
+/// Reads lines one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Scanner {
+    pub survey: Survey,
+    file: String,
+    line: u64,
+    damage: Option<Damage>,
+    wanted: Wanted,
+}
+
+/// What somebody wants to compare with something outside the log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// The root at these sizes.
+    pub sizes: BTreeSet<u64>,
+    /// The hashes of these records.
+    pub records: BTreeSet<u64>,
+}
+
+/// One line, or as much of an overlong one as is worth holding.
+#[derive(Clone, Copy, Debug)]
+struct Line<'a> {
+    offset: u64,
+    /// With its newline, where it has one.
+    bytes: &'a [u8],
+    /// Whether this begins where a line begins.
+    begins: bool,
+}
+
+/// Reads a whole log, and takes from it what is `wanted`.
+pub(super) fn survey(files: &dyn Files, wanted: Wanted) -> Result<Survey, Unreadable> {
+    let mut scanner = Scanner::wanting(wanted);
+    let names = files.list()?;
+    for name in files.pruned()? {
+        // Where both are there, the pruning did not come to its end, and the records count.
+        if first_hash_of(&name) < names.first().and_then(|name| first_of(name)) {
+            let (mut reader, _) = files.read(&name)?;
+            let mut hashes = Vec::new();
+            reader.read_to_end(&mut hashes)?;
+            scanner.hashes(&name, &hashes);
+        }
+    }
+    for name in names {
+        if scanner.survey.broken.is_some() {
+            break;
+        }
+        scanner.begin_file(&name);
+        let (reader, length) = files.read(&name)?;
+        // No further than the file was long when it was opened, or a busy log would never end.
+        let length = scanner.lines(BufReader::with_capacity(256 * 1024, reader.take(length)), 0)?;
+        scanner.end_file(length);
+    }
+    Ok(scanner.survey)
+}
+
+impl Scanner {
+    pub fn wanting(wanted: Wanted) -> Self {
+        let survey = Survey {
+            chain: Chain::EMPTY,
+            tree: Tree::default(),
+            files: 0,
+            live: None,
+            install: None,
+            first: None,
+            last: None,
+            recoveries: Vec::new(),
+            intents: 0,
+            open: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            unknown: Vec::new(),
+            stray: Vec::new(),
+            keys: Vec::new(),
+            checkpoints: 0,
+            newest: None,
+            lost: Vec::new(),
+            pruned: 0,
+            closed: false,
+            roots: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            tail: Tail::Whole,
+            broken: None,
+            durable: None,
+        };
+        let mut scanner = Self { survey, file: String::new(), line: 0, damage: None, wanted };
+        scanner.take_root();
+        scanner
+    }
+
+    pub fn begin_file(&mut self, name: &str) {
+        name.clone_into(&mut self.file);
+        self.line = 0;
+        self.survey.files += 1;
+        if self.survey.tail != Tail::Whole {
+            // Only the file that is written to can be torn.
+            self.break_at(1, 0, Flaw::Undescribed, Some("it is at the end of the file before this one"));
+        }
+        let (expected, found) = (self.survey.chain.next, first_of(name).unwrap_or(u64::MAX));
+        if expected != found {
+            self.break_at(1, 0, Flaw::File { expected, found }, None);
+        }
+        if self.survey.files > 1 && !self.survey.closed {
+            self.break_at(1, 0, Flaw::NotClosed, None);
+        }
+        self.survey.closed = false;
+    }
+
+    /// Takes the hashes of records that are there no more.
+    pub fn hashes(&mut self, name: &str, bytes: &[u8]) {
+        name.clone_into(&mut self.file);
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if first_hash_of(name) != Some(self.survey.chain.next) || !rest.is_empty() {
+            return self.break_at(0, 0, Flaw::Hashes, None);
+        }
+        for &hash in hashes {
+            self.take(Hash::from_bytes(hash));
+        }
+        self.survey.pruned = self.survey.chain.next;
+    }
+
+    /// The record with this hash is the next one.
+    fn take(&mut self, hash: Hash) {
+        if self.wanted.records.contains(&self.survey.chain.next) {
+            self.survey.hashes.insert(self.survey.chain.next, hash);
+        }
+        self.survey.chain.advance(hash);
+        self.survey.tree.push(hash);
+        self.take_root();
+    }
+
+    /// Takes lines, the first of which begins at `offset`, until they end or the log is broken. Says where.
+    pub fn lines(&mut self, mut reader: impl BufRead, mut offset: u64) -> Result<u64, Unreadable> {
+        let mut bytes = Vec::new();
+        let mut begins = true;
+        while self.survey.broken.is_none() {
+            bytes.clear();
+            if reader.by_ref().take(LONGEST as u64).read_until(b'\n', &mut bytes)? == 0 {
+                break;
+            }
+            self.line(Line { offset, bytes: &bytes, begins })?;
+            offset += bytes.len() as u64;
+            begins = bytes.ends_with(b"\n");
+        }
+        Ok(offset)
+    }
+
+    /// Takes the next line. Once the log is broken, nothing further is looked at.
+    fn line(&mut self, line: Line<'_>) -> Result<(), Unreadable> {
+        if self.survey.broken.is_some() {
+            return Ok(());
+        }
+        if line.begins {
+            self.line += 1;
+        }
+        let ended = line.bytes.ends_with(b"\n");
+        let text = line.bytes.strip_suffix(b"\n").unwrap_or(line.bytes);
+        let (glance, hash) = match look(text, line.begins) {
+            Ok(sound) => sound,
+            Err(Problem::Newer(v)) if self.damage.is_none() => return Err(Unreadable::Newer(v)),
+            Err(Problem::Newer(_)) => {
+                self.damaged(line, Flaw::NoRecord);
+                return Ok(());
+            }
+            Err(Problem::Flaw(flaw)) => {
+                self.damaged(line, flaw);
+                return Ok(());
+            }
+        };
+        match self.misplaced(&glance) {
+            None => self.next(line, &glance, hash, ended),
+            Some(flaw) => self.sound_but_misplaced(line, &glance, flaw),
+        }
+        Ok(())
+    }
+
+    pub fn end_file(&mut self, length: u64) {
+        self.survey.live = Some((self.file.clone(), length));
+        if self.survey.broken.is_some() {
+            return;
+        }
+        if let Some(damage) = self.damage.take() {
+            self.survey.tail = Tail::Torn(Torn {
+                file: self.file.clone(),
+                offset: damage.offset,
+                len: damage.bytes.len() as u64,
+                sha256: Hash::of(&damage.bytes),
+                one_line: !damage.many_lines && !damage.bytes.ends_with(b"\n"),
+                ends_in_newline: damage.bytes.ends_with(b"\n"),
+            });
+        }
+    }
+
+    /// Why an intact record is not the next one.
+    fn misplaced(&self, glance: &Glance<'_>) -> Option<Flaw> {
+        let expected = &self.survey.chain;
+        if glance.seq != expected.next {
+            return Some(Flaw::Sequence { expected: expected.next, found: glance.seq });
+        }
+        (glance.prev.as_bytes() != expected.prev.digits())
+            .then(|| Flaw::Link { expected: expected.prev, found: glance.prev.clone().into_owned() })
+    }
+
+    /// The next record of the chain.
+    fn next(&mut self, line: Line<'_>, glance: &Glance<'_>, hash: Hash, ended: bool) {
+        let recovery = (glance.r#type == "recovery").then(|| self.describes(line, glance));
+        match (self.damage.take(), recovery) {
+            (None | Some(_), Some(true)) | (None, None) => {}
+            (_, Some(false)) => return self.break_here(line, Flaw::Misdescribed, None),
+            (Some(damage), None) => {
+                let because = format!("record {}, which belongs there, stands whole behind it", glance.seq);
+                return self.break_at(damage.line, damage.offset, damage.flaw, Some(&because));
+            }
+        }
+        if glance.durable < self.survey.durable || glance.durable.is_some_and(|durable| durable >= glance.seq)
+        {
+            return self.break_here(line, Flaw::Durable { durable: glance.durable }, None);
+        }
+        if let Err(flaw) = self.survey.signatures(glance) {
+            return self.break_here(line, flaw, None);
+        }
+        // What a crash did to the record that closes a file is described behind it, and the file is open again.
+        if self.survey.closed && glance.r#type != "recovery" {
+            return self.break_here(line, Flaw::Closed, None);
+        }
+        self.survey.closed = glance.r#type == "rotate";
+        self.survey.durable = glance.durable;
+        self.take(hash);
+        if !ended {
+            self.survey.tail = Tail::NoNewline;
+        }
+        self.survey.note(glance, &self.file);
+    }
+
+    fn take_root(&mut self) {
+        let size = self.survey.tree.size();
+        if self.wanted.sizes.contains(&size) {
+            self.survey.roots.insert(size, self.survey.tree.root());
+        }
+    }
+
+    /// Whether a recovery record describes, to the byte, what stands before it.
+    fn describes(&self, line: Line<'_>, glance: &Glance<'_>) -> bool {
+        let expected_last = self.survey.chain.next.checked_sub(1);
+        let (Some(offset), Some(len), Some(sha256)) = (glance.offset, glance.len, glance.sha256) else {
+            return false;
+        };
+        if glance.last_good_seq != expected_last {
+            return false;
+        }
+        let Some(damage) = &self.damage else {
+            return len == 0 && offset == line.offset && sha256 == Hash::of(b"");
+        };
+        if offset != damage.offset {
+            return false;
+        }
+        // Where the damage did not end in a newline, one was put behind it.
+        let found = match damage.bytes.strip_suffix(b"\n") {
+            Some(without) if without.len() as u64 == len && !without.ends_with(b"\n") => without,
+            _ => &damage.bytes,
+        };
+        found.len() as u64 == len && sha256 == Hash::of(found)
+    }
+
+    /// Bytes that are no record.
+    fn damaged(&mut self, line: Line<'_>, flaw: Flaw) {
+        let damage = self.damage.get_or_insert_with(|| Damage {
+            line: self.line,
+            offset: line.offset,
+            bytes: Vec::new(),
+            flaw,
+            many_lines: false,
+            highest: self.survey.chain.next,
+        });
+        damage.many_lines |= line.begins && !damage.bytes.is_empty();
+        damage.bytes.extend_from_slice(line.bytes);
+        if damage.bytes.len() > LONGEST_DAMAGE {
+            let (line, offset, flaw) = (damage.line, damage.offset, damage.flaw.clone());
+            self.break_at(line, offset, flaw, Some("the damage is longer than anything a crash leaves"));
+        }
+    }
+
+    /// An intact record, but not the next one.
+    fn sound_but_misplaced(&mut self, line: Line<'_>, glance: &Glance<'_>, flaw: Flaw) {
+        let next = self.survey.chain.next;
+        let Some(damage) = &mut self.damage else {
+            // No crash puts a whole record where another one belongs.
+            return self.break_here(line, flaw, None);
+        };
+        let because = if glance.durable.is_some_and(|durable| durable >= next) {
+            format!("record {} behind it says that record {next} was on disk", glance.seq)
+        } else if glance.seq <= damage.highest {
+            format!("record {} stands behind it, which no crash can put there", glance.seq)
+        } else {
+            damage.highest = glance.seq;
+            return self.damaged(line, flaw);
+        };
+        let (line, offset, flaw) = (damage.line, damage.offset, damage.flaw.clone());
+        self.break_at(line, offset, flaw, Some(&because));
+    }
+
+    fn break_here(&mut self, line: Line<'_>, what: Flaw, because: Option<&str>) {
+        self.break_at(self.line, line.offset, what, because);
+    }
+
+    fn break_at(&mut self, line: u64, offset: u64, what: Flaw, because: Option<&str>) {
+        if self.survey.broken.is_none() {
+            self.survey.broken = Some(Break {
+                file: self.file.clone(),
+                line,
+                offset,
+                seq: self.survey.chain.next,
+                what,
+                because: because.map(str::to_owned),
+            });
+        }
+    }
+}
+
+impl Survey {
+    /// How many records there are.
+    pub const fn records(&self) -> u64 {
+        self.chain.next
+    }
+
+    /// The last record.
+    pub fn head(&self) -> Option<Receipt> {
+        self.chain.next.checked_sub(1).map(|seq| Receipt { seq, hash: self.chain.prev })
+    }
+
+    /// Whether this key signed the newest checkpoint; `None` where there is none.
+    pub fn newest_is_signed(&self) -> Option<bool> {
+        let (note, (_, key)) = (self.newest.as_ref()?, self.keys.last()?);
+        Some(key.signed(note))
+    }
+
+    /// The newest checkpoint, as what is wrong with a log whose newest checkpoint nobody signed.
+    pub fn unsigned(&self) -> Break {
+        let seq = self.newest.as_ref().map_or(0, |note| note.checkpoint().size);
+        let what = Flaw::Checkpoint { problem: "the key of the log did not sign it" };
+        // Where in which file it is, is not kept; its number is its size.
+        let file = self.live.as_ref().map(|(file, _)| file.clone()).unwrap_or_default();
+        Break { file, line: 0, offset: 0, seq, what, because: None }
+    }
+
+    /// Takes in what a record says about signatures, before it counts as one of those that are there.
+    fn signatures(&mut self, glance: &Glance<'_>) -> Result<(), Flaw> {
+        match &*glance.r#type {
+            "checkpoint" => {
+                let wrong = |problem| Flaw::Checkpoint { problem };
+                let note =
+                    glance.note.as_deref().and_then(Note::exactly).ok_or(wrong("it is no signed note"))?;
+                let here = Checkpoint { size: self.tree.size(), root: self.tree.root() };
+                if note.checkpoint() != here {
+                    return Err(wrong("its size or its root is another one"));
+                }
+                if self.keys.is_empty() {
+                    return Err(wrong("no record before it names a key"));
+                }
+                self.checkpoints += 1;
+                self.newest = Some(note);
+            }
+            "key" => {
+                let vkey = glance.vkey.clone().unwrap_or_default();
+                let bad = || Flaw::Key { vkey: vkey.clone() };
+                let next: PublicKey = vkey.parse().map_err(|_| bad())?;
+                if self.keys.last().is_some_and(|(_, before)| *before == next) {
+                    return Ok(());
+                }
+                if let Some((_, before)) = self.keys.last()
+                    && !glance.voucher.as_deref().is_some_and(|voucher| before.vouches(&next, voucher))
+                {
+                    return Err(bad());
+                }
+                if self.newest_is_signed() == Some(false) {
+                    return Err(Flaw::Checkpoint { problem: "the last one before it has no good signature" });
+                }
+                self.keys.push((glance.seq, next));
+                self.newest = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, glance: &Glance<'_>, file: &str) {
+        self.first.get_or_insert_with(|| glance.ts.clone().into_owned());
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.push_str(&glance.ts);
+        match &*glance.r#type {
+            "genesis" if self.install.is_none() => self.install.clone_from(&glance.install),
+            "intent" => {
+                self.intents += 1;
+                let opened = Opened {
+                    req: glance.req.as_deref().and_then(as_typed).unwrap_or_default(),
+                    tool: glance.tool.as_deref().unwrap_or_default().to_owned(),
+                    nas: glance.nas.as_deref().and_then(as_typed),
+                    target: glance.target.as_deref().map(str::to_owned),
+                };
+                self.open.insert(glance.seq, opened);
+            }
+            "outcome" => {
+                let status = glance.result.as_ref().and_then(|result| as_typed(&result.status));
+                // A word we do not know says nothing about how it went.
+                let status = status.unwrap_or(Status::Unknown);
+                match glance.parent.and_then(|parent| Some((parent, self.open.remove(&parent)?))) {
+                    Some((parent, _)) => {
+                        *self.ended.entry(status).or_default() += 1;
+                        if status == Status::Unknown {
+                            self.unknown.push(parent);
+                        }
+                    }
+                    // Its intent was pruned.
+                    None if glance.parent.is_some_and(|parent| parent < self.pruned) => {}
+                    None => self.stray.push(glance.seq),
+                }
+            }
+            "lost" => self.lost.push(Lost {
+                have: glance.have.unwrap_or_default(),
+                size: glance.size.unwrap_or_default(),
+                root: glance.root.unwrap_or(Hash::ZERO),
+                sink: glance.sink.clone().unwrap_or_default(),
+            }),
+            "recovery" => self.recoveries.push(Recovered {
+                seq: glance.seq,
+                file: file.to_owned(),
+                offset: glance.offset.unwrap_or_default(),
+                len: glance.len.unwrap_or_default(),
+                sha256: glance.sha256.unwrap_or(Hash::ZERO),
+            }),
+            _ => {}
+        }
+    }
+}
+
+/// What a text of the log means to this version.
+fn as_typed<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    T::deserialize(serde::de::value::BorrowedStrDeserializer::<serde::de::value::Error>::new(text)).ok()
+}
+
+enum Problem {
+    Flaw(Flaw),
+    Newer(u64),
+}
+
+/// Looks at a line by itself: is it an intact record?
+fn look(text: &[u8], begins: bool) -> Result<(Glance<'_>, Hash), Problem> {
+    let seal = seal_of(text).filter(|_| begins).ok_or(Problem::Flaw(Flaw::NoRecord))?;
+    if seal.written != seal.computed {
+        return Err(Problem::Flaw(Flaw::Altered { written: seal.written, computed: seal.computed }));
+    }
+    match serde_json::from_slice::<Glance<'_>>(text) {
+        Ok(glance) if glance.v == VERSION => Ok((glance, seal.written)),
+        Ok(glance) if glance.v > VERSION => Err(Problem::Newer(glance.v)),
+        Ok(glance) => Err(Problem::Flaw(Flaw::Unreadable { problem: format!("version {}", glance.v) })),
+        Err(error) => match serde_json::from_slice::<OnlyVersion>(text) {
+            Ok(OnlyVersion { v }) if v > VERSION => Err(Problem::Newer(v)),
+            _ => Err(Problem::Flaw(Flaw::Unreadable { problem: error.to_string() })),
+        },
+    }
+}

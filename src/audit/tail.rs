@@ -1,0 +1,265 @@
+//! Looks at the last records of a log, and waits for more.
+//!
+//! This shows what the lines say and checks nothing; [`verify`](super::verify::verify) does that.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::record::{Act, Event, LONGEST, Record};
+use super::storage::{Files as _, Folder, first_of};
+
+/// One line of the log, as far as it can be read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Entry {
+    /// A record.
+    Record(Box<Record>),
+    /// A line that is none: damage, or the word of a newer version.
+    Other(String),
+}
+
+/// The last records of a log, and then the ones that follow.
+#[derive(Debug)]
+pub struct Tail {
+    folder: Folder,
+    name: String,
+    file: File,
+    /// The beginning of a line whose end is not written yet.
+    pending: Vec<u8>,
+}
+
+/// Opens the log in `dir` and reads its last `most` lines, oldest first.
+///
+/// # Errors
+///
+/// When there is no log, or it cannot be read.
+pub fn last(dir: &Path, most: usize) -> io::Result<(Vec<Entry>, Tail)> {
+    let folder = Folder::new(dir);
+    let names = folder.list()?;
+    let mut lines: VecDeque<Entry> = VecDeque::new();
+    let mut newest = None;
+    for name in names.iter().rev() {
+        let mut file = folder.open(name)?;
+        let (found, pending) = last_lines(&mut file, most.saturating_sub(lines.len()))?;
+        for line in found.into_iter().rev() {
+            lines.push_front(line);
+        }
+        newest.get_or_insert_with(|| (name.clone(), file, pending));
+        if lines.len() >= most {
+            break;
+        }
+    }
+    let (name, file, pending) = newest.ok_or_else(|| no_log(dir))?;
+    Ok((lines.into(), Tail { folder, name, file, pending }))
+}
+
+/// Gives every line of the log in `dir` from record `from` on to `each`, until that says `false`. A line that is no
+/// record is given where it stands.
+///
+/// # Errors
+///
+/// When there is no log, or it cannot be read.
+pub fn each_from(dir: &Path, from: u64, mut each: impl FnMut(&str, &Entry) -> bool) -> io::Result<()> {
+    let folder = Folder::new(dir);
+    let names = folder.list()?;
+    if names.is_empty() {
+        return Err(no_log(dir));
+    }
+    let begins = |name: &String| first_of(name).unwrap_or_default();
+    // The last file that begins at or before the record, and all behind it.
+    let first = names.iter().rposition(|name| begins(name) <= from).unwrap_or(0);
+    let mut reached = false;
+    for name in &names[first..] {
+        let mut lines = BufReader::new(folder.open(name)?);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
+            let entry = Entry::of(text.as_bytes());
+            reached |= matches!(&entry, Entry::Record(record) if record.seq >= from);
+            if reached && !each(&text, &entry) {
+                return Ok(());
+            }
+            line.clear();
+        }
+    }
+    Ok(())
+}
+
+fn no_log(dir: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no audit log in {}", dir.display()))
+}
+
+impl Tail {
+    /// The records that were added since the last call. Returns at once.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn more(&mut self) -> io::Result<Vec<Entry>> {
+        let mut entries = self.rest()?;
+        // Listed after reading: a newer file means that this one is complete.
+        for name in self.folder.list()? {
+            if name > self.name {
+                entries.extend(self.rest()?);
+                self.file = self.folder.open(&name)?;
+                self.name = name;
+                self.pending.clear();
+                entries.extend(self.rest()?);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn rest(&mut self) -> io::Result<Vec<Entry>> {
+        self.file.read_to_end(&mut self.pending)?;
+        let Some(end) = self.pending.iter().rposition(|&byte| byte == b'\n') else {
+            return Ok(Vec::new());
+        };
+        let whole: Vec<u8> = self.pending.drain(..=end).collect();
+        Ok(lines_of(&whole))
+    }
+}
+
+/// The last `most` whole lines of a file, and what stands behind them. Leaves the file at its end.
+fn last_lines(file: &mut File, most: usize) -> io::Result<(Vec<Entry>, Vec<u8>)> {
+    let length = file.seek(SeekFrom::End(0))?;
+    // A guess that is nearly always right; where it is not, twice as much.
+    let mut reach = (most as u64 + 1).saturating_mul(1024).max(LONGEST as u64);
+    loop {
+        let start = length.saturating_sub(reach);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.by_ref().take(length - start).read_to_end(&mut bytes)?;
+        let newlines = bytes.split(|&byte| byte == b'\n').count() - 1;
+        if newlines <= most && start > 0 {
+            reach = reach.saturating_mul(2);
+            continue;
+        }
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let pending = bytes.split_off(end);
+        let mut lines = lines_of(&bytes);
+        lines.drain(..lines.len().saturating_sub(most));
+        return Ok((lines, pending));
+    }
+}
+
+fn lines_of(bytes: &[u8]) -> Vec<Entry> {
+    let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    lines.split(|&byte| byte == b'\n').map(Entry::of).collect()
+}
+
+impl Entry {
+    fn of(line: &[u8]) -> Self {
+        match serde_json::from_slice(line) {
+            Ok(record) => Self::Record(record),
+            Err(_) => Self::Other(String::from_utf8_lossy(line).into_owned()),
+        }
+    }
+}
+
+/// One line for people. Whatever comes from outside is written without its control characters, so that a log
+/// cannot take hold of a terminal.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(record) => Safe(&line(record)).fmt(f),
+            Self::Other(text) => write!(f, "??? {}", Safe(&text.chars().take(200).collect::<String>())),
+        }
+    }
+}
+
+fn line(record: &Record) -> String {
+    let Record { seq, ts, event, .. } = record;
+    let what = match event {
+        Event::Genesis(genesis) => format!("genesis   {} by tailnas {}", genesis.install, genesis.tailnas),
+        Event::Start(start) => format!("start     tailnas {}, process {}", start.tailnas, start.pid),
+        Event::Stop(_) => "stop".to_owned(),
+        Event::Intent(act) => format!("intent    {}", deed(act)),
+        Event::Outcome(closing) => {
+            let target = closing.target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+            format!("outcome   of #{} {}{target}: {}", closing.parent, closing.tool, end(&closing.end))
+        }
+        Event::Read(look) => format!("read      {}: {}", deed(&look.act), end(&look.end)),
+        Event::Denied(turned) => {
+            let tool = turned.tool.as_deref().unwrap_or("…");
+            let who = who(&turned.who);
+            format!("denied    {who} {tool}: {}", refusal(turned))
+        }
+        Event::AuthFail(turned) => {
+            let from = turned.from.map_or_else(|| who(&turned.who), |from| from.to_string());
+            format!("auth_fail {from}: {}", refusal(turned))
+        }
+        Event::Recovery(recovery) => {
+            format!("recovery  {} damaged bytes from byte {}", recovery.len, recovery.offset)
+        }
+        Event::Key(key) => format!("key       {}", key.vkey),
+        Event::Checkpoint(_) => format!("checkpoint of the {seq} records before it"),
+        Event::Rotate(rotate) => format!("rotate    the log goes on in {}", rotate.to),
+        Event::Suspended(space) => format!("suspended {} MiB are free", space.free >> 20),
+        Event::Resumed(space) => format!("resumed   {} MiB are free", space.free >> 20),
+        Event::ClockStep(step) => format!("clock_step by {} ms", step.by_ms),
+        Event::Heartbeat {} => "heartbeat".to_owned(),
+        Event::Lost(lost) => {
+            format!(
+                "LOST      {} has a checkpoint over {} records; there were {}",
+                lost.sink, lost.size, lost.have
+            )
+        }
+    };
+    format!("{ts} #{seq} {what}")
+}
+
+fn deed(act: &Act) -> String {
+    let Act { who: by, tool, nas, target, risk, .. } = act;
+    let nas = nas.as_ref().map(|nas| format!(" on {nas}")).unwrap_or_default();
+    let target = target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+    format!("{} {tool}{target}{nas} [{risk}]", who(by))
+}
+
+fn who(who: &crate::domain::who::Who) -> String {
+    match (&who.peer, &who.auth) {
+        (Some(peer), _) => peer.user.clone().unwrap_or_else(|| peer.node_name.clone()),
+        (None, Some(auth)) => auth.username.clone().unwrap_or_else(|| auth.sub.clone()),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+fn end(end: &super::record::End) -> String {
+    let result = &end.result;
+    let code = result.code.as_deref().map(|code| format!(" {code}")).unwrap_or_default();
+    let reason = result.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{}{code}{reason}", result.status)
+}
+
+fn refusal(turned: &super::record::Turned) -> String {
+    let code = turned.result.code.as_deref().unwrap_or("?");
+    let count = turned.count.map(|count| format!(", {count} times more")).unwrap_or_default();
+    let missing = turned.decision.missing.map(|scope| format!(" ({scope})")).unwrap_or_default();
+    format!("{code}{missing}{count}")
+}
+
+/// Text without control characters, nor those that turn the direction of writing.
+struct Safe<'a>(&'a str);
+
+impl fmt::Display for Safe<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            let turns =
+                matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if c.is_control() || turns {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                fmt::Write::write_char(f, c)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,482 @@
+//! The journal as the rest of the daemon meets it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::super::queue::{Ack, Queue};
+use super::super::tail::{self, Entry};
+use super::super::verify::{Against, CannotCheck, Report, Verdict};
+use super::model::{Fault, Model, Op};
+use super::*;
+
+fn verify(dir: &Path) -> Result<Report, CannotCheck> {
+    verify::verify(dir, &Against::default())
+}
+
+fn open(dir: &Path) -> (Journal, Opened) {
+    Journal::open(settings(dir), clock(), heartbeat()).unwrap()
+}
+
+fn on(model: &Model) -> Journal {
+    Journal::start(
+        (Box::new(model.clone()), u64::MAX),
+        (Hasher::new(&key()), Arc::new(signer())),
+        (&[], Arc::default()),
+        clock(),
+        heartbeat(),
+    )
+    .ok()
+    .unwrap()
+    .0
+}
+
+fn events(dir: &Path) -> Vec<Event> {
+    let (entries, _) = tail::last(dir, 10_000).unwrap();
+    let event = |entry| match entry {
+        Entry::Record(record) => record.event,
+        Entry::Other(text) => panic!("{text}"),
+    };
+    entries.into_iter().map(event).collect()
+}
+
+fn types(dir: &Path) -> Vec<String> {
+    let name = |event: &Event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned();
+    events(dir).iter().map(name).collect()
+}
+
+fn report(model: &Model) -> Report {
+    Report::of(model.survey(), false, &Against::default())
+}
+
+#[tokio::test]
+async fn a_change_is_on_disk_before_its_warrant_and_its_outcome_before_its_receipt() {
+    let model = Model::default();
+    let journal = on(&model);
+    let warrant = journal.intent(terms("storage_snapshot_create")).await.unwrap();
+    assert!(matches!(model.ops().last(), Some(Op::Sync(_))));
+    assert_eq!(model.survey().open.len(), 1);
+    assert_eq!(warrant.terms().tool, "storage_snapshot_create");
+    let receipt = warrant.close(Outcome::ok()).await.unwrap();
+    assert!(matches!(model.ops().last(), Some(Op::Sync(_))));
+    let survey = model.survey();
+    assert!(survey.open.is_empty());
+    assert_eq!(survey.head(), Some(receipt));
+    assert_eq!(journal.health(), Health { seq: Some(4), durable: Some(4), suspended: None, dead: None });
+    journal.close().await.unwrap();
+    assert!(report(&model).is_clean());
+}
+
+#[tokio::test]
+async fn a_read_is_one_record_before_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, opened) = open(&dir.path().join("log"));
+    assert_eq!(opened, Opened { records: 0, recovered: None, unknown: vec![], lost: vec![] });
+    let warrant = journal.look(terms("storage_pools")).unwrap();
+    assert_eq!(types(&dir.path().join("log")), ["genesis", "key", "start"]);
+    let up = vec![Upstream { method: "pool.query".into(), ms: 3, job_id: None }];
+    warrant.close(Outcome { up, items: Some(2), ..Outcome::ok() }).await.unwrap();
+    let system = journal.system("sampler");
+    assert_eq!(system.terms().rule, "system");
+    drop(system);
+    journal.close().await.unwrap();
+    let events = events(&dir.path().join("log"));
+    assert!(matches!(&events[3], Event::Read(look) if look.end.up[0].method == "pool.query"));
+    assert!(
+        matches!(&events[4], Event::Stop(stop) if stop.system == BTreeMap::from([("sampler".into(), 1)]))
+    );
+    assert!(matches!(&events[5], Event::Checkpoint(_)));
+    assert_eq!(events.len(), 6);
+}
+
+#[tokio::test]
+async fn a_warrant_that_is_dropped_is_closed_as_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    drop(journal.intent(terms("a")).await.unwrap());
+    drop(journal.look(terms("b")).unwrap());
+    journal.close().await.unwrap();
+    let events = events(dir.path());
+    assert!(matches!(&events[4], Event::Outcome(closing)
+        if closing.parent == 3 && closing.end.result.status == Status::Unknown));
+    assert!(matches!(&events[5], Event::Read(look) if look.end.result.status == Status::Unknown));
+    assert_eq!(verify(dir.path()).unwrap().intents.unknown, [3]);
+}
+
+#[tokio::test]
+async fn a_caller_who_stops_waiting_leaves_no_intent_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    for _ in 0..20 {
+        let mut change = Box::pin(journal.intent(terms("a")));
+        // Asked once, so that the intent is on its way, and never again.
+        let waiting = std::future::poll_fn(|cx| std::task::Poll::Ready(change.as_mut().poll(cx))).await;
+        drop(waiting);
+        drop(change);
+    }
+    journal.close().await.unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.intents.total, report.intents.open.len()), (20, 0), "{report}");
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_open_the_next_start_closes_as_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let warrants = [journal.intent(terms("a")).await.unwrap(), journal.intent(terms("b")).await.unwrap()];
+    let done = journal.intent(terms("c")).await.unwrap();
+    done.close(Outcome::ok()).await.unwrap();
+    drop(journal);
+    // As if the process had ended: nobody closes these.
+    warrants.into_iter().for_each(std::mem::forget);
+
+    let (journal, opened) = open(dir.path());
+    assert_eq!(opened, Opened { records: 7, recovered: None, unknown: vec![3, 4], lost: vec![] });
+    journal.close().await.unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.intents.unknown, [3, 4]);
+    let crash =
+        |event: &&Event| matches!(event, Event::Outcome(c) if c.end.result.code.as_deref() == Some("crash"));
+    assert_eq!(events(dir.path()).iter().filter(crash).count(), 2);
+    let (_journal, opened) = open(dir.path());
+    assert!(opened.unknown.is_empty(), "closed once");
+}
+
+#[tokio::test]
+async fn the_first_error_of_the_disk_is_the_end() {
+    for fault in [Fault::Append(0), Fault::Append(300), Fault::Sync] {
+        let model = Model::default();
+        let journal = on(&model);
+        let warrant = journal.intent(terms("a")).await.unwrap();
+        model.break_at(fault);
+        let error = warrant.close(Outcome::ok()).await.unwrap_err();
+        assert!(matches!(&error, NotRecorded::Dead(why) if why.contains("audit-0")), "{fault:?}: {error}");
+        assert!(journal.died().await.contains("could not be"));
+        let ops = model.ops();
+        // Also when the disk recovers, nothing more is written: what it has is not known.
+        model.0.lock().unwrap().fault = None;
+        assert_eq!(journal.intent(terms("b")).await.unwrap_err(), error);
+        assert_eq!(journal.look(terms("b")).unwrap_err(), error);
+        assert_eq!(journal.health().dead.map(Into::into).map(NotRecorded::Dead), Some(error.clone()));
+        assert_eq!(journal.close().await, Err(error));
+        assert_eq!(model.ops(), ops);
+
+        let next = on(&model);
+        assert_eq!(next.close().await, Ok(()));
+        assert!(report(&model).is_clean());
+    }
+}
+
+/// Waits for a state of the log, not for a moment.
+async fn until(so: impl Fn() -> bool) {
+    while !so() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_room_nothing_new_is_let_in_and_what_is_under_way_ends() {
+    for reads_go_on in [false, true] {
+        let model = Model::default();
+        let journal = on(&model);
+        if reads_go_on {
+            journal.0.queue.let_reads_go_on();
+        }
+        let (change, look) = (journal.intent(terms("a")).await.unwrap(), journal.look(terms("b")).unwrap());
+        model.0.lock().unwrap().free = Some((64 << 20) - 1);
+        until(|| journal.health().suspended.is_some()).await;
+        let error = journal.intent(terms("c")).await.unwrap_err();
+        assert!(matches!(error, NotRecorded::Suspended(_)), "{error}");
+        assert!(error.to_string().contains("63 MiB are free"), "{error}");
+        assert_eq!(journal.look(terms("d")).is_ok(), reads_go_on);
+        change.close(Outcome::ok()).await.unwrap();
+        look.close(Outcome::ok()).await.unwrap();
+
+        // Not at the first byte, or it would come and go.
+        model.0.lock().unwrap().free = Some(64 << 20);
+        journal.refused(Refusal {
+            request: RequestId::new(),
+            who: Who::default(),
+            from: None,
+            reason: "no_bearer",
+            detail: None,
+            what: Refused::Entry,
+        });
+        until(|| model.survey().records() > journal.health().durable.unwrap_or(0)).await;
+        assert!(journal.health().suspended.is_some());
+        model.0.lock().unwrap().free = Some(80 << 20);
+        until(|| journal.health().suspended.is_none()).await;
+        journal.intent(terms("e")).await.unwrap().close(Outcome::ok()).await.unwrap();
+        journal.close().await.unwrap();
+        let text = String::from_utf8(model.bytes()).unwrap();
+        for word in ["suspended", "resumed"] {
+            assert_eq!(text.matches(&format!("\"type\":\"{word}\"")).count(), 1, "{word}");
+        }
+        assert!(report(&model).is_clean());
+    }
+}
+
+#[tokio::test]
+async fn everybody_who_waits_hears_of_the_error() {
+    let model = Model::default();
+    let journal = on(&model);
+    model.break_at(Fault::Sync);
+    let all = futures_util::future::join_all((0..100).map(|_| journal.intent(terms("a")))).await;
+    assert!(all.iter().all(|result| matches!(result, Err(NotRecorded::Dead(_)))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixty_four_writers_make_one_sound_log() {
+    const WRITERS: u64 = 64;
+    const CHANGES: u64 = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let tasks = (0..WRITERS).map(|_| {
+        let journal = journal.clone();
+        #[expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
+        tokio::spawn(async move {
+            let mut last = 0;
+            for _ in 0..CHANGES {
+                let warrant = journal.intent(terms("a")).await.unwrap();
+                let receipt = warrant.close(Outcome::ok()).await.unwrap();
+                assert!(receipt.seq > last, "acknowledged in the order of the file");
+                last = receipt.seq;
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    // Works on a live file.
+    let live = verify(dir.path()).unwrap();
+    assert!(live.is_clean() && live.live, "{live}");
+    journal.close().await.unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_clean() && !report.live, "{report}");
+    let checkpoints = report.signed.checkpoints;
+    assert_eq!(report.records, 4 + 2 * WRITERS * CHANGES + checkpoints);
+    assert!(checkpoints > 2 * WRITERS * CHANGES / 512 && report.signed.uncovered == 0, "{report}");
+    assert_eq!(report.intents.ended, BTreeMap::from([(Status::Ok, WRITERS * CHANGES)]));
+}
+
+#[tokio::test]
+async fn two_daemons_cannot_share_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let error = Journal::open(settings(dir.path()), clock(), heartbeat()).unwrap_err();
+    assert!(matches!(error, OpenError::Locked(_)), "{error}");
+    journal.close().await.unwrap();
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn a_log_that_is_replaced_under_the_daemon_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let file = dir.path().join("audit-00000000000000000000.jsonl");
+    std::fs::rename(&file, dir.path().join("away")).unwrap();
+    std::fs::copy(dir.path().join("away"), &file).unwrap();
+    let error = journal.intent(terms("a")).await.unwrap_err();
+    assert!(error.to_string().contains("replaced"), "{error}");
+}
+
+#[tokio::test]
+async fn the_folder_and_the_file_are_for_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let (_journal, _) = open(&log);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&log), 0o700);
+    assert_eq!(mode(&log.join("audit-00000000000000000000.jsonl")), 0o600);
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_a_few_records_and_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    for number in 0..10_000u32 {
+        journal.refused(Refusal {
+            request: RequestId::new(),
+            who: Who::default(),
+            from: Some([100, 64, 0, u8::try_from(number % 3).unwrap()].into()),
+            reason: "invalid_token",
+            detail: Some("it is not active".into()),
+            what: Refused::Entry,
+        });
+    }
+    journal.refused(Refusal {
+        request: RequestId::new(),
+        who: terms("x").who,
+        from: None,
+        reason: "missing_scope",
+        detail: None,
+        what: Refused::Tool { tool: "x".into(), nas: None, missing: Some(Scope::StorageWrite) },
+    });
+    journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    journal.close().await.unwrap();
+    let events = events(dir.path());
+    let counted: u64 = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::AuthFail(turned) => Some(turned.count.unwrap_or(1)),
+            _ => None,
+        })
+        .sum();
+    assert_eq!(counted, 10_000);
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::AuthFail(_))).count(), 6);
+    assert!(events.iter().any(|event| matches!(event, Event::Denied(turned)
+        if turned.decision.missing == Some(Scope::StorageWrite) && turned.count.is_none())));
+    assert!(verify(dir.path()).unwrap().is_clean());
+}
+
+#[test]
+fn a_full_queue_refuses_the_new_and_keeps_room_for_what_closes_the_old() {
+    let queue = Arc::new(Queue::new());
+    let job = || Job { event: b"{}".to_vec(), ack: Ack::Nobody };
+    let mut admitted = 0;
+    while queue.admit(Some(job())).is_ok() {
+        admitted += 1;
+    }
+    assert_eq!(admitted, 4096);
+    assert_eq!(queue.admit(None), Err(NotRecorded::Busy));
+    for _ in 0..admitted {
+        assert_eq!(queue.close(job()), Ok(()));
+    }
+    queue.end(&NotRecorded::Stopped);
+    assert_eq!(queue.close(job()), Err(NotRecorded::Stopped));
+}
+
+/// An outcome must never be refused for its size, whatever its parts are made of.
+#[test]
+fn the_largest_record_is_a_record() {
+    for filling in ["x", "\"", "\u{1}", "€", "\u{1f600}"] {
+        let big = filling.repeat(100_000);
+        let note = || big.clone();
+        let mut terms = terms("a");
+        let peer = terms.who.peer.as_mut().unwrap();
+        (peer.node_id, peer.node_name, peer.user) = (note(), note(), Some(note()));
+        peer.tags = vec![note(); 100];
+        let auth = terms.who.auth.as_mut().unwrap();
+        (auth.iss, auth.sub, auth.username) = (note(), note(), Some(note()));
+        (auth.client_id, auth.scope, auth.jti, auth.tok) = (Some(note()), note(), Some(note()), note());
+        let mcp = terms.who.mcp.as_mut().unwrap();
+        (mcp.method, mcp.protocol, mcp.rpc_id, mcp.client) =
+            (note(), Some(note()), Some(note()), Some(note()));
+        (terms.target, terms.rule) = (Some(note()), note());
+        terms.nas = Some("n".repeat(255).parse().unwrap());
+        terms.args_h = note();
+        terms.args = filling.repeat(4000 / serde_json::to_string(filling).unwrap().len()).into();
+        let up = vec![Upstream { method: note().into(), ms: u64::MAX, job_id: Some(i64::MIN) }; 100];
+        let outcome = Outcome {
+            status: Status::Cancelled,
+            code: Some(note()),
+            reason: Some(note()),
+            up,
+            bytes: Some(u64::MAX),
+            items: Some(u64::MAX),
+        };
+        let look = record::Look { act: Act::new(&terms, false), end: record::End::new(outcome) };
+        assert!(look.act.args.is_some());
+        render(&Event::Read(Box::new(look))).unwrap();
+        terms.args = note().into();
+        let act = Act::new(&terms, false);
+        assert_eq!((act.args, act.args_cut.is_some()), (None, true));
+    }
+}
+
+#[tokio::test]
+async fn neither_the_key_nor_what_is_hashed_is_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let token = "canary-8c1f-token";
+    let hashed = journal.hasher().hash(token.as_bytes());
+    let mut terms = terms("a");
+    terms.who.auth.as_mut().unwrap().tok.clone_from(&hashed);
+    let shown = format!("{journal:?} {:?}", journal.hasher());
+    journal.intent(terms).await.unwrap().close(Outcome::ok()).await.unwrap();
+    journal.close().await.unwrap();
+    let text = std::fs::read_to_string(dir.path().join("audit-00000000000000000000.jsonl")).unwrap();
+    assert!(text.contains(&hashed));
+    for secret in [token, key().expose()] {
+        assert!(!text.contains(secret) && !shown.contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn the_heart_beats_while_nothing_happens() {
+    let turned = Turned::default();
+    let clock = Clock::from_tell(turned.clone());
+    let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
+    let heartbeat = lifecycle.heartbeat("audit", Duration::from_secs(5));
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(settings(dir.path()), clock, heartbeat).unwrap();
+    turned.turn(60);
+    assert_eq!(lifecycle.silent(), Some("audit"));
+    while lifecycle.silent().is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    journal.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_tail_shows_the_last_and_then_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    for _ in 0..20 {
+        journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    }
+    let (entries, mut tail) = tail::last(dir.path(), 3).unwrap();
+    let seqs = |entries: &[Entry]| -> Vec<u64> {
+        let seq = |entry: &Entry| match entry {
+            Entry::Record(record) => record.seq,
+            Entry::Other(text) => panic!("{text}"),
+        };
+        entries.iter().map(seq).collect()
+    };
+    assert_eq!(seqs(&entries), [40, 41, 42]);
+    assert!(tail.more().unwrap().is_empty());
+    let mut evil = terms("a");
+    evil.target = Some("tank/\u{1b}[2J\u{202e}x".into());
+    let warrant = journal.intent(evil).await.unwrap();
+    let more = tail.more().unwrap();
+    assert_eq!(seqs(&more), [43]);
+    let line = more[0].to_string();
+    assert!(line.contains("intent    alice@example.com a tank/") && line.contains("[reversible]"), "{line}");
+    assert!(!line.contains(['\u{1b}', '\u{202e}']), "{line:?}");
+    drop(warrant);
+    journal.close().await.unwrap();
+    assert_eq!(seqs(&tail.more().unwrap()), [44, 45, 46]);
+    assert_eq!(tail::last(dir.path(), 1000).unwrap().0.len(), 47);
+}
+
+#[test]
+fn where_there_is_no_log_nothing_is_claimed() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(verify(dir.path()), Err(CannotCheck::NoLog(_))));
+    assert!(matches!(verify(&dir.path().join("x")), Err(CannotCheck::Unreadable { .. })));
+    assert!(tail::last(dir.path(), 1).is_err());
+}
+
+#[tokio::test]
+async fn a_torn_end_is_told_until_the_next_start_describes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).0.close().await.unwrap();
+    let file = dir.path().join("audit-00000000000000000000.jsonl");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let whole = bytes.len();
+    bytes.extend_from_slice(b"{\"v\":1,\"seq\":3,");
+    std::fs::write(&file, &bytes).unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert_eq!(report.verdict, Verdict::Torn);
+    assert!(report.to_string().contains(&format!("15 bytes from byte {whole}")), "{report}");
+
+    let (journal, opened) = open(dir.path());
+    assert_eq!(opened.recovered, Some(Mended { seq: 5, offset: whole as u64, len: 15 }));
+    journal.close().await.unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_clean() && report.recoveries.len() == 1);
+    assert!(report.to_string().contains("no gap, 1 recovery"), "{report}");
+    assert!(std::fs::read(&file).unwrap().starts_with(&bytes));
+}

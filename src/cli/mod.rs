@@ -1,0 +1,89 @@
+//! The command line: one command, one file.
+
+mod audit;
+mod check;
+mod doctor;
+mod grants;
+mod serve;
+mod tools;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+use crate::exit::Exit;
+
+/// Where the configuration is, unless said otherwise.
+const CONFIG: &str = "/etc/tailnas/config.toml";
+
+/// A `TrueNAS` behind MCP on a tailnet: grants from the tailnet, every call on record.
+#[derive(Debug, Parser)]
+#[command(name = "tailnas", version, disable_version_flag = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(ConfigFile),
+    /// Check the configuration and tell all its problems at once
+    Check(ConfigFile),
+    /// List the tools with their scopes and risks
+    Tools(tools::Args),
+    /// Read and verify the audit log
+    Audit(audit::Args),
+    /// Try to reach tailscaled, the provider and the NAS, and say how to mend what is wrong
+    Doctor(doctor::Args),
+    /// Say who may call what and why, and write grants for the tailnet policy
+    Grants(grants::Args),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> Exit {
+    match Cli::parse().command {
+        Command::Serve(file) => serve::run(&file.config),
+        Command::Check(file) => check::run(&file.config),
+        Command::Tools(args) => tools::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Grants(args) => grants::run(&args),
+        Command::Version => {
+            say(&format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));
+            Exit::Ok
+        }
+    }
+}
+
+/// The configuration, or its problems on stderr.
+fn load(path: &std::path::Path) -> Result<Config, Exit> {
+    config::load(path).map_err(|problems| {
+        complain(&problems.to_string());
+        Exit::Config
+    })
+}
+
+/// Writes to stdout. A reader that went away (`tailnas tools | head`) is no fault of ours.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes a line to stderr.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}

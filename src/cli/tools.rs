@@ -1,0 +1,44 @@
+//! `tailnas tools`: the table of tools.
+
+use serde_json::json;
+
+use crate::dispatch::Catalogue;
+use crate::tools::{Spec, render};
+
+use crate::exit::Exit;
+
+use super::say;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print it as JSON, schemas included
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let catalogue = Catalogue::new();
+    if args.json {
+        let tools: Vec<_> = catalogue.specs().map(as_json).collect();
+        say(&format!("{:#}\n", json!({ "tools": tools })));
+        return Exit::Ok;
+    }
+    let rows: Vec<_> = catalogue
+        .specs()
+        .map(|spec| [spec.name.to_owned(), scope(spec), spec.risk.to_string(), spec.title.to_owned()])
+        .collect();
+    say(&render::table(["TOOL", "SCOPE", "RISK", "WHAT"], &rows));
+    Exit::Ok
+}
+
+fn scope(spec: &Spec) -> String {
+    spec.scope.map_or_else(|| "-".to_owned(), |scope| scope.to_string())
+}
+
+fn as_json(spec: &Spec) -> serde_json::Value {
+    let Spec { name, title, description, scope, risk, log: _, input, output } = spec;
+    json!({
+        "name": name, "title": title, "description": description, "scope": scope, "risk": risk,
+        "input_schema": input, "output_schema": output,
+    })
+}

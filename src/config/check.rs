@@ -1,0 +1,135 @@
+//! Whether the world is as the configuration says: secrets can be read, certificates are some, the log has a
+//! place.
+
+use std::fmt;
+use std::path::Path;
+
+use rustix::fs::Access;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::problem::{Complaint, Problems};
+use super::{Config, Trust, file};
+use crate::secret::{SecretError, SecretSource};
+
+/// What it means when systemd passed no credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Started as the service: they must be there.
+    MustBeThere,
+    /// Somebody checks by hand: systemd gives credentials to the service alone, so nothing can be said.
+    MayBeAbsent,
+}
+
+/// What a look at the world found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// What must be mended.
+    pub problems: Problems,
+    /// What could not be looked at.
+    pub notes: Vec<Note>,
+}
+
+/// Something that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The setting, such as `audit.hmac_key`.
+    pub key: String,
+    /// Why.
+    pub what: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "note: {}: {}", self.key, self.what)
+    }
+}
+
+impl Config {
+    /// Looks at every file and folder that the configuration names, to find all problems in one go.
+    #[must_use]
+    pub fn check_files(&self, credentials: Credentials) -> Findings {
+        let mut findings = Findings::default();
+        if let Some(path) = &self.provider.ca_file {
+            findings.judge("provider.ca_file", ca_file(path));
+        }
+        if let Some(client) = &self.provider.client {
+            findings.secret("provider.client.secret", &client.secret, credentials);
+        }
+        if let Trust::CaFile(path) = &self.nas.trust {
+            findings.judge("nas[0].ca_file", ca_file(path));
+        }
+        findings.secret("nas[0].reader.key", &self.nas.reader.key, credentials);
+        if let Some(writer) = &self.nas.writer {
+            findings.secret("nas[0].writer.key", &writer.key, credentials);
+        }
+        findings.judge("audit.dir", audit_dir(&self.audit.dir));
+        findings.secret("audit.hmac_key", &self.audit.hmac_key, credentials);
+        findings.secret("audit.signing_key", &self.audit.signing_key, credentials);
+        findings
+    }
+}
+
+impl Findings {
+    fn judge(&mut self, key: &str, result: Result<(), Complaint>) {
+        if let Err(complaint) = result {
+            self.problems.push(complaint.at(None, None, key.to_owned()));
+        }
+    }
+
+    fn secret(&mut self, key: &str, source: &SecretSource, credentials: Credentials) {
+        match (source.load(), credentials) {
+            (Ok(_), _) => {}
+            (Err(SecretError::NoCredentials(name)), Credentials::MayBeAbsent) => {
+                let what = format!("the credential {name:?} was not looked at, the service alone can see it");
+                self.notes.push(Note { key: key.to_owned(), what });
+            }
+            (Err(error), _) => self.judge(key, Err(Complaint::new(with_causes(&error)))),
+        }
+    }
+}
+
+/// The message does not repeat its cause, and the cause is what tells "not there" from "not allowed".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn ca_file(path: &Path) -> Result<(), Complaint> {
+    let bytes = file::read(path).map_err(|complaint| complaint.prefixed(&path.display().to_string()))?;
+    let unusable = |why: &str| {
+        Complaint::new(format!("{} {why}", path.display()))
+            .hint("it should hold CA certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE")
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate = certificate.map_err(|_| unusable("is not PEM"))?;
+        roots.add(certificate).map_err(|_| unusable("holds something that is not a certificate"))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("holds no certificate"));
+    }
+    Ok(())
+}
+
+/// The folder can be written, or can be made.
+fn audit_dir(dir: &Path) -> Result<(), Complaint> {
+    let shown = dir.display();
+    let writable = |dir: &Path| rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK);
+    match std::fs::metadata(dir) {
+        Ok(meta) if !meta.is_dir() => Err(Complaint::new(format!("{shown} is not a folder"))),
+        Ok(_) => writable(dir).map_err(|error| Complaint::new(format!("{shown} cannot be written: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = dir.parent().unwrap_or(dir);
+            writable(parent).map_err(|error| {
+                Complaint::new(format!(
+                    "{shown} is not there and cannot be made in {}: {error}",
+                    parent.display()
+                ))
+                .hint("make it, and give it to the user that tailnas runs as")
+            })
+        }
+        Err(error) => Err(Complaint::new(format!("{shown} cannot be looked at: {error}"))),
+    }
+}

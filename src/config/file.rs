@@ -1,0 +1,49 @@
+//! Opens files that decide who may do what, and refuses those that somebody else could have written.
+
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use super::problem::Complaint;
+
+/// The largest file we read, in bytes.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Reads the text of the file at `path`.
+pub(super) fn read_text(path: &Path) -> Result<String, Complaint> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        let start = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(start).filter(|byte| **byte == b'\n').count() + 1;
+        Complaint::new(format!("is not UTF-8 text (line {line})")).hint("save it as UTF-8")
+    })
+}
+
+/// Reads the file at `path`: a regular one, which nobody but its owner may write, of at most [`LARGEST`].
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
+    let unreadable = |error: std::io::Error| Complaint::new(format!("cannot be read: {error}"));
+    // Not blocking: a FIFO in the place of the file must not hold up the start. All questions are put to the
+    // open file, so that nothing can be swapped between looking and reading.
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(Complaint::new("is not a regular file"));
+    }
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+        return Err(Complaint::new(format!(
+            "may be written by {who} (mode {mode:03o}), who could then decide what tailnas does"
+        ))
+        .hint(format!("run: chmod go-w {}", path.display())));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Complaint::new(format!("is larger than {LARGEST} bytes")));
+    }
+    Ok(bytes)
+}

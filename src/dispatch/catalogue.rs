@@ -1,0 +1,55 @@
+//! The table of tools, built once.
+
+use std::collections::BTreeMap;
+
+use crate::tools::{Entry, Spec, registry};
+
+use super::whoami;
+
+/// Every tool by its name.
+pub struct Catalogue(BTreeMap<&'static str, Item>);
+
+/// One tool of the table.
+pub enum Item {
+    /// Tells the caller about themselves; touches no NAS, and so is no [`Tool`](crate::tools::Tool).
+    Whoami(Spec),
+    /// Acts on a NAS.
+    Nas(Entry),
+}
+
+impl Item {
+    /// What is true of the tool, whoever asks.
+    #[must_use]
+    pub const fn spec(&self) -> &Spec {
+        match self {
+            Self::Whoami(spec) => spec,
+            Self::Nas(entry) => &entry.spec,
+        }
+    }
+}
+
+impl Catalogue {
+    /// All the tools there are.
+    #[must_use]
+    pub fn new() -> Self {
+        let nas = registry().into_iter().map(Item::Nas);
+        Self(nas.chain([Item::Whoami(whoami::spec())]).map(|item| (item.spec().name, item)).collect())
+    }
+
+    /// The tool of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Item> {
+        self.0.get(name)
+    }
+
+    /// What is true of each tool, in the order of their names.
+    pub fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.0.values().map(Item::spec)
+    }
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,520 @@
+//! The way of a call from its name to its answer: look up, parse, judge, record, do, record, answer.
+
+mod catalogue;
+mod redact;
+mod whoami;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{
+    Journal, NotRecorded, Outcome, Receipt, Refusal as Refused, Refused as What, Status, Upstream,
+};
+use crate::caller::{Caller, Denied, Gate};
+use crate::domain::access::{Read, Write};
+use crate::domain::id::RequestId;
+use crate::domain::name::NasName;
+use crate::domain::scope::Scope;
+use crate::domain::who::{McpNote, Via};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::nas::{Nas, Trip};
+use crate::policy::budgets::{Budgets, Purse, TooMany};
+use crate::policy::{self, Ask, Refusal};
+use crate::tools::{Answer, BadArguments, Kind, Ready, Spec, ToolError};
+
+pub use catalogue::{Catalogue, Item};
+
+/// Carries calls out.
+pub struct Dispatcher {
+    catalogue: Catalogue,
+    gate: Arc<Gate>,
+    journal: Journal,
+    nas: Nas,
+    nas_name: NasName,
+    capability: String,
+    budgets: Budgets,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+}
+
+/// What a dispatcher is made of.
+pub struct Parts {
+    /// Who is let in.
+    pub gate: Arc<Gate>,
+    /// Where it is written down.
+    pub journal: Journal,
+    /// What it is done to.
+    pub nas: Nas,
+    /// What that is called.
+    pub nas_name: NasName,
+    /// The capability that grants come from, to name in refusals.
+    pub capability: String,
+    /// How much callers may ask for.
+    pub budgets: Budgets,
+    /// Where calls are counted.
+    pub metrics: Metrics,
+    /// Where deeds are tracked.
+    pub lifecycle: Lifecycle,
+}
+
+/// One call, as it came in.
+pub struct Call {
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments, unread.
+    pub arguments: Map<String, Value>,
+    /// What the client said over MCP.
+    pub mcp: McpNote,
+    /// Cancelled when the client is gone.
+    pub gone: CancellationToken,
+    /// Where to tell how far it is, if the client asked for that.
+    pub progress: Option<Box<dyn Progress>>,
+}
+
+/// Tells a client how far its call is.
+pub trait Progress: Send + Sync {
+    /// `done` of `total` steps, and what comes now. Must not wait.
+    fn tell(&self, done: u32, total: u32, now: &'static str);
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub enum Reply {
+    /// It was done, and is on record. A change comes with its receipt as one word, signed.
+    Done(Answer, Receipt, Option<String>),
+    /// It was not done, or not to the end; the text says what that means and what to do next.
+    Failed(Failure),
+    /// There is no such tool.
+    NoSuchTool,
+}
+
+/// A failure as the person reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Failure {
+    /// One word for programs: `missing_scope`, `nas_away` …
+    pub code: &'static str,
+    /// What happened.
+    pub what: String,
+    /// What that means for the NAS.
+    pub meaning: String,
+    /// What to do next.
+    pub next_step: String,
+    /// The grant that is missing, ready to be pasted into the tailnet policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Value>,
+    /// The signed receipt of a change that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
+}
+
+const NOTHING_SENT: &str = "Nothing was sent to the NAS.";
+
+impl Dispatcher {
+    /// A dispatcher of all the tools there are.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { gate, journal, nas, nas_name, capability, budgets, metrics, lifecycle } = parts;
+        let catalogue = Catalogue::new();
+        Arc::new(Self { catalogue, gate, journal, nas, nas_name, capability, budgets, metrics, lifecycle })
+    }
+
+    /// The tools.
+    #[must_use]
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The tools whose scope the caller has, in the order of their names.
+    pub fn usable<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Spec> {
+        self.catalogue.specs().filter(|spec| self.covered(caller, spec).is_ok())
+    }
+
+    /// The scope that `caller` would need a better token for to call `tool`: their grants allow it, and their
+    /// token alone does not.
+    pub fn withheld_by_token(&self, caller: &Caller, tool: &str) -> Option<Scope> {
+        let scope = self.catalogue.find(tool)?.spec().scope?;
+        caller.grants().withheld_by_token(scope, &self.nas_name).then_some(scope)
+    }
+
+    /// Writes down that a caller was sent for a better token.
+    pub fn sent_for_scope(&self, caller: &Caller, tool: &str, missing: Scope) {
+        self.journal.refused(Refused {
+            request: RequestId::new(),
+            who: caller.who(),
+            from: None,
+            reason: "insufficient_scope",
+            detail: None,
+            what: What::Tool {
+                tool: tool.to_owned(),
+                nas: Some(self.nas_name.clone()),
+                missing: Some(missing),
+            },
+        });
+    }
+
+    fn covered(&self, caller: &Caller, spec: &Spec) -> Result<String, Refusal> {
+        policy::covered(caller.grants(), spec.scope, spec.risk, Some(&self.nas_name))
+    }
+
+    /// Carries a call out. It runs to its end even if the caller of this function does not wait for it.
+    pub async fn call(self: &Arc<Self>, call: Call) -> Reply {
+        let this = Arc::clone(self);
+        let tool = self.catalogue.find(&call.tool).map_or("unknown", |item| item.spec().name);
+        let reply = match self.lifecycle.deed(async move { this.carry_out(call).await }).await {
+            Ok(reply) => reply,
+            Err(_) => Reply::Failed(Failure {
+                code: "internal",
+                what: "The daemon failed while it carried this out.".to_owned(),
+                meaning: "If it was a change, it is not known whether it was done.".to_owned(),
+                next_step: "Look at the audit log and at the daemon's journal, and report this.".to_owned(),
+                ..Failure::default()
+            }),
+        };
+        self.metrics.tool_call(tool, reply.word());
+        reply
+    }
+
+    async fn carry_out(&self, call: Call) -> Reply {
+        // First of all: a call that is refused costs something too, were it only the record.
+        let _spending = match self.budgets.spend(Purse::of(&call.caller)) {
+            Ok(spending) => spending,
+            Err(too_many) => return self.too_many(&call, &too_many),
+        };
+        let Some(item) = self.catalogue.find(&call.tool) else {
+            self.note(&call, None, "unknown_tool");
+            return Reply::NoSuchTool;
+        };
+        let spec = item.spec();
+        if let Err(refusal) = self.covered(&call.caller, spec) {
+            return self.refuse(&call, spec, &refusal);
+        }
+        match item {
+            Item::Whoami(_) => self.whoami(call, spec).await,
+            Item::Nas(entry) => match &entry.kind {
+                Kind::Read(tool) => match tool.parse(call.arguments.clone()) {
+                    Ok(ready) => self.read(call, spec, ready).await,
+                    Err(fault) => self.misspelt(&call, spec, &fault),
+                },
+                Kind::Change(tool) => match tool.parse(call.arguments.clone()) {
+                    Ok(ready) => self.change(call, spec, ready).await,
+                    Err(fault) => self.misspelt(&call, spec, &fault),
+                },
+            },
+        }
+    }
+
+    async fn read(&self, call: Call, spec: &Spec, ready: Box<dyn Ready<Read>>) -> Reply {
+        let ask = self.ask(&call, spec, ready.target(), Some(self.nas_name.clone()));
+        let permit = match policy::judge_read(&call.caller, ask) {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refuse(&call, spec, &refusal),
+        };
+        let warrant = match self.journal.read(permit) {
+            Ok(warrant) => warrant,
+            Err(error) => return unrecorded(&error),
+        };
+
+        call.tell(1, 2, "asking the NAS");
+        let session = self.nas.session(&warrant);
+        // Looking can be broken off at any time; nobody is left to read the answer.
+        let result = tokio::select! {
+            result = ready.run(&session) => Some(result),
+            () = call.gone.cancelled() => None,
+        };
+        let outcome = outcome_of(result.as_ref(), &session.trips());
+
+        match (self.metrics.audit(warrant.close(outcome)).await, result) {
+            (Ok(receipt), Some(Ok(answer))) => {
+                call.tell(2, 2, "recorded");
+                Reply::Done(answer, receipt, None)
+            }
+            (Ok(_), Some(Err(error))) => Reply::Failed(failed(&error)),
+            (Ok(_), None) => Reply::Failed(Failure::cancelled()),
+            // No answer leaves that is not on record.
+            (Err(error), _) => unrecorded(&error),
+        }
+    }
+
+    async fn change(&self, call: Call, spec: &Spec, ready: Box<dyn Ready<Write>>) -> Reply {
+        call.tell(1, 4, "asking tailnet and provider again who you are");
+        let caller = match self.gate.readmit(&call.caller).await {
+            Ok(caller) => caller,
+            Err(denied) => return self.no_longer(&call, spec, &denied),
+        };
+        let ask = self.ask(&call, spec, ready.target(), Some(self.nas_name.clone()));
+        let permit = match policy::judge_change(&caller, ask) {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refuse(&call, spec, &refusal),
+        };
+        if call.gone.is_cancelled() {
+            self.note(&call, Some(spec), "cancelled");
+            return Reply::Failed(Failure::cancelled());
+        }
+
+        call.tell(2, 4, "recording the intent");
+        let warrant = match self.metrics.audit(self.journal.change(permit)).await {
+            Ok(warrant) => warrant,
+            Err(error) => return unrecorded(&error),
+        };
+
+        // From here on nobody can break it off: the intent is on disk and its outcome must follow.
+        call.tell(3, 4, "changing the NAS");
+        let session = self.nas.session(&warrant);
+        let result = ready.run(&session).await;
+        let outcome = outcome_of(Some(&result), &session.trips());
+
+        match (self.metrics.audit(warrant.close(outcome)).await, result) {
+            (Ok(receipt), Ok(answer)) => {
+                call.tell(4, 4, "recorded");
+                Reply::Done(answer, receipt, Some(self.journal.signed(receipt)))
+            }
+            (Ok(receipt), Err(error)) => {
+                let signed = Some(self.journal.signed(receipt));
+                Reply::Failed(Failure { receipt: signed, ..failed(&error) })
+            }
+            (Err(error), result) => {
+                tracing::error!(%error, tool = spec.name, "the outcome of a change could not be recorded");
+                Reply::Failed(Failure {
+                    code: "outcome_not_recorded",
+                    what: format!("The outcome could not be written to the audit log: {error}."),
+                    meaning: match result {
+                        Ok(_) => "The change was made.".to_owned(),
+                        Err(error) => error.meaning().to_owned(),
+                    },
+                    next_step: "The daemon takes no further change until the audit log can be written."
+                        .to_owned(),
+                    ..Failure::default()
+                })
+            }
+        }
+    }
+
+    fn ask(&self, call: &Call, spec: &Spec, target: Option<String>, nas: Option<NasName>) -> Ask {
+        let (args, args_h) = redact::arguments(&call.arguments, spec.log, self.journal.hasher());
+        Ask {
+            request: RequestId::new(),
+            tool: spec.name,
+            scope: spec.scope,
+            risk: spec.risk,
+            nas,
+            target,
+            args,
+            args_h,
+            mcp: call.mcp.clone(),
+        }
+    }
+
+    fn refuse(&self, call: &Call, spec: &Spec, refusal: &Refusal) -> Reply {
+        let failure = match refusal {
+            Refusal::MissingScope { scope } => self.missing_scope(&call.caller, spec, *scope),
+            Refusal::TakesAPerson { risk } => Failure {
+                code: "takes_a_person",
+                what: format!("{} is {risk}: it takes a person on a node of their own.", spec.name),
+                meaning: NOTHING_SENT.to_owned(),
+                next_step:
+                    "No grant opens it to a relay or an agent. Ask a person to do it from their own node."
+                        .to_owned(),
+                ..Failure::default()
+            },
+            Refusal::NeedsApproval { risk } => Failure {
+                code: "needs_approval",
+                what: format!("{} is {risk}: a person must approve it.", spec.name),
+                meaning: NOTHING_SENT.to_owned(),
+                next_step: "This version cannot ask a person yet. Do it in the TrueNAS web interface."
+                    .to_owned(),
+                ..Failure::default()
+            },
+        };
+        self.note(call, Some(spec), failure.code);
+        Reply::Failed(failure)
+    }
+
+    fn missing_scope(&self, caller: &Caller, spec: &Spec, scope: Scope) -> Failure {
+        let name = caller.name();
+        let grant = serde_json::json!({
+            "src": caller.sources(),
+            "dst": ["<the node that tailnas runs on>"],
+            "app": { &self.capability: [{ "scopes": [scope], "nas": [&self.nas_name] }] },
+        });
+        Failure {
+            code: "missing_scope",
+            what: format!("{} needs the scope {scope}, and no grant gives it to {name}.", spec.name),
+            meaning: NOTHING_SENT.to_owned(),
+            next_step: match caller.via() {
+                None => {
+                    "If this person is to have it, add the grant below to the tailnet policy (or a [[grant]] \
+                     to tailnas' policy file). It counts from the next call on; nobody has to log in again."
+                }
+                Some(Via::Relay) => {
+                    "Through a relay, both the person and the relay's node need the grant below in the tailnet \
+                     policy. It counts from the next call on; nobody has to log in again."
+                }
+                Some(Via::Agent) => {
+                    "If this agent is to have it, add the scope to its [[agent]] section or, where that names no \
+                     scopes, the grant below to the tailnet policy."
+                }
+            }
+            .to_owned(),
+            grant: Some(grant),
+            ..Failure::default()
+        }
+    }
+
+    fn too_many(&self, call: &Call, too_many: &TooMany) -> Reply {
+        self.note(call, None, "too_many_calls");
+        Reply::Failed(Failure {
+            code: "too_many_calls",
+            what: format!("These are too many calls: {too_many}."),
+            meaning: NOTHING_SENT.to_owned(),
+            next_step: format!("Try again in {} ms.", too_many.retry_after().as_millis()),
+            ..Failure::default()
+        })
+    }
+
+    fn misspelt(&self, call: &Call, spec: &Spec, fault: &BadArguments) -> Reply {
+        self.note(call, Some(spec), "invalid_arguments");
+        Reply::Failed(Failure {
+            code: "invalid_arguments",
+            what: format!("The arguments do not fit {}: {fault}.", spec.name),
+            meaning: NOTHING_SENT.to_owned(),
+            next_step: "Call it again with arguments that fit its schema.".to_owned(),
+            ..Failure::default()
+        })
+    }
+
+    fn no_longer(&self, call: &Call, spec: &Spec, denied: &Denied) -> Reply {
+        self.note(call, Some(spec), denied.reason());
+        Reply::Failed(Failure {
+            code: "not_admitted",
+            what: format!("Before a change, tailnet and provider are asked again who you are: {denied}."),
+            meaning: NOTHING_SENT.to_owned(),
+            next_step: "Try again; if it stays so, log in again.".to_owned(),
+            ..Failure::default()
+        })
+    }
+
+    /// Writes a refusal down.
+    fn note(&self, call: &Call, spec: Option<&Spec>, reason: &'static str) {
+        let mut who = call.caller.who();
+        who.mcp = Some(call.mcp.clone());
+        let missing = spec.and_then(|spec| spec.scope).filter(|_| reason == "missing_scope");
+        self.journal.refused(Refused {
+            request: RequestId::new(),
+            who,
+            from: None,
+            reason,
+            detail: None,
+            what: What::Tool { tool: call.tool.clone(), nas: Some(self.nas_name.clone()), missing },
+        });
+    }
+}
+
+impl Call {
+    fn tell(&self, done: u32, total: u32, now: &'static str) {
+        if let Some(progress) = &self.progress {
+            progress.tell(done, total, now);
+        }
+    }
+}
+
+impl Reply {
+    /// How it ended, in a word.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Done(..) => "ok",
+            Self::Failed(failure) => failure.code,
+            Self::NoSuchTool => "unknown_tool",
+        }
+    }
+}
+
+impl Failure {
+    fn cancelled() -> Self {
+        Self {
+            code: "cancelled",
+            what: "The client went away before this was done.".to_owned(),
+            meaning: "Nothing was changed.".to_owned(),
+            next_step: "Ask again if it is still wanted.".to_owned(),
+            ..Failure::default()
+        }
+    }
+
+    /// The failure in the three sentences a person reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { code: _, what, meaning, next_step, grant, receipt } = self;
+        let mut text = format!("{what}\n{meaning}\n{next_step}");
+        if let Some(grant) = grant {
+            text.push_str("\n\n");
+            text.push_str(&serde_json::to_string_pretty(grant).unwrap_or_default());
+        }
+        if let Some(receipt) = receipt {
+            text.push('\n');
+            text.push_str(&on_record(receipt));
+        }
+        text
+    }
+}
+
+/// What a change's answer says about its receipt. In the text, since many clients keep nothing else.
+#[must_use]
+pub fn on_record(receipt: &str) -> String {
+    format!("On record: {receipt}")
+}
+
+/// How a call ended, for the audit log: `None` where nobody waited for its end.
+fn outcome_of(result: Option<&Result<Answer, ToolError>>, trips: &[Trip]) -> Outcome {
+    let (status, code, reason) = match result {
+        Some(Ok(_)) => (Status::Ok, None, None),
+        Some(Err(error)) => {
+            let status = if error.leaves_doubt() { Status::Unknown } else { Status::Error };
+            (status, Some(error.code()), Some(error.to_string()))
+        }
+        None => (Status::Cancelled, Some("client_gone"), None),
+    };
+    let answer = result.and_then(|result| result.as_ref().ok());
+    Outcome {
+        status,
+        code: code.map(str::to_owned),
+        reason,
+        up: trips
+            .iter()
+            .map(|trip| Upstream { method: trip.method.into(), ms: trip.ms, job_id: None })
+            .collect(),
+        bytes: answer.map(|answer| answer.text.len() as u64),
+        items: answer.map(|answer| answer.items as u64),
+    }
+}
+
+fn failed(error: &ToolError) -> Failure {
+    Failure {
+        code: error.code(),
+        what: error.to_string(),
+        meaning: error.meaning().to_owned(),
+        next_step: error.next_step(),
+        ..Failure::default()
+    }
+}
+
+fn unrecorded(error: &NotRecorded) -> Reply {
+    Reply::Failed(Failure {
+        code: "audit_unavailable",
+        what: format!("It could not be recorded, so it was not done: {error}."),
+        meaning: "Nothing was changed.".to_owned(),
+        next_step: "Have the operator look at the audit log's disk and at `journalctl -u tailnas`."
+            .to_owned(),
+        ..Failure::default()
+    })
+}
+
+/// Private parts for the fuzz targets; in no build of the daemon.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::redact::arguments as redacted;
+}

@@ -1,0 +1,196 @@
+//! Tells callers who they are here, what they may use, and why not the rest.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::name::NasName;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::policy;
+use crate::tools::schema::{answer_schema_of, schema_of, without_nulls};
+use crate::tools::{Answer, BadArguments, Spec, render};
+
+use super::{Call, Dispatcher, Reply, failed, outcome_of, unrecorded};
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Nothing {}
+
+/// Who the caller is, as tailnet and provider agree.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Whoami {
+    /// Tailnet login; the tag of an agent.
+    login: String,
+    /// `relay` or `agent`, if not from a person's own node.
+    via: Option<String>,
+    /// Name as people write it.
+    name: String,
+    /// Node the request came from.
+    node: String,
+    /// Its tailnet address.
+    address: String,
+    /// Token that came with the request. An agent has none.
+    token: Option<Token>,
+    /// NAS that calls act on.
+    nas: Nas,
+    /// Scopes the grants give, each with where it comes from.
+    scopes: Vec<Granted>,
+    /// Tools that can be called.
+    tools: Vec<String>,
+    /// Tools that cannot, and why.
+    unavailable: Vec<Unavailable>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Token {
+    /// Provider that issued it.
+    issuer: String,
+    /// Subject it names.
+    subject: String,
+    /// OAuth client it was issued to.
+    client_id: Option<String>,
+    /// Its own scopes.
+    scopes: Vec<String>,
+    /// When it stops being good.
+    expires: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Nas {
+    /// Its name.
+    name: String,
+    /// Whether it can be reached, in words.
+    status: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Granted {
+    /// Scope.
+    scope: String,
+    /// Source of the grant.
+    from: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Unavailable {
+    /// Tool.
+    tool: String,
+    /// What is missing.
+    why: String,
+}
+
+pub(super) fn spec() -> Spec {
+    Spec {
+        name: "whoami",
+        title: "Who am I here",
+        description: "Who you are to this server: tailnet login and node, token, scopes with their source, the tools \
+                      you can use and why the others are missing. Ask this first when a call is refused.",
+        scope: None,
+        risk: Risk::Read,
+        log: &[],
+        input: schema_of::<Nothing>(),
+        output: answer_schema_of::<Whoami>(),
+    }
+}
+
+impl Dispatcher {
+    pub(super) async fn whoami(&self, call: Call, spec: &Spec) -> Reply {
+        if let Some(name) = call.arguments.keys().next() {
+            let what = format!("unknown field `{}`, there are none", render::foreign(name, 40));
+            return self.misspelt(&call, spec, &BadArguments { path: "arguments".to_owned(), what });
+        }
+        let ask = self.ask(&call, spec, None, None);
+        let warrant = match policy::judge_read(&call.caller, ask).map(|permit| self.journal.read(permit)) {
+            Ok(Ok(warrant)) => warrant,
+            Ok(Err(error)) => return unrecorded(&error),
+            Err(refusal) => return self.refuse(&call, spec, &refusal),
+        };
+        let output = self.describe(&call);
+        let (text, items) = (output.to_string(), output.tools.len());
+        let answer = Ok(Answer {
+            structured: without_nulls(serde_json::to_value(output).unwrap_or_default()),
+            text,
+            items,
+        });
+        let recorded = self.metrics.audit(warrant.close(outcome_of(Some(&answer), &[])));
+        match (recorded.await, answer) {
+            (Ok(receipt), Ok(answer)) => Reply::Done(answer, receipt, None),
+            (Ok(_), Err(error)) => Reply::Failed(failed(&error)),
+            (Err(error), _) => unrecorded(&error),
+        }
+    }
+
+    fn describe(&self, call: &Call) -> Whoami {
+        let caller = &call.caller;
+        let peer = caller.peer();
+        let rule = |scope: Scope, nas: &NasName| caller.grants().allows(scope, nas);
+        let covered = |spec: &&Spec| self.covered(caller, spec).is_ok();
+        let (usable, missing): (Vec<_>, Vec<_>) = self.catalogue.specs().partition(covered);
+        Whoami {
+            login: caller.name().to_owned(),
+            via: caller.via().map(|via| via.as_str().to_owned()),
+            name: caller.user().map_or_else(String::new, |user| render::foreign(user.display(), 80)),
+            node: peer.node_name().to_owned(),
+            address: peer.addr().ip().to_string(),
+            token: caller.token().map(|token| Token {
+                issuer: token.issuer().to_owned(),
+                subject: token.subject().to_owned(),
+                client_id: token.client_id().map(str::to_owned),
+                scopes: token.scopes().to_vec(),
+                expires: expiry(token.exp()),
+            }),
+            nas: Nas { name: self.nas_name.to_string(), status: self.nas.status().to_string() },
+            scopes: Scope::ALL
+                .iter()
+                .filter_map(|scope| {
+                    let rule = rule(*scope, &self.nas_name)?;
+                    Some(Granted { scope: scope.to_string(), from: rule.as_str().to_owned() })
+                })
+                .collect(),
+            tools: usable.iter().map(|spec| spec.name.to_owned()).collect(),
+            unavailable: missing
+                .iter()
+                .filter_map(|spec| {
+                    let scope = spec.scope?;
+                    let why =
+                        format!("needs the scope {scope}, which no grant gives you on {}", self.nas_name);
+                    Some(Unavailable { tool: spec.name.to_owned(), why })
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A time that providers count in seconds; one that is out of range is shown as the number it is.
+fn expiry(seconds: i64) -> String {
+    chrono::DateTime::from_timestamp(seconds, 0).map_or_else(|| seconds.to_string(), render::time)
+}
+
+impl fmt::Display for Whoami {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { login, via, name, node, address, token, nas, scopes, tools, unavailable } = self;
+        match via.as_deref() {
+            None => writeln!(f, "You are {login} ({name}) on {node} ({address}).")?,
+            Some("relay") => writeln!(f, "You are {login} ({name}), through the relay {node} ({address}).")?,
+            Some(_) => writeln!(f, "You are the agent {login} on {node} ({address}).")?,
+        }
+        if let Some(token) = token {
+            let client = token.client_id.as_deref().unwrap_or("an unnamed client");
+            writeln!(f, "Token: from {} for {client}, good until {}.", token.issuer, token.expires)?;
+        }
+        writeln!(f, "NAS {}: {}", nas.name, nas.status)?;
+        if scopes.is_empty() {
+            writeln!(f, "Scopes: none. No grant names you yet.")?;
+        } else {
+            let scopes: Vec<_> = scopes.iter().map(|g| format!("{} ({})", g.scope, g.from)).collect();
+            writeln!(f, "Scopes: {}.", scopes.join(", "))?;
+        }
+        writeln!(f, "Tools: {}.", tools.join(", "))?;
+        for missing in unavailable {
+            writeln!(f, "Not available: {} {}.", missing.tool, missing.why)?;
+        }
+        Ok(())
+    }
+}

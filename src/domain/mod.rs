@@ -1,0 +1,8 @@
+//! The words everything else is written in: scopes, risk, names, who is asking. No I/O.
+
+pub mod access;
+pub mod id;
+pub mod name;
+pub mod risk;
+pub mod scope;
+pub mod who;

@@ -1,0 +1,26 @@
+//! tailnas puts a TrueNAS behind MCP on a tailnet.
+//!
+//! A request collects proofs on its way in; only someone holding all of them can touch the NAS; and the last
+//! proof is a line already on disk. `docs/ARCHITECTURE.md` is the map.
+
+pub mod app;
+pub mod audit;
+pub mod caller;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dispatch;
+pub mod domain;
+pub mod exit;
+pub mod lifecycle;
+pub mod mcp;
+pub mod metrics;
+pub mod nas;
+pub mod net;
+pub mod oauth;
+pub mod policy;
+pub mod secret;
+pub mod server;
+pub mod tailnet;
+pub mod telemetry;
+pub mod tools;

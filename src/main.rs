@@ -1,0 +1,7 @@
+//! The `tailnas` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tailnas::cli::main().into()
+}

@@ -1,0 +1,233 @@
+//! Counts of what happened, for Prometheus.
+//!
+//! A label is a `&'static str`, a word of ours: the name of a person, a node or a dataset cannot become one, and
+//! the number of series is bounded by the program text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// Upper bounds of the buckets of a histogram, in seconds. A sync takes from half a millisecond on an SSD to
+/// seconds on a disk that is busy.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// The counters. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    requests: Family<1>,
+    connections_refused: Family<1>,
+    admission_denied: Family<1>,
+    tool_calls: Family<2>,
+    audit_wait: Mutex<Histogram>,
+}
+
+/// Counters of one name, told apart by labels.
+#[derive(Debug)]
+struct Family<const N: usize> {
+    name: &'static str,
+    help: &'static str,
+    labels: [&'static str; N],
+    counts: Mutex<BTreeMap<[&'static str; N], u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Histogram {
+    /// How many were within each bound; the last is for those beyond all of them.
+    counts: [u64; BUCKETS.len() + 1],
+    sum: Duration,
+}
+
+/// Something that is looked up when somebody asks, and not counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Its name, by the conventions of Prometheus.
+    pub name: &'static str,
+    /// `gauge` or `counter`.
+    pub kind: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// How much it is.
+    pub value: f64,
+}
+
+impl Metrics {
+    /// Counters that all stand at nothing.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            requests: Family::new(
+                "tailnas_requests_total",
+                "HTTP requests, by how they were answered.",
+                ["outcome"],
+            ),
+            connections_refused: Family::new(
+                "tailnas_connections_refused_total",
+                "Connections closed because too many were open, in all or from one address.",
+                ["limit"],
+            ),
+            admission_denied: Family::new(
+                "tailnas_admission_denied_total",
+                "Requests whose sender was not admitted, by the reason that the audit log has too.",
+                ["reason"],
+            ),
+            tool_calls: Family::new(
+                "tailnas_tool_calls_total",
+                "Calls of tools, by how they ended.",
+                ["tool", "status"],
+            ),
+            audit_wait: Mutex::default(),
+        }))
+    }
+
+    /// A request was answered.
+    pub fn request(&self, outcome: &'static str) {
+        self.0.requests.count([outcome]);
+    }
+
+    /// A connection was closed before anything was read from it.
+    pub fn connection_refused(&self, limit: &'static str) {
+        self.0.connections_refused.count([limit]);
+    }
+
+    /// Somebody was not admitted.
+    pub fn admission_denied(&self, reason: &'static str) {
+        self.0.admission_denied.count([reason]);
+    }
+
+    /// A call ended.
+    pub fn tool_call(&self, tool: &'static str, status: &'static str) {
+        self.0.tool_calls.count([tool, status]);
+    }
+
+    /// Waits for the audit log, and notes for how long.
+    pub async fn audit<T>(&self, recorded: impl Future<Output = T>) -> T {
+        let start = self.0.clock.mono();
+        let result = recorded.await;
+        let took = self.0.clock.mono().saturating_sub(start);
+        self.0.audit_wait.lock().unwrap_or_else(PoisonError::into_inner).observe(took);
+        result
+    }
+
+    /// Everything in the text format 0.0.4 of Prometheus, with `samples` taken just now.
+    #[must_use]
+    pub fn text(&self, samples: &[Sample]) -> String {
+        let inner = &self.0;
+        let mut text = String::new();
+        inner.requests.write(&mut text);
+        inner.connections_refused.write(&mut text);
+        inner.admission_denied.write(&mut text);
+        inner.tool_calls.write(&mut text);
+        inner.audit_wait.lock().unwrap_or_else(PoisonError::into_inner).write(
+            &mut text,
+            "tailnas_audit_wait_seconds",
+            "How long a call waited until its record was on disk.",
+        );
+        for Sample { name, kind, help, value } in samples {
+            heading(&mut text, name, kind, help);
+            let _ = writeln!(text, "{name} {value}");
+        }
+        text
+    }
+}
+
+impl<const N: usize> Family<N> {
+    const fn new(name: &'static str, help: &'static str, labels: [&'static str; N]) -> Self {
+        Self { name, help, labels, counts: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn count(&self, values: [&'static str; N]) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(values).or_default() += 1;
+    }
+
+    fn write(&self, text: &mut String) {
+        heading(text, self.name, "counter", self.help);
+        for (values, count) in &*self.counts.lock().unwrap_or_else(PoisonError::into_inner) {
+            let labels: Vec<_> =
+                self.labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+            let _ = writeln!(text, "{}{{{}}} {count}", self.name, labels.join(","));
+        }
+    }
+}
+
+impl Histogram {
+    fn observe(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum += took;
+    }
+
+    fn write(&self, text: &mut String, name: &str, help: &str) {
+        heading(text, name, "histogram", help);
+        let mut so_far = 0;
+        let bounds = BUCKETS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(self.counts) {
+            so_far += count;
+            let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {so_far}");
+        }
+        let _ = writeln!(text, "{name}_sum {}\n{name}_count {so_far}", self.sum.as_secs_f64());
+    }
+}
+
+fn heading(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_text_is_what_prometheus_reads() {
+        let metrics = Metrics::new(Clock::system());
+        metrics.request("answered");
+        metrics.request("answered");
+        metrics.tool_call("whoami", "ok");
+        assert_eq!(metrics.audit(async { 5 }).await, 5);
+        let sample = Sample { name: "tailnas_nas_up", kind: "gauge", help: "Whether.", value: 1.0 };
+        let text = metrics.text(&[sample]);
+        for line in [
+            "# TYPE tailnas_requests_total counter",
+            "tailnas_requests_total{outcome=\"answered\"} 2",
+            "tailnas_tool_calls_total{tool=\"whoami\",status=\"ok\"} 1",
+            "# TYPE tailnas_audit_wait_seconds histogram",
+            "tailnas_audit_wait_seconds_bucket{le=\"+Inf\"} 1",
+            "tailnas_audit_wait_seconds_count 1",
+            "tailnas_nas_up 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn buckets_add_up() {
+        let mut histogram = Histogram::default();
+        for millis in [0, 1, 3, 200, 60_000] {
+            histogram.observe(Duration::from_millis(millis));
+        }
+        let mut text = String::new();
+        histogram.write(&mut text, "x", "X.");
+        for line in [
+            "x_bucket{le=\"0.0005\"} 1",
+            "x_bucket{le=\"0.001\"} 2",
+            "x_bucket{le=\"0.25\"} 4",
+            "x_bucket{le=\"5\"} 4",
+            "x_bucket{le=\"+Inf\"} 5",
+            "x_count 5",
+            "x_sum 60.204",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Alerts.
+
+use serde::Deserialize;
+
+use super::{Method, Nothing};
+use crate::domain::access::Read;
+use crate::nas::version::Candidate;
+use crate::nas::wire::Date;
+
+/// Every alert there is, dismissed ones too.
+#[derive(Clone, Copy, Debug)]
+pub struct Alerts;
+
+/// An alert.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Alert {
+    /// What identifies it.
+    pub uuid: String,
+    /// What it is about, `VolumeStatus`.
+    pub klass: String,
+    /// `INFO` … `EMERGENCY`.
+    pub level: String,
+    /// In words. The NAS fills names and messages into it that others chose.
+    #[serde(default)]
+    pub formatted: Option<String>,
+    /// The same before anything is filled in.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// When it first came up.
+    #[serde(default)]
+    pub datetime: Option<Date>,
+    /// When it last came up.
+    #[serde(default)]
+    pub last_occurrence: Option<Date>,
+    /// Somebody put it aside.
+    #[serde(default)]
+    pub dismissed: Option<bool>,
+    /// It stays until it is dismissed.
+    #[serde(default)]
+    pub one_shot: Option<bool>,
+    /// Which of two controllers it is from.
+    #[serde(default)]
+    pub node: Option<String>,
+}
+
+impl Method for Alerts {
+    type Access = Read;
+    type Params = Nothing;
+    type Reply = Vec<Alert>;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("alert.list");
+    const ROLE: Option<&'static str> = Some("ALERT_LIST_READ");
+
+    fn example() -> Self::Params {
+        []
+    }
+}

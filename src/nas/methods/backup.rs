@@ -1,0 +1,295 @@
+//! Tasks that make copies: snapshots, replication, cloud, rsync.
+
+use serde::Deserialize;
+
+use super::Method;
+use super::job::JobState;
+use super::query::{Query, Queryable};
+use super::schedule::Schedule;
+use crate::domain::access::Read;
+use crate::nas::version::Candidate;
+use crate::nas::wire::{Date, null_is_empty};
+
+/// The replication tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Replications;
+
+/// The tasks that take snapshots.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotTasks;
+
+/// The tasks that copy to or from a cloud.
+#[derive(Clone, Copy, Debug)]
+pub struct CloudSyncs;
+
+/// The tasks that back up to `TrueCloud`.
+#[derive(Clone, Copy, Debug)]
+pub struct CloudBackups;
+
+/// The rsync tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Rsyncs;
+
+/// How it went with a task of the NAS's replicator, which is no job.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TaskState {
+    /// `PENDING`, `RUNNING`, `FINISHED`, `ERROR`, `HOLD` …
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Since when.
+    #[serde(default)]
+    pub datetime: Option<Date>,
+    /// Why not.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// The last job of a task, without its arguments, which hold secrets.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TaskJob {
+    /// How it is with it.
+    #[serde(default)]
+    pub state: Option<JobState>,
+    /// When it began.
+    #[serde(default)]
+    pub time_started: Option<Date>,
+    /// When it ended.
+    #[serde(default)]
+    pub time_finished: Option<Date>,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// A replication task.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Replication {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// `PUSH`: from here; `PULL`: to here.
+    pub direction: String,
+    /// `SSH`, `SSH+NETCAT`, `LOCAL`.
+    #[serde(default)]
+    pub transport: Option<String>,
+    /// It is not switched off.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// It runs by itself.
+    #[serde(default)]
+    pub auto: Option<bool>,
+    /// What it copies.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub source_datasets: Vec<String>,
+    /// Where to.
+    #[serde(default)]
+    pub target_dataset: Option<String>,
+    /// With everything below.
+    #[serde(default)]
+    pub recursive: Option<bool>,
+    /// But not these.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub exclude: Vec<String>,
+    /// When; absent where it follows a snapshot task.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// How it went.
+    #[serde(default)]
+    pub state: Option<TaskState>,
+}
+
+/// A task that takes snapshots.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SnapshotTask {
+    /// Its number.
+    pub id: i64,
+    /// What it takes them of.
+    pub dataset: String,
+    /// And of everything below.
+    #[serde(default)]
+    pub recursive: Option<bool>,
+    /// It is not switched off.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// When.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// How many `lifetime_unit`s they are kept.
+    #[serde(default)]
+    pub lifetime_value: Option<u32>,
+    /// `HOUR`, `DAY`, `WEEK`, `MONTH`, `YEAR`.
+    #[serde(default)]
+    pub lifetime_unit: Option<String>,
+    /// How it went.
+    #[serde(default)]
+    pub state: Option<TaskState>,
+}
+
+/// A task that copies to a cloud, or back, or backs up to one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CloudTask {
+    /// Its number.
+    pub id: i64,
+    /// What somebody calls it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// `PUSH`: from here; `PULL`: to here. Absent for a backup, which is always from here.
+    #[serde(default)]
+    pub direction: Option<String>,
+    /// The directory here.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// It is not switched off.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// When.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// Which cloud.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    /// How it went.
+    #[serde(default)]
+    pub job: Option<TaskJob>,
+}
+
+/// What stands for a cloud: its name, not what opens it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Credentials {
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// An rsync task.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rsync {
+    /// Its number.
+    pub id: i64,
+    /// What somebody calls it.
+    #[serde(default)]
+    pub desc: Option<String>,
+    /// `PUSH`: from here; `PULL`: to here.
+    #[serde(default)]
+    pub direction: Option<String>,
+    /// The directory here.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The other machine.
+    #[serde(default)]
+    pub remotehost: Option<String>,
+    /// It is not switched off.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// When.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// How it went.
+    #[serde(default)]
+    pub job: Option<TaskJob>,
+}
+
+macro_rules! method {
+    ($item:ident, $reply:ty, $name:literal, $role:literal, [$($field:literal),*]) => {
+        impl Queryable for $item {
+            const SELECT: &'static [&'static str] = &[$($field),*];
+        }
+
+        impl Method for $item {
+            type Access = Read;
+            type Params = Query<Self>;
+            type Reply = Vec<$reply>;
+            const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
+            const ROLE: Option<&'static str> = Some($role);
+
+            fn example() -> Self::Params {
+                Query::all()
+            }
+        }
+    };
+}
+
+method!(
+    Replications,
+    Replication,
+    "replication.query",
+    "REPLICATION_TASK_READ",
+    [
+        "id",
+        "name",
+        "direction",
+        "transport",
+        "enabled",
+        "auto",
+        "source_datasets",
+        "target_dataset",
+        "recursive",
+        "exclude",
+        "schedule",
+        "state"
+    ]
+);
+method!(
+    SnapshotTasks,
+    SnapshotTask,
+    "pool.snapshottask.query",
+    "SNAPSHOT_TASK_READ",
+    ["id", "dataset", "recursive", "enabled", "schedule", "lifetime_value", "lifetime_unit", "state"]
+);
+method!(
+    CloudSyncs,
+    CloudTask,
+    "cloudsync.query",
+    "CLOUD_SYNC_READ",
+    [
+        "id",
+        "description",
+        "direction",
+        "path",
+        "enabled",
+        "schedule",
+        "credentials.name",
+        "job.state",
+        "job.time_started",
+        "job.time_finished",
+        "job.error"
+    ]
+);
+method!(
+    CloudBackups,
+    CloudTask,
+    "cloud_backup.query",
+    "CLOUD_BACKUP_READ",
+    [
+        "id",
+        "description",
+        "path",
+        "enabled",
+        "schedule",
+        "credentials.name",
+        "job.state",
+        "job.time_started",
+        "job.time_finished",
+        "job.error"
+    ]
+);
+method!(
+    Rsyncs,
+    Rsync,
+    "rsynctask.query",
+    "SNAPSHOT_TASK_READ",
+    [
+        "id",
+        "desc",
+        "direction",
+        "path",
+        "remotehost",
+        "enabled",
+        "schedule",
+        "job.state",
+        "job.time_started",
+        "job.time_finished",
+        "job.error"
+    ]
+);

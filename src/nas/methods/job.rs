@@ -1,0 +1,110 @@
+//! Jobs: what the NAS goes on with after it has answered.
+
+use serde::Deserialize;
+
+use super::Method;
+use super::query::{Compare, Query, Queryable};
+use crate::domain::access::Read;
+use crate::nas::version::Candidate;
+use crate::nas::wire::Date;
+
+/// Jobs. An account that is no full administrator sees only those it started itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Jobs;
+
+/// The latest jobs, newest first.
+#[must_use]
+pub fn latest(jobs: u32) -> Query<Jobs> {
+    Query::all().order("-id").limit(jobs)
+}
+
+/// The job of this number, or nothing: numbers begin again at 1 when the middleware restarts.
+#[must_use]
+pub fn one(id: i64) -> Query<Jobs> {
+    Query::all().filter("id", Compare::Is, id)
+}
+
+/// A job, without its arguments and its result: both may hold secrets.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: i64,
+    /// What it does.
+    pub method: String,
+    /// How it is with it.
+    pub state: JobState,
+    /// In words.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// How far it is.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Whether an abort would be heard.
+    #[serde(default)]
+    pub abortable: Option<bool>,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// When it began.
+    #[serde(default)]
+    pub time_started: Option<Date>,
+    /// When it ended.
+    #[serde(default)]
+    pub time_finished: Option<Date>,
+}
+
+/// How it is with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JobState {
+    /// It has not begun.
+    Waiting,
+    /// It is at it.
+    Running,
+    /// It is done.
+    Success,
+    /// It could not be done.
+    Failed,
+    /// Somebody ended it.
+    Aborted,
+    /// Something a later generation brought.
+    #[serde(other)]
+    Other,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Progress {
+    /// Of a hundred.
+    #[serde(default)]
+    pub percent: Option<f64>,
+    /// In words.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+impl Queryable for Jobs {
+    const SELECT: &'static [&'static str] = &[
+        "id",
+        "method",
+        "state",
+        "description",
+        "progress",
+        "abortable",
+        "error",
+        "time_started",
+        "time_finished",
+    ];
+}
+
+impl Method for Jobs {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = Vec<Job>;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("core.get_jobs");
+    const ROLE: Option<&'static str> = None;
+
+    fn example() -> Self::Params {
+        latest(50)
+    }
+}

@@ -1,0 +1,277 @@
+//! Everything we can ask of a NAS. What is not in this folder cannot be sent: there is no way to send a method
+//! by its name.
+//!
+//! A method says next to its name whether it only looks ([`Read`](crate::domain::access::Read)) or also changes
+//! ([`Write`](crate::domain::access::Write)), what each generation calls it, and which role it takes.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::version::Candidate;
+use crate::domain::access::Access;
+
+pub mod account;
+pub mod alert;
+pub mod app;
+pub mod audit;
+pub mod backup;
+pub mod boot;
+pub mod certificate;
+pub mod dataset;
+pub mod directory;
+pub mod disk;
+pub mod job;
+pub mod network;
+pub mod pool;
+pub mod query;
+pub mod reporting;
+pub mod schedule;
+pub mod scrub;
+pub mod service;
+pub mod share;
+pub mod snapshot;
+pub mod system;
+pub mod update;
+pub mod vm;
+
+/// A method of the NAS. Only what the [`catalogue`] lists can be one.
+pub trait Method: sealed::Listed + Send + 'static {
+    /// Whether it only looks, or also changes.
+    type Access: Access;
+    /// Its arguments.
+    type Params: Arguments;
+    /// What it answers. Fields that we do not know are passed over; a field that some generation lacks is an
+    /// `Option`.
+    type Reply: DeserializeOwned + Send + 'static;
+    /// What it is called, by generation.
+    const CANDIDATES: &'static [Candidate];
+    /// The least role on the NAS that allows it. `None`: any account may.
+    const ROLE: Option<&'static str>;
+    /// How long an answer may take, waiting for a free slot included.
+    const DEADLINE: Duration = Duration::from_secs(30);
+    /// It starts a job: what it answers is the job's number, and the work goes on behind it.
+    const JOB: bool = false;
+
+    /// Arguments as somebody may send them, to hold against the published schemas.
+    fn example() -> Self::Params;
+}
+
+/// An event source of the NAS: it tells what happens for as long as somebody follows it. Only what [`sources`]
+/// lists can be one.
+pub trait Source: sealed::Listed + Send + 'static {
+    /// Its arguments, an object.
+    type Args: Serialize + Send + Sync;
+    /// What an event tells.
+    type Item: DeserializeOwned + Send + 'static;
+    /// What it is called, by generation.
+    const CANDIDATES: &'static [Candidate];
+    /// The least role on the NAS that allows it.
+    const ROLE: Option<&'static str>;
+
+    /// Arguments as somebody may send them, to hold against the published schemas.
+    fn example() -> Self::Args;
+}
+
+/// Arguments of a method. The NAS takes them by position, so only what becomes a JSON array is one.
+pub trait Arguments: Serialize + Send + sealed::Sealed {}
+
+/// No arguments; on the wire `[]`.
+pub type Nothing = [(); 0];
+
+impl Arguments for Nothing {}
+impl<T: Serialize + Send> Arguments for (T,) {}
+impl<T: Serialize + Send, U: Serialize + Send> Arguments for (T, U) {}
+impl<M: query::Queryable> Arguments for query::Query<M> {}
+
+mod sealed {
+    /// Stands in the catalogue.
+    pub trait Listed {}
+
+    pub trait Sealed {}
+
+    impl Sealed for super::Nothing {}
+    impl<T> Sealed for (T,) {}
+    impl<T, U> Sealed for (T, U) {}
+    impl<M> Sealed for super::query::Query<M> {}
+}
+
+/// What a method declares, without its types.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// [`Method::CANDIDATES`]
+    pub candidates: &'static [Candidate],
+    /// [`Access::CHANGES`]
+    pub changes: bool,
+    /// [`Method::ROLE`]
+    pub role: Option<&'static str>,
+    /// [`Method::JOB`]
+    pub job: bool,
+    /// [`Method::example`], as JSON.
+    pub example: serde_json::Value,
+    /// Tries to read a text as [`Method::Reply`].
+    pub reads: fn(&str) -> Result<(), String>,
+}
+
+fn listed<M: Method>() -> Listed {
+    Listed {
+        candidates: M::CANDIDATES,
+        changes: M::Access::CHANGES,
+        role: M::ROLE,
+        job: M::JOB,
+        example: serde_json::to_value(M::example()).unwrap_or_default(),
+        reads: |text| serde_json::from_str::<M::Reply>(text).map(drop).map_err(|error| error.to_string()),
+    }
+}
+
+fn listed_source<S: Source>() -> Listed {
+    Listed {
+        candidates: S::CANDIDATES,
+        changes: false,
+        role: S::ROLE,
+        job: false,
+        example: serde_json::to_value(S::example()).unwrap_or_default(),
+        reads: |text| serde_json::from_str::<S::Item>(text).map(drop).map_err(|error| error.to_string()),
+    }
+}
+
+macro_rules! sources {
+    ($($source:path,)*) => {
+        $(impl sealed::Listed for $source {})*
+
+        /// Every event source there is.
+        #[must_use]
+        pub fn sources() -> Vec<Listed> {
+            vec![$(listed_source::<$source>()),*]
+        }
+    };
+}
+
+macro_rules! catalogue {
+    ($($method:path,)*) => {
+        $(impl sealed::Listed for $method {})*
+
+        /// Every method there is.
+        #[must_use]
+        pub fn catalogue() -> Vec<Listed> {
+            vec![$(listed::<$method>()),*]
+        }
+    };
+}
+
+catalogue! {
+    system::Info,
+    system::FullVersion,
+    system::Ready,
+    update::Check,
+    pool::Pools,
+    dataset::Datasets,
+    snapshot::Snapshots,
+    snapshot::Count,
+    snapshot::Create,
+    alert::Alerts,
+    job::Jobs,
+    service::Services,
+    directory::State,
+    snapshot::Times,
+    update::Versions,
+    boot::Environments,
+    certificate::Certificates,
+    disk::Disks,
+    disk::Temperatures,
+    scrub::Schedules,
+    share::SmbShares,
+    share::NfsShares,
+    share::Targets,
+    share::Extents,
+    share::TargetExtents,
+    share::Initiators,
+    backup::Replications,
+    backup::SnapshotTasks,
+    backup::CloudSyncs,
+    backup::CloudBackups,
+    backup::Rsyncs,
+    network::Interfaces,
+    network::Summary,
+    account::Users,
+    account::UserCount,
+    account::Groups,
+    account::GroupCount,
+    audit::Events,
+    audit::EventCount,
+    app::Apps,
+    app::Brief,
+    app::Config,
+    app::Images,
+    app::UsedPorts,
+    app::UsedHostIps,
+    app::Available,
+    app::UpgradeSummary,
+    app::OutdatedImages,
+    vm::Machines,
+    vm::Devices,
+    vm::Instances,
+    vm::Containers,
+    reporting::Graphs,
+    reporting::Data,
+}
+
+sources! {
+    app::Stats,
+    app::Log,
+    reporting::Realtime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fields that hold secrets, or may.
+    const SECRET: [&str; 24] = [
+        "acme",
+        "args",
+        "arguments",
+        "attributes",
+        "auxsmbconf",
+        "certificate",
+        "credential",
+        "credentials",
+        "encryption_key",
+        "encryption_password",
+        "encryption_salt",
+        "event_data",
+        "key",
+        "passwd",
+        "password",
+        "post_script",
+        "pre_script",
+        "privatekey",
+        "result",
+        "service_data",
+        "smbhash",
+        "ssh_credentials",
+        "sshpubkey",
+        "unixhash",
+    ];
+
+    #[test]
+    fn a_query_names_what_it_reads_and_no_secret() {
+        for method in catalogue() {
+            let name = method.candidates[0].name;
+            let options = [&method.example[1], &method.example[0]["query-options"]];
+            // Graphs of measurements have options too, and no rows.
+            let options =
+                options.into_iter().find(|options| options.is_object() && !name.starts_with("reporting."));
+            let Some(options) = options else {
+                assert!(name.rsplit('.').next() != Some("query"), "{name} asks for whole rows");
+                continue;
+            };
+            let fields = options["select"].as_array();
+            assert!(fields.is_some() || options["count"] == true, "{name} asks for whole rows");
+            for field in fields.into_iter().flatten().filter_map(serde_json::Value::as_str) {
+                assert!(!SECRET.contains(&field), "{name} asks for {field}");
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Virtual machines, and containers that are not apps.
+
+use serde::Deserialize;
+
+use super::Method;
+use super::query::{Compare, Query, Queryable};
+use crate::domain::access::Read;
+use crate::nas::version::{Candidate, OLDEST, Version};
+
+/// From here on containers are no longer `virt.instance`.
+const CONTAINERS: Version = Version::new(26, 0, 0);
+
+/// Virtual machines, without their devices.
+#[derive(Clone, Copy, Debug)]
+pub struct Machines;
+
+/// A virtual machine.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Machine {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What somebody wrote about it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Sockets.
+    #[serde(default)]
+    pub vcpus: Option<u32>,
+    /// Cores of each socket.
+    #[serde(default)]
+    pub cores: Option<u32>,
+    /// Threads of each core.
+    #[serde(default)]
+    pub threads: Option<u32>,
+    /// Memory in MiB.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// It starts with the NAS.
+    #[serde(default)]
+    pub autostart: Option<bool>,
+    /// `UEFI`, `UEFI_CSM`.
+    #[serde(default)]
+    pub bootloader: Option<String>,
+    /// How it is.
+    #[serde(default)]
+    pub status: Option<State>,
+}
+
+/// How a machine or container is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct State {
+    /// `RUNNING`, `STOPPED`, `SUSPENDED`, `ERROR` …
+    pub state: String,
+}
+
+impl Queryable for Machines {
+    const SELECT: &'static [&'static str] = &[
+        "id",
+        "name",
+        "description",
+        "vcpus",
+        "cores",
+        "threads",
+        "memory",
+        "autostart",
+        "bootloader",
+        "status",
+    ];
+}
+
+impl Method for Machines {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = Vec<Machine>;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.query");
+    const ROLE: Option<&'static str> = Some("VM_READ");
+
+    fn example() -> Self::Params {
+        Query::all().order("name").limit(50)
+    }
+}
+
+/// Devices of virtual machines. The password of a display is not selected.
+#[derive(Clone, Copy, Debug)]
+pub struct Devices;
+
+/// The devices of one machine, in their order.
+#[must_use]
+pub fn of(machine: i64) -> Query<Devices> {
+    Query::all().filter("vm", Compare::Is, machine).order("order")
+}
+
+/// A device.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Device {
+    /// Its number.
+    pub id: i64,
+    /// The place it has in the order of booting.
+    #[serde(default)]
+    pub order: Option<i64>,
+    /// What it is.
+    pub attributes: Attributes,
+}
+
+/// What a device is. Which of the fields there are depends on the kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Attributes {
+    /// `DISK`, `NIC`, `DISPLAY`, `CDROM`, `RAW`, `PCI`, `USB`.
+    #[serde(default)]
+    pub dtype: Option<String>,
+    /// Device node, file or image.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// `VIRTIO`, `AHCI`, `E1000`, `SPICE`, `VNC`.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+    /// Bytes of a file.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Hardware address.
+    #[serde(default)]
+    pub mac: Option<String>,
+    /// The interface of the NAS it hangs on.
+    #[serde(default)]
+    pub nic_attach: Option<String>,
+    /// The address a display listens on.
+    #[serde(default)]
+    pub bind: Option<String>,
+    /// The port of a display.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The port of its page.
+    #[serde(default)]
+    pub web_port: Option<u16>,
+    /// Whether it has a page.
+    #[serde(default)]
+    pub web: Option<bool>,
+    /// A PCI device that is handed through.
+    #[serde(default)]
+    pub pptdev: Option<String>,
+    /// A USB device that is handed through.
+    #[serde(default)]
+    pub device: Option<String>,
+}
+
+impl Queryable for Devices {
+    const SELECT: &'static [&'static str] = &[
+        "id",
+        "order",
+        "attributes.dtype",
+        "attributes.path",
+        "attributes.type",
+        "attributes.size",
+        "attributes.mac",
+        "attributes.nic_attach",
+        "attributes.bind",
+        "attributes.port",
+        "attributes.web_port",
+        "attributes.web",
+        "attributes.pptdev",
+        "attributes.device",
+    ];
+}
+
+impl Method for Devices {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = Vec<Device>;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.device.query");
+    const ROLE: Option<&'static str> = Some("VM_DEVICE_READ");
+
+    fn example() -> Self::Params {
+        of(1)
+    }
+}
+
+/// Containers and machines of 25.x's own kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Instances;
+
+/// One of them.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// `CONTAINER` or `VM`.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+    /// `RUNNING`, `STOPPED`, `ERROR`, `FROZEN` …
+    #[serde(default)]
+    pub status: Option<String>,
+    /// Processors it may use, as a number or a range.
+    #[serde(default)]
+    pub cpu: Option<String>,
+    /// Bytes of memory it may use.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// It starts with the NAS.
+    #[serde(default)]
+    pub autostart: Option<bool>,
+    /// The pool it lives on.
+    #[serde(default)]
+    pub storage_pool: Option<String>,
+    /// Its addresses.
+    #[serde(default)]
+    pub aliases: Vec<Alias>,
+    /// What it was made from.
+    #[serde(default)]
+    pub image: Option<Image>,
+}
+
+/// An address of an instance.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Alias {
+    /// The address.
+    pub address: String,
+}
+
+/// What an instance was made from.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Image {
+    /// In words.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+impl Queryable for Instances {
+    // Neither "raw" nor "environment" nor the password of its display.
+    const SELECT: &'static [&'static str] = &[
+        "name",
+        "type",
+        "status",
+        "cpu",
+        "memory",
+        "autostart",
+        "storage_pool",
+        "aliases",
+        "image.description",
+    ];
+}
+
+impl Method for Instances {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = Vec<Instance>;
+    const CANDIDATES: &'static [Candidate] =
+        &[Candidate::since(OLDEST, "virt.instance.query").until(CONTAINERS)];
+    const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_READ");
+
+    fn example() -> Self::Params {
+        Query::all().order("name").limit(50)
+    }
+}
+
+/// Containers, from 26 on.
+#[derive(Clone, Copy, Debug)]
+pub struct Containers;
+
+/// A container.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// What somebody wrote about it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Processors it may use.
+    #[serde(default)]
+    pub cpuset: Option<String>,
+    /// It starts with the NAS.
+    #[serde(default)]
+    pub autostart: Option<bool>,
+    /// The dataset it lives in.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// How it is.
+    #[serde(default)]
+    pub status: Option<State>,
+}
+
+impl Queryable for Containers {
+    const SELECT: &'static [&'static str] =
+        &["name", "description", "cpuset", "autostart", "dataset", "status"];
+}
+
+impl Method for Containers {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = Vec<Container>;
+    const CANDIDATES: &'static [Candidate] = &[Candidate::since(CONTAINERS, "container.query")];
+    const ROLE: Option<&'static str> = Some("CONTAINER_READ");
+
+    fn example() -> Self::Params {
+        Query::all().order("name").limit(50)
+    }
+}

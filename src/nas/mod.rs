@@ -1,0 +1,263 @@
+//! The TrueNAS: one socket for looking, one for changing, and the methods that can be sent over them.
+//!
+//! A method is reached through a [`Session`], a session through a [`Warrant`], and a
+//! warrant is a line on disk. There is no other way in, and none by a method's name.
+//!
+//! Nothing here waits for the NAS to be there: after a power cut we are up first.
+
+mod connection;
+mod end_point;
+mod error;
+mod http;
+mod login;
+pub mod methods;
+mod rpc;
+mod scram;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tls;
+pub mod version;
+pub mod wire;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+pub use self::error::NasError;
+pub use self::session::{Bounds, End, Followed, Session, Trip};
+pub use self::tls::{PinError, presented_pin};
+
+use self::connection::{Keeper, Line, State, Wanted};
+use self::login::{Account, Offered};
+use self::rpc::Budget;
+use self::tls::Dialer;
+use self::version::Version;
+use crate::audit::Warrant;
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::access::Access;
+use crate::lifecycle::{Heartbeat, Lifecycle};
+use crate::secret::{Secret, SecretError};
+
+/// A NAS. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Nas(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reader: Line,
+    writer: Option<Line>,
+}
+
+/// How it is with the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Connected and logged in.
+    Up {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// What runs there, `TrueNAS-25.10.1`.
+        version: String,
+        /// The generation of its interface.
+        generation: Version,
+    },
+    /// Not connected. It is tried again.
+    Away {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// What the last attempt ran into.
+        reason: String,
+    },
+    /// Not let in. It is not tried again before a restart.
+    LoginRefused {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// What the NAS said.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |since: &DateTime<Utc>| since.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        match self {
+            Self::Up { since, version, .. } => write!(f, "connected since {}, {version}", at(since)),
+            Self::Away { since, reason } => write!(f, "away since {}: {reason}", at(since)),
+            Self::LoginRefused { since, reason, .. } => {
+                write!(f, "refuses the login since {}: {reason}", at(since))
+            }
+        }
+    }
+}
+
+/// Why we cannot even try to connect.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An API key cannot be had.
+    #[error("the API key of {username} cannot be read")]
+    Key {
+        /// Whose key.
+        username: String,
+        /// Why not.
+        source: SecretError,
+    },
+    /// A key goes over TLS or not at all.
+    #[error("{0} is no wss:// address, and an API key goes over TLS or not at all")]
+    NotTls(String),
+    /// No host to connect to.
+    #[error("{0} names no host")]
+    NoHost(String),
+    /// The file with the CA is no use.
+    #[error("the CA file {} is no use: {problem}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An empty list of pins trusts nobody.
+    #[error("no certificate is pinned. `tailnas doctor --pin` shows the one the NAS has")]
+    NoPins,
+    /// This machine trusts nobody.
+    #[error(
+        "this machine has no root certificates. Install ca-certificates, pin the certificate or name a CA file"
+    )]
+    NoRoots,
+    /// The roots are no use.
+    #[error("the root certificates are no use: {0}")]
+    Roots(String),
+    /// The TLS library does not like its own defaults.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// The API keys of a NAS, read anew.
+#[derive(Debug)]
+pub struct Keys {
+    reader: Secret,
+    writer: Option<Secret>,
+}
+
+impl Keys {
+    /// Reads them from where `config` says they are kept.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn load(config: &config::Nas) -> Result<Self, StartError> {
+        let writer = config.writer.as_ref().map(key_of).transpose()?;
+        Ok(Self { reader: key_of(&config.reader)?, writer })
+    }
+}
+
+fn key_of(login: &config::Login) -> Result<Secret, StartError> {
+    let username = || login.username.clone();
+    login.key.load().map_err(|source| StartError::Key { username: username(), source })
+}
+
+impl Nas {
+    /// Starts to keep a connection to the NAS of `config`, and does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to connect with: a key or a CA file cannot be read, the address is no use.
+    pub fn start(
+        config: &config::Nas,
+        clock: &Clock,
+        lifecycle: &Lifecycle,
+        heartbeat: Heartbeat,
+    ) -> Result<Self, StartError> {
+        let dialer = Dialer::new(config)?;
+        let budget = Budget::new();
+        let offered = Offered::default();
+        let keep = |login: &config::Login, wanted, heartbeat| {
+            let key = key_of(login)?;
+            let only_looks = wanted == Wanted::Always;
+            let account =
+                Account { username: login.username.clone(), key, only_looks, offered: offered.clone() };
+            let name = config.name.to_string();
+            Ok(Keeper::new(name, account, dialer.clone(), budget.clone(), clock.clone(), wanted, heartbeat))
+        };
+        // Both before either is started: what cannot be started whole is not started.
+        let (reader, reader_line) = keep(&config.reader, Wanted::Always, Some(heartbeat))?;
+        let writer = config.writer.as_ref().map(|login| keep(login, Wanted::OnDemand, None)).transpose()?;
+
+        run(lifecycle, "nas reader", reader);
+        let writer_line = writer.map(|(writer, line)| {
+            run(lifecycle, "nas writer", writer);
+            line
+        });
+        Ok(Self(Arc::new(Inner { reader: reader_line, writer: writer_line })))
+    }
+
+    /// A session for what `warrant` allows. What looks goes over the reader's account, what changes over the
+    /// writer's, and so does what is looked up on the way: a job can be seen only by the account that began it.
+    pub fn session<'w, A: Access>(&'w self, warrant: &'w Warrant<A>) -> Session<'w, A> {
+        let line = if A::CHANGES { self.0.writer.clone() } else { Some(self.0.reader.clone()) };
+        Session::new(warrant, line)
+    }
+
+    /// From the next login on uses these keys. Where the NAS refused a login, a key that is another one is tried
+    /// at once; a session that is up stays, since what is under way on it may be a change.
+    pub fn use_keys(&self, keys: Keys) {
+        self.0.reader.use_key(keys.reader);
+        if let (Some(line), Some(key)) = (&self.0.writer, keys.writer) {
+            line.use_key(key);
+        }
+    }
+
+    /// How it is with the reader's connection, which is there or should be.
+    pub fn status(&self) -> Status {
+        self.0.reader.state.borrow().status.clone()
+    }
+
+    /// The same for the writer's, which is made for the first change; `None` without a writer.
+    pub fn writer_status(&self) -> Option<Status> {
+        self.0.writer.as_ref().map(|line| line.state.borrow().status.clone())
+    }
+
+    /// Tells when [`Nas::status`] changes.
+    pub fn changes(&self) -> Changes {
+        Changes(self.0.reader.state.clone())
+    }
+}
+
+/// Changes of the status of a NAS.
+#[derive(Clone, Debug)]
+pub struct Changes(watch::Receiver<State>);
+
+impl Changes {
+    /// The status once it has changed; `None` when the NAS is no longer kept.
+    pub async fn next(&mut self) -> Option<Status> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().status.clone())
+    }
+
+    /// Waits until `wanted` holds of the status, and answers it.
+    pub async fn until(&mut self, wanted: impl Fn(&Status) -> bool) -> Option<Status> {
+        self.0.wait_for(|state| wanted(&state.status)).await.ok().map(|state| state.status.clone())
+    }
+}
+
+fn run(lifecycle: &Lifecycle, name: &'static str, keeper: Keeper) {
+    let stop = lifecycle.clone();
+    lifecycle.service(name, async move {
+        tokio::select! {
+            () = stop.ending() => {}
+            () = keeper.run() => {}
+        }
+    });
+}
+
+/// Private parts for the fuzz targets; in no build of the daemon.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::rpc::fuzzing::frame;
+}

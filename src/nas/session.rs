@@ -1,0 +1,374 @@
+//! Calls, made under a warrant.
+
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::connection::{Line, Live};
+use super::error::{NasError, tame};
+use super::methods::{Method, Source};
+use super::rpc::follow::{Following, Heard};
+use super::rpc::{Failure, LONGEST_ANSWER, LONGEST_CALL, Lost, Refusal};
+use super::version::Candidate;
+use crate::audit::Warrant;
+use crate::domain::access::{Access, Covers, Read};
+
+/// How often a look is sent again when the NAS turns it away for too many calls at a time.
+const TURNED_AWAY: u32 = 5;
+/// How long a subscription may take to begin, others to the same source included.
+const SUBSCRIBE: Duration = Duration::from_secs(15);
+
+/// The right to call the NAS for as long as a warrant is open. There is no other way to a method, and a session
+/// that was opened to look cannot send one that changes:
+///
+/// ```compile_fail,E0277
+/// # use tailnas::domain::access::{Read, Write};
+/// # use tailnas::nas::{NasError, Session, methods::{Method as _, snapshot}};
+/// async fn change(reading: &Session<'_, Read>, writing: &Session<'_, Write>) -> Result<(), NasError> {
+///     reading.call(snapshot::Create, snapshot::Create::example()).await.map(drop)
+/// }
+/// ```
+///
+/// ```
+/// # use tailnas::domain::access::{Read, Write};
+/// # use tailnas::nas::{NasError, Session, methods::{Method as _, snapshot}};
+/// async fn change(reading: &Session<'_, Read>, writing: &Session<'_, Write>) -> Result<(), NasError> {
+///     writing.call(snapshot::Create, snapshot::Create::example()).await.map(drop)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Session<'w, A: Access> {
+    line: Option<Line>,
+    trips: Mutex<Vec<Trip>>,
+    warrant: PhantomData<fn() -> &'w Warrant<A>>,
+}
+
+/// One call to the NAS, for the record: what was called, and how long it took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trip {
+    /// The method, as this generation calls it.
+    pub method: &'static str,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+    /// Whether it had a result.
+    pub ok: bool,
+}
+
+/// How much is taken of an event source.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Events.
+    pub items: usize,
+    /// Bytes of all of them. The one that goes over is the last.
+    pub bytes: usize,
+    /// From the subscription on.
+    pub time: Duration,
+}
+
+/// What an event source told.
+#[derive(Clone, Debug)]
+pub struct Followed<I> {
+    /// The events, in order.
+    pub items: Vec<I>,
+    /// Why there are no more.
+    pub end: End,
+    /// Some came faster than they were taken and are not among them.
+    pub missed: bool,
+}
+
+/// Why an event source was followed no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There were enough events.
+    Items,
+    /// They were large enough.
+    Bytes,
+    /// The time was over.
+    Time,
+    /// The NAS had no more to tell.
+    Source,
+}
+
+#[cfg(test)]
+impl<A: Access> Session<'static, A> {
+    /// A session that nothing vouches for.
+    pub(super) fn on(line: Option<Line>) -> Self {
+        Self { line, trips: Mutex::default(), warrant: PhantomData }
+    }
+}
+
+impl<'w, A: Access> Session<'w, A> {
+    pub(super) fn new(_: &'w Warrant<A>, line: Option<Line>) -> Self {
+        Self { line, trips: Mutex::default(), warrant: PhantomData }
+    }
+
+    /// Calls a method.
+    ///
+    /// What only looks is sent once more when the connection is lost under it. What changes is sent once: if its
+    /// answer is lost, the outcome is [`NasError::Unknown`].
+    pub async fn call<M: Method>(&self, _: M, params: M::Params) -> Result<M::Reply, NasError>
+    where
+        A: Covers<M::Access>,
+    {
+        let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
+        let deadline = Instant::now() + M::DEADLINE;
+        let mut patience = if M::Access::CHANGES { Patience::NONE } else { Patience::LOOK };
+        loop {
+            let nas = line.live(deadline).await?;
+            let method = choose(M::CANDIDATES, &nas)?;
+            let begun = Instant::now();
+            let outcome = nas.connection.call(method, &params, deadline).await;
+            self.note(method, begun, outcome.is_ok());
+            let failure = match outcome {
+                Ok(answer) => return parse(About::of::<M>(method), answer.json()),
+                Err(failure) => failure,
+            };
+            if let Failure::Answered(refusal) = &failure
+                && refusal.is_logged_out()
+            {
+                nas.connection.hang_up("the session on the NAS had ended");
+            }
+            match patience.again(&failure) {
+                Some(pause) => tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await,
+                None => return Err(explain(failure, About::of::<M>(method), &nas, line)),
+            }
+        }
+    }
+}
+
+impl Session<'_, Read> {
+    /// Follows an event source for as long as `bounds` say, and answers what came. Then, and whenever nobody
+    /// waits for this any more, the subscription is taken back.
+    pub async fn follow<S: Source>(
+        &self,
+        _: S,
+        args: S::Args,
+        bounds: Bounds,
+    ) -> Result<Followed<S::Item>, NasError> {
+        let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
+        let begun = Instant::now();
+        let nas = line.live(begun + SUBSCRIBE).await?;
+        let source = choose(S::CANDIDATES, &nas)?;
+        let about = About { method: source, change: false, role: S::ROLE, deadline: SUBSCRIBE };
+        let args = serde_json::to_string(&args).unwrap_or_default();
+        let outcome = async {
+            let following = nas.connection.follow(format!("{source}:{args}"), begun + SUBSCRIBE).await;
+            let mut following = following.map_err(|failure| explain(failure, about, &nas, line))?;
+            collect::<S>(&mut following, about, bounds, &nas, line).await
+        }
+        .await;
+        self.note(source, begun, outcome.is_ok());
+        outcome
+    }
+}
+
+async fn collect<S: Source>(
+    following: &mut Following,
+    about: About,
+    bounds: Bounds,
+    nas: &Live,
+    line: &Line,
+) -> Result<Followed<S::Item>, NasError> {
+    let until = Instant::now() + bounds.time;
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    let end = loop {
+        match tokio::time::timeout_at(until, following.next()).await {
+            Err(_) => break End::Time,
+            Ok(None) => return Err(line.away()),
+            Ok(Some(Heard::Ended(None))) => break End::Source,
+            Ok(Some(Heard::Ended(Some(detail)))) => {
+                let refusal = Refusal { code: -32602, message: String::new(), data: Some(detail) };
+                return Err(refused(&refusal, about, nas, line));
+            }
+            Ok(Some(Heard::Item(event))) => {
+                bytes += event.json().len();
+                items.push(parse(about, event.json())?);
+            }
+        }
+        if items.len() >= bounds.items || bytes >= bounds.bytes {
+            break if items.len() >= bounds.items { End::Items } else { End::Bytes };
+        }
+    };
+    Ok(Followed { items, end, missed: following.has_missed_some() })
+}
+
+impl<A: Access> Session<'_, A> {
+    /// The calls that were made so far.
+    pub fn trips(&self) -> Vec<Trip> {
+        self.trips.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, method: &'static str, begun: Instant, ok: bool) {
+        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.trips.lock().unwrap_or_else(PoisonError::into_inner).push(Trip { method, ms, ok });
+    }
+}
+
+/// How often one call may be sent again.
+struct Patience {
+    lost: u32,
+    turned_away: u32,
+}
+
+impl Patience {
+    const NONE: Self = Self { lost: 0, turned_away: 0 };
+    const LOOK: Self = Self { lost: 1, turned_away: TURNED_AWAY };
+
+    /// The pause before the call is sent again, if it is.
+    fn again(&mut self, failure: &Failure) -> Option<Duration> {
+        let (left, pause) = match failure {
+            // The same answer would come again.
+            Failure::Lost { lost: Lost::TooLarge, .. } => return None,
+            Failure::Lost { .. } => (&mut self.lost, Duration::ZERO),
+            Failure::Answered(refusal) if refusal.is_logged_out() => (&mut self.lost, Duration::ZERO),
+            Failure::Answered(refusal) if refusal.is_too_many_calls() => {
+                let before = TURNED_AWAY.saturating_sub(self.turned_away);
+                (&mut self.turned_away, Duration::from_millis(100) * 2_u32.pow(before))
+            }
+            Failure::Answered(_) | Failure::Deadline { .. } | Failure::TooLong => return None,
+        };
+        *left = left.checked_sub(1)?;
+        Some(pause)
+    }
+}
+
+fn choose(candidates: &[Candidate], nas: &Live) -> Result<&'static str, NasError> {
+    Candidate::choose(candidates, nas.generation).ok_or_else(|| NasError::NoSuchMethod {
+        method: candidates.first().map_or("", |candidate| candidate.name),
+        version: nas.version.clone(),
+    })
+}
+
+fn parse<T: DeserializeOwned>(about: About, json: &str) -> Result<T, NasError> {
+    let mut json = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| NasError::Unexpected {
+        method: about.method,
+        path: tame(&error.path().to_string()),
+        problem: problem(error.inner()),
+        changed: about.change,
+    })
+}
+
+/// What serde expected. What it found instead may be anything, a secret too, and is left out.
+fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {}", tame(expected)),
+        None if text.starts_with("missing field `") => tame(text),
+        None => "there is something else".into(),
+    }
+}
+
+/// What must be known of a call to say what its failure means.
+#[derive(Clone, Copy)]
+struct About {
+    method: &'static str,
+    change: bool,
+    role: Option<&'static str>,
+    deadline: Duration,
+}
+
+impl About {
+    const fn of<M: Method>(method: &'static str) -> Self {
+        Self { method, change: M::Access::CHANGES, role: M::ROLE, deadline: M::DEADLINE }
+    }
+}
+
+fn explain(failure: Failure, about: About, nas: &Live, line: &Line) -> NasError {
+    let About { method, change, deadline, .. } = about;
+    match failure {
+        Failure::Lost { lost, written: true } if change => {
+            NasError::Unknown { method, reason: lost.to_string() }
+        }
+        Failure::Lost { lost: Lost::TooLarge, .. } => {
+            NasError::TooLarge { answer: true, limit: LONGEST_ANSWER }
+        }
+        Failure::Lost { .. } => line.away(),
+        Failure::Deadline { written: true } if change => {
+            NasError::Unknown { method, reason: format!("no answer came within {} s", deadline.as_secs()) }
+        }
+        Failure::Deadline { .. } => NasError::Timeout { after: deadline },
+        Failure::TooLong => NasError::TooLarge { answer: false, limit: LONGEST_CALL },
+        Failure::Answered(refusal) if refusal.is_logged_out() => line.away(),
+        Failure::Answered(refusal) => refused(&refusal, about, nas, line),
+    }
+}
+
+/// A refusal in our own terms.
+fn refused(refusal: &Refusal, about: About, nas: &Live, line: &Line) -> NasError {
+    const ENOENT: i64 = 2;
+    const EEXIST: i64 = 17;
+    let About { method, change, role, .. } = about;
+    if refusal.is_no_such_method() {
+        return NasError::NoSuchMethod { method, version: nas.version.clone() };
+    }
+    if refusal.is_too_many_calls() {
+        return NasError::Busy { reason: refusal.words() };
+    }
+    let faults = refusal.faults();
+    if let Some(fault) = faults.iter().find(|fault| matches!(fault.errno, Some(ENOENT | EEXIST))) {
+        let what = fault.problem.clone();
+        return if fault.errno == Some(ENOENT) {
+            NasError::NotFound { what }
+        } else {
+            NasError::Exists { what }
+        };
+    }
+    if !faults.is_empty() {
+        return NasError::Invalid {
+            fields: faults.into_iter().map(|fault| (fault.field, fault.problem)).collect(),
+        };
+    }
+    let words = refusal.words();
+    match refusal.errno() {
+        Some(ENOENT) => NasError::NotFound { what: words },
+        Some(EEXIST) => NasError::Exists { what: words },
+        Some(Refusal::EACCES) => NasError::NotAuthorized { method, username: line.username.clone(), role },
+        Some(Refusal::EBUSY) => NasError::Busy { reason: words },
+        _ => NasError::Refused { errname: refusal.errname(), reason: words, change },
+    }
+}
+
+/// One thing the NAS has against the arguments.
+struct Fault {
+    field: String,
+    problem: String,
+    errno: Option<i64>,
+}
+
+impl Refusal {
+    /// Its name for the kind of error.
+    fn errname(&self) -> String {
+        let name = self.data.as_ref().and_then(|data| data.errname.as_deref());
+        name.map_or_else(|| format!("JSON-RPC {}", self.code), tame)
+    }
+
+    /// What a validation error lists: `[[field, problem, errno], …]`. The field is `null` where it is about the
+    /// thing as a whole.
+    fn faults(&self) -> Vec<Fault> {
+        let Some(Value::Array(rows)) = self.data.as_ref().map(|data| &data.extra) else { return Vec::new() };
+        if self.code != -32602 {
+            return Vec::new();
+        }
+        rows.iter()
+            .filter_map(|row| {
+                let field = row.get(0)?.as_str().unwrap_or_default();
+                let problem = row.get(1)?.as_str()?;
+                Some(Fault {
+                    field: tame(field),
+                    problem: tame(problem),
+                    errno: row.get(2).and_then(Value::as_i64),
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

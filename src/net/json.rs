@@ -1,0 +1,85 @@
+//! A first look at JSON that came from outside, before anything is built from it.
+
+use serde::de::IgnoredAny;
+
+/// Why a body is not the JSON object it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadJson {
+    /// Not UTF-8 (RFC 8259 section 8.1).
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// Deeper than we follow.
+    #[error("the body is nested too deeply")]
+    TooDeep,
+    /// An array, a string, nothing at all …
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// Not JSON, cut off, or followed by something else.
+    #[error("the body is not one JSON text")]
+    Broken,
+}
+
+/// Looks whether `body` is one JSON object that is nested at most `deepest` levels, with nothing behind it.
+///
+/// Some readers stop at the end of the first value and recurse as deep as they are led; after this look it
+/// does not matter which one comes next.
+pub fn check(body: &[u8], deepest: usize) -> Result<(), BadJson> {
+    let text = std::str::from_utf8(body).map_err(|_| BadJson::NotUtf8)?;
+    if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+        return Err(BadJson::NotAnObject);
+    }
+    if depth(text) > deepest {
+        return Err(BadJson::TooDeep);
+    }
+    serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| BadJson::Broken)
+}
+
+/// How many brackets are open at once, at most. Counts, and therefore cannot run out of stack.
+fn depth(text: &str) -> usize {
+    let (mut open, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_shallow_object_and_nothing_else_passes() {
+        let abyss = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+        let brackets_in_text = format!(r#"{{"a":"{}\"["}}"#, "[{".repeat(100));
+        for (body, answer) in [
+            (&b"{}"[..], Ok(())),
+            (b" \r\n\t{\"a\":[1,{\"b\":null}]} \n", Ok(())),
+            (brackets_in_text.as_bytes(), Ok(())),
+            (br#"{"a":[{"b":[1]}]}"#, Err(BadJson::TooDeep)),
+            (abyss.as_bytes(), Err(BadJson::TooDeep)),
+            (b"", Err(BadJson::NotAnObject)),
+            (b"[]", Err(BadJson::NotAnObject)),
+            (b"\"{}\"", Err(BadJson::NotAnObject)),
+            (b"<html>", Err(BadJson::NotAnObject)),
+            (b"\xef\xbb\xbf{}", Err(BadJson::NotAnObject)),
+            (b"{\"a\":\"\xff\"}", Err(BadJson::NotUtf8)),
+            (b"{\0\"\0", Err(BadJson::Broken)),
+            (b"{\"active\":tr", Err(BadJson::Broken)),
+            (b"{\"active\":true}x", Err(BadJson::Broken)),
+            (b"{\"active\":true}{}", Err(BadJson::Broken)),
+        ] {
+            assert_eq!(check(body, 3), answer, "{:?}", String::from_utf8_lossy(&body[..body.len().min(40)]));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! How much one caller, and all of them together, may ask for at a time, so that nobody's flood is felt by
+//! anybody else.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::Limits;
+
+/// Callers that are remembered before those who have been quiet are forgotten.
+const REMEMBERED: usize = 1024;
+
+/// How long it takes, roughly, until one of the calls in progress is over.
+const SOON: Duration = Duration::from_millis(500);
+
+/// The budgets of all callers. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Budgets(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Mutex<Limits>,
+    clock: Clock,
+    spent: Mutex<Spent>,
+}
+
+#[derive(Debug, Default)]
+struct Spent {
+    in_flight: u32,
+    callers: HashMap<Purse, Account>,
+}
+
+#[derive(Debug)]
+struct Account {
+    /// Calls that may be made at once, in thousandths.
+    saved: u64,
+    /// As of when.
+    counted: Duration,
+    in_flight: u32,
+}
+
+/// Whose budget it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Purse {
+    /// A person, by their user id: one who has many nodes is one caller.
+    User(u64),
+    /// An agent, by the stable id of its node.
+    Node(String),
+}
+
+impl Purse {
+    /// That of `caller`.
+    #[must_use]
+    pub fn of(caller: &Caller) -> Self {
+        caller
+            .user()
+            .map_or_else(|| Self::Node(caller.peer().node_id().to_owned()), |user| Self::User(user.id()))
+    }
+}
+
+/// A call that is within the budgets. It counts as in flight as long as this exists.
+#[derive(Debug)]
+#[must_use = "the call is in flight for as long as this exists"]
+pub struct Spending {
+    budgets: Budgets,
+    purse: Purse,
+}
+
+/// A budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    what: Exceeded,
+    retry_after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exceeded {
+    /// Calls of this caller in a time.
+    Rate { per_second: u32, burst: u32 },
+    /// Calls of this caller in progress.
+    Caller(u32),
+    /// Calls of everybody in progress.
+    InAll(u32),
+}
+
+impl Budgets {
+    /// Budgets of `limits`, with nothing spent yet.
+    #[must_use]
+    pub fn new(limits: Limits, clock: Clock) -> Self {
+        Self(Arc::new(Inner { limits: Mutex::new(limits), clock, spent: Mutex::default() }))
+    }
+
+    /// From the next call on these limits count. What was spent stays spent.
+    pub fn use_limits(&self, limits: Limits) {
+        *self.0.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn limits(&self) -> Limits {
+        *self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one call out of a budget.
+    ///
+    /// # Errors
+    ///
+    /// Which of them is used up, and when to try again.
+    pub fn spend(&self, purse: Purse) -> Result<Spending, TooMany> {
+        let Limits { calls_per_second, burst, calls_in_flight, calls_in_flight_in_all } = self.limits();
+        let now = self.0.clock.mono();
+        let mut spent = self.spent();
+        if spent.callers.len() >= REMEMBERED {
+            let quiet = Duration::from_secs(u64::from(burst / calls_per_second) + 1);
+            spent
+                .callers
+                .retain(|_, account| account.in_flight > 0 || now.saturating_sub(account.counted) < quiet);
+        }
+        let in_all = spent.in_flight;
+        let full = 1000 * u64::from(burst);
+        let account =
+            spent.callers.entry(purse.clone()).or_insert(Account { saved: full, counted: now, in_flight: 0 });
+        let passed = u64::try_from(now.saturating_sub(account.counted).as_millis()).unwrap_or(u64::MAX);
+        // Thousandths of a call, per thousandths of a second.
+        account.saved =
+            passed.saturating_mul(u64::from(calls_per_second)).saturating_add(account.saved).min(full);
+        account.counted = now;
+        let exceeded = |what, retry_after| Err(TooMany { what, retry_after });
+        if account.saved < 1000 {
+            let missing = (1000 - account.saved).div_ceil(u64::from(calls_per_second));
+            let what = Exceeded::Rate { per_second: calls_per_second, burst };
+            return exceeded(what, Duration::from_millis(missing));
+        }
+        if account.in_flight >= calls_in_flight {
+            return exceeded(Exceeded::Caller(calls_in_flight), SOON);
+        }
+        if in_all >= calls_in_flight_in_all {
+            return exceeded(Exceeded::InAll(calls_in_flight_in_all), SOON);
+        }
+        account.saved -= 1000;
+        account.in_flight += 1;
+        spent.in_flight += 1;
+        Ok(Spending { budgets: self.clone(), purse })
+    }
+
+    fn spent(&self) -> MutexGuard<'_, Spent> {
+        self.0.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Spending {
+    fn drop(&mut self) {
+        let mut spent = self.budgets.spent();
+        spent.in_flight -= 1;
+        if let Some(account) = spent.callers.get_mut(&self.purse) {
+            account.in_flight -= 1;
+        }
+    }
+}
+
+impl TooMany {
+    /// When there will be something in the budget again.
+    #[must_use]
+    pub const fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.what {
+            Exceeded::Rate { per_second, burst } => {
+                write!(
+                    f,
+                    "one caller may make {per_second} calls a second, and {burst} at once after a pause"
+                )
+            }
+            Exceeded::Caller(most) => write!(f, "one caller may have {most} calls in progress"),
+            Exceeded::InAll(most) => write!(f, "all callers together may have {most} calls in progress"),
+        }
+    }
+}
+
+impl std::error::Error for TooMany {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::clock::Tell;
+
+    const LIMITS: Limits =
+        Limits { calls_per_second: 20, burst: 40, calls_in_flight: 8, calls_in_flight_in_all: 12 };
+
+    #[derive(Clone, Default)]
+    struct Hand(Arc<AtomicU64>);
+
+    impl Tell for Hand {
+        fn now(&self) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH
+        }
+
+        fn mono(&self) -> Duration {
+            Duration::from_millis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    fn budgets() -> (Budgets, Hand) {
+        let hand = Hand::default();
+        (Budgets::new(LIMITS, Clock::from_tell(hand.clone())), hand)
+    }
+
+    fn turn(hand: &Hand, millis: u64) {
+        hand.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// How many calls, one after the other, are within the budget.
+    fn calls(budgets: &Budgets, user: u64) -> usize {
+        (0..1000).take_while(|_| budgets.spend(Purse::User(user)).is_ok()).count()
+    }
+
+    #[test]
+    fn after_a_pause_there_are_as_many_as_the_burst_and_then_the_rate() {
+        let (budgets, hand) = budgets();
+        assert_eq!(calls(&budgets, 1), 40);
+        assert_eq!(budgets.spend(Purse::User(1)).unwrap_err().retry_after(), Duration::from_millis(50));
+        turn(&hand, 49);
+        assert_eq!(budgets.spend(Purse::User(1)).unwrap_err().retry_after(), Duration::from_millis(1));
+        turn(&hand, 1);
+        assert_eq!(calls(&budgets, 1), 1);
+        turn(&hand, 1000);
+        assert_eq!(calls(&budgets, 1), 20);
+        turn(&hand, 3_600_000);
+        assert_eq!(calls(&budgets, 1), 40, "nobody saves up more than a burst");
+    }
+
+    #[test]
+    fn one_callers_budget_is_not_anothers() {
+        let (budgets, _) = budgets();
+        assert_eq!(calls(&budgets, 1), 40);
+        assert_eq!(calls(&budgets, 2), 40);
+        let held: Vec<_> = (0..8).map_while(|_| budgets.spend(Purse::User(3)).ok()).collect();
+        assert_eq!(held.len(), 8);
+        assert_eq!(budgets.spend(Purse::User(3)).unwrap_err().what, Exceeded::Caller(8));
+        assert!(budgets.spend(Purse::User(4)).is_ok());
+        drop(held);
+        assert!(budgets.spend(Purse::User(3)).is_ok());
+    }
+
+    #[test]
+    fn all_callers_together_have_a_limit_and_it_costs_nobody_a_call() {
+        let (budgets, _) = budgets();
+        let held: Vec<_> = (0..12).map_while(|user| budgets.spend(Purse::User(user)).ok()).collect();
+        assert_eq!(held.len(), 12);
+        for _ in 0..100 {
+            assert_eq!(budgets.spend(Purse::User(99)).unwrap_err().what, Exceeded::InAll(12));
+        }
+        drop(held);
+        assert_eq!(calls(&budgets, 99), 40);
+    }
+
+    #[test]
+    fn callers_who_have_been_quiet_are_forgotten() {
+        let (budgets, hand) = budgets();
+        for user in 0..1024 {
+            drop(budgets.spend(Purse::User(user)));
+        }
+        let _held = budgets.spend(Purse::User(7));
+        turn(&hand, 3001);
+        assert!(budgets.spend(Purse::User(5000)).is_ok());
+        assert_eq!(budgets.spent().callers.len(), 2, "the one in progress and the new one");
+    }
+}

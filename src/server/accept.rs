@@ -1,0 +1,195 @@
+//! The accept loop: connections with limits and time-outs of ours, drained at the end.
+//!
+//! Not `axum::serve`, which has none of them.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::ServiceExt as _;
+
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+
+use super::listen::{Accepted, Listener, Via};
+use super::pace::{Pace, Paced};
+use super::places::{Full, Place, Places};
+
+/// Connections at one time, over all listeners.
+const CONNECTIONS: usize = 512;
+
+/// Connections at one time from one address.
+const CONNECTIONS_EACH: usize = 32;
+
+/// How long a connection may take until it can carry HTTP: a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a connection may last before its client is asked to make a new one.
+const AGE: Duration = Duration::from_hours(1);
+
+/// How long requests in progress may take to end once we are to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Serves `router` on every listener until the lifecycle stops. Requests in progress are deeds, for which the
+/// stop waits.
+pub fn serve(listeners: Vec<Listener>, router: &Router, metrics: &Metrics, lifecycle: &Lifecycle) {
+    let places = Places::new(CONNECTIONS, CONNECTIONS_EACH);
+    // Listeners with TLS share their certificate, so one of them is enough to keep it fresh.
+    if let Some(tls) = listeners.iter().find_map(Listener::tls) {
+        lifecycle.service("certificate", tls.clone().keep_fresh(lifecycle.clone()));
+    }
+    for listener in listeners {
+        let shared =
+            Shared { router: router.clone(), metrics: metrics.clone(), lifecycle: lifecycle.clone() };
+        lifecycle.service("listener", accept(listener, places.clone(), shared));
+    }
+}
+
+/// Serves `router`, which is for looking at us, on a listener of its own with places of its own: whoever floods
+/// one of the two cannot be told from the other.
+pub fn serve_health(listener: Listener, router: Router, metrics: &Metrics, lifecycle: &Lifecycle) {
+    let shared = Shared { router, metrics: metrics.clone(), lifecycle: lifecycle.clone() };
+    let places = Places::new(CONNECTIONS_EACH, CONNECTIONS_EACH);
+    lifecycle.service("metrics listener", accept(listener, places, shared));
+}
+
+/// What the connections of one listener have in common.
+#[derive(Clone)]
+struct Shared {
+    router: Router,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+}
+
+async fn accept(listener: Listener, places: Places, shared: Shared) {
+    let lifecycle = shared.lifecycle.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = lifecycle.stopping() => return,
+        };
+        let (stream, via) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: it will pass, and trying at once only burns time.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // The newest is refused, and whoever is being served goes on.
+        match places.take(via.address()) {
+            Ok(place) => {
+                lifecycle.deed(connection(stream, via, place, shared.clone()));
+            }
+            Err(full) => {
+                let limit = match full {
+                    Full::InAll => "in_all",
+                    Full::Each => "each",
+                };
+                tracing::debug!(?via, limit, "a connection was refused: too many are open");
+                shared.metrics.connection_refused(limit);
+            }
+        }
+    }
+}
+
+/// One connection, from its handshake to its end.
+async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
+    let Shared { router, lifecycle, .. } = shared;
+    let stream = match tokio::time::timeout(HANDSHAKE, stream.ready()).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, ?via, "a connection was not set up"),
+        Err(_) => return tracing::debug!(?via, "a connection took too long to be set up"),
+    };
+    let pace = Pace::new();
+    let service = service_fn({
+        let (pace, via) = (pace.clone(), via.clone());
+        move |request| answer(router.clone(), via.clone(), pace.clone(), request)
+    });
+    let builder = builder();
+    let io = TokioIo::new(Paced::new(stream, pace.clone()));
+    let mut served = pin!(builder.serve_connection(io, service));
+    let mut late = pin!(pace.late());
+    let mut old = pin!(async {
+        tokio::select! {
+            () = tokio::time::sleep(AGE) => {}
+            () = lifecycle.stopping() => {}
+        }
+    });
+    // In this order, so that a deadline that has just moved is not taken for one that has passed.
+    tokio::select! {
+        biased;
+        ended = served.as_mut() => return over(ended, &via),
+        late = late.as_mut() => return tracing::debug!(?late, ?via, "a connection was closed"),
+        () = old.as_mut() => served.as_mut().graceful_shutdown(),
+    }
+    // It takes no new request any more. What is in progress has its own time, unless we are to stop.
+    let cut_off = async {
+        lifecycle.stopping().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        biased;
+        ended = served.as_mut() => over(ended, &via),
+        late = late.as_mut() => tracing::debug!(?late, ?via, "a connection was closed"),
+        () = cut_off => tracing::warn!(
+            ?via, "a request was still in progress after {} s and was cut off; what it began goes on", DRAIN.as_secs()
+        ),
+    }
+}
+
+fn over(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>, via: &Via) {
+    // Errors here are the client's: it went away, or it did not speak HTTP.
+    if let Err(error) = ended {
+        tracing::debug!(%error, ?via, "a connection ended early");
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // `pace` has the time-outs, and says why.
+        .header_read_timeout(None)
+        .max_buf_size(32 * 1024)
+        .max_headers(64)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(64)
+        .max_header_list_size(16 * 1024)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
+}
+
+async fn answer(
+    router: Router,
+    via: Via,
+    pace: Pace,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let exchange = pace.begin(request.version());
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(via);
+    let response = router.oneshot(request).await?;
+    Ok(response.map(|body| exchange.until_sent(body)))
+}
+
+/// What a connection can be made of.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

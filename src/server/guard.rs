@@ -1,0 +1,130 @@
+//! The first look at a request, at its head alone, before anything of its body is read.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use serde_json::{Value, json};
+
+use crate::config::ResourceUrl;
+
+use super::listen::Via;
+
+/// Names that a request for us may carry.
+pub struct Origin {
+    /// Host and port, as they stand in our URL; the default port may be left out.
+    authorities: Vec<String>,
+    /// Scheme, host and port of a page of ours.
+    origin: String,
+}
+
+impl Origin {
+    /// Those of `url`.
+    pub fn of(url: &ResourceUrl) -> Self {
+        let host = url.host();
+        let mut authorities = vec![format!("{host}:{}", url.port())];
+        if !url.origin().ends_with(&format!(":{}", url.port())) {
+            authorities.push(host.to_owned());
+        }
+        Self { authorities, origin: url.origin() }
+    }
+
+    fn names_us(&self, authority: &str) -> bool {
+        self.authorities.iter().any(|ours| ours.eq_ignore_ascii_case(authority))
+    }
+}
+
+/// Every request: it must name us, in one voice, and no page of somebody else's may have sent it.
+pub async fn all(State(ours): State<Arc<Origin>>, request: Request, next: Next) -> Response {
+    let Some(via) = request.extensions().get::<Via>().cloned() else {
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known");
+    };
+    let Some(authority) = authority(&request, &via) else {
+        return refuse(StatusCode::BAD_REQUEST, "exactly one host must be named");
+    };
+    // A name that is not ours: a page elsewhere whose name was made to point here (DNS rebinding).
+    if !ours.names_us(authority) {
+        return refuse(StatusCode::MISDIRECTED_REQUEST, "this server has another name");
+    }
+    // MCP, Streamable HTTP, "Security Warning": an Origin that is not valid is answered 403.
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    if let Some(origin) = origins.next() {
+        let own = origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(&ours.origin));
+        if !own || origins.next().is_some() {
+            return refuse(StatusCode::FORBIDDEN, "pages of other origins may not call this server");
+        }
+    }
+    if request.headers().contains_key("tailscale-funnel-request") {
+        return refuse(StatusCode::FORBIDDEN, "this server is for the tailnet, not for the Internet");
+    }
+    next.run(request).await
+}
+
+/// The one authority a request names, or nothing where it names none or contradicts itself.
+fn authority<'r>(request: &'r Request, via: &Via) -> Option<&'r str> {
+    let named = match request.version() {
+        // RFC 9113 section 8.3.1: `:authority` takes the place of Host, and a Host beside it must agree.
+        Version::HTTP_2 => {
+            let authority = request.uri().authority()?.as_str();
+            match one(request.headers(), &header::HOST) {
+                Ok(None) => authority,
+                Ok(Some(host)) if host.eq_ignore_ascii_case(authority) => authority,
+                _ => return None,
+            }
+        }
+        // RFC 9112 section 3.2: the target is a path; one that names a host itself is for a proxy.
+        _ if request.uri().authority().is_some() => return None,
+        _ => one(request.headers(), &header::HOST).ok()??,
+    };
+    match via {
+        Via::Direct(_) => Some(named),
+        // `tailscale serve` sets Host to `localhost` on a unix socket; the name is in X-Forwarded-Host.
+        Via::Serve => one(request.headers(), &header::HeaderName::from_static("x-forwarded-host")).ok()?,
+    }
+}
+
+/// The one value of a header: `Ok(None)` where it is absent.
+fn one<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(drop),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// The MCP endpoint: POST of JSON only. There are no sessions, so there is nothing to GET or to DELETE.
+pub async fn mcp(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        return response;
+    }
+    if !is_json(request.headers()) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the content type must be application/json in UTF-8",
+        );
+    }
+    next.run(request).await
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Ok(Some(content_type)) = one(headers, &header::CONTENT_TYPE) else { return false };
+    let mut parts = content_type.split(';').map(str::trim);
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| parameter.to_ascii_lowercase().replace('"', "") == "charset=utf-8")
+}
+
+/// A refusal with a short reason that gives nothing away.
+pub fn refuse(status: StatusCode, reason: &str) -> Response {
+    (status, Json(json!({ "error": status_word(status), "error_description": reason }))).into_response()
+}
+
+fn status_word(status: StatusCode) -> Value {
+    let words = status.canonical_reason().unwrap_or("refused");
+    Value::String(words.to_ascii_lowercase().replace(' ', "_"))
+}

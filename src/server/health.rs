@@ -1,0 +1,206 @@
+//! Seen from outside: whether we live, whether we can do our work, and what we have done. On a listener of its
+//! own, for there nobody is asked who they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::audit::Journal;
+use crate::clock::Clock;
+use crate::config::is_tailnet;
+use crate::metrics::{Metrics, Sample};
+use crate::nas::{self, Nas};
+use crate::net::http::Client;
+use crate::oauth::{Outage, Provider};
+use crate::tailnet::LocalApi;
+
+use super::guard::refuse;
+use super::listen::Via;
+
+/// How old an answer may be. However often we are asked, nobody else is asked more often than this.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// What our work needs.
+pub struct Vitals {
+    /// tailscaled.
+    pub local_api: LocalApi,
+    /// The provider.
+    pub provider: Provider,
+    /// Its issuer.
+    pub issuer: String,
+    /// How the provider is reached.
+    pub http: Client,
+    /// The NAS.
+    pub nas: Nas,
+    /// The audit log.
+    pub journal: Journal,
+    /// What we have done.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Clock,
+}
+
+struct Watch {
+    vitals: Vitals,
+    /// The last answer, and when it was given. One asks, the others wait for the answer.
+    last: Mutex<Option<(Report, Duration)>>,
+}
+
+/// Whether calls can be carried out, and what is missing.
+#[derive(Clone, Debug, Serialize)]
+struct Report {
+    ready: bool,
+    tailscaled: Part,
+    provider: Part,
+    nas: Part,
+    audit: Part,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Part {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl From<Result<(), String>> for Part {
+    fn from(result: Result<(), String>) -> Self {
+        Self { ok: result.is_ok(), why: result.err() }
+    }
+}
+
+/// `/healthz`, `/readyz` and `/metrics`.
+pub fn router(vitals: Vitals) -> Router {
+    let watch = Arc::new(Watch { vitals, last: Mutex::default() });
+    Router::new()
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(watch)
+        .layer(from_fn(near))
+}
+
+/// Programs of this machine and nodes of the tailnet: on a tailnet address, Linux takes packets from any
+/// network that it is in.
+async fn near(request: Request, next: Next) -> Response {
+    let address =
+        request.extensions().get::<Via>().and_then(Via::address).map(|address| address.to_canonical());
+    match address {
+        Some(address) if address.is_loopback() || is_tailnet(address) => next.run(request).await,
+        _ => refuse(StatusCode::FORBIDDEN, "this is for this machine and the tailnet"),
+    }
+}
+
+async fn readyz(State(watch): State<Arc<Watch>>) -> Response {
+    let report = watch.report().await;
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(report)).into_response()
+}
+
+async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
+    let report = watch.report().await;
+    let text = watch.vitals.metrics.text(&samples(&report, &watch.vitals.journal));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+impl Watch {
+    async fn report(&self) -> Report {
+        let mut last = self.last.lock().await;
+        let now = self.vitals.clock.mono();
+        if let Some((report, since)) = &*last
+            && now.saturating_sub(*since) < FRESH_FOR
+        {
+            return report.clone();
+        }
+        let report = self.vitals.report().await;
+        *last = Some((report.clone(), self.vitals.clock.mono()));
+        report
+    }
+}
+
+impl Vitals {
+    async fn report(&self) -> Report {
+        let (tailscaled, provider) = tokio::join!(self.tailscaled(), self.provider());
+        let (nas, audit) = (self.nas(), self.audit());
+        let ready = [&tailscaled, &provider, &nas, &audit].into_iter().all(Result::is_ok);
+        Report {
+            ready,
+            tailscaled: tailscaled.into(),
+            provider: provider.into(),
+            nas: nas.into(),
+            audit: audit.into(),
+        }
+    }
+
+    async fn tailscaled(&self) -> Result<(), String> {
+        match self.local_api.status().await {
+            Ok(status) if status.is_running() => Ok(()),
+            Ok(status) => Err(format!("its state is {:?}: run tailscale up", status.backend_state())),
+            Err(silence) => Err(format!("{silence}: see systemctl status tailscaled")),
+        }
+    }
+
+    /// Asked for its metadata, for nobody may have come with a token for a while.
+    async fn provider(&self) -> Result<(), String> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer);
+        let request = http::Request::get(url).body(Vec::new()).map_err(|error| error.to_string())?;
+        let answer = self.http.send(request).await.map_err(|error| error.to_string())?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("it answers with status {}", answer.status().as_u16()));
+        }
+        match self.provider.outage() {
+            Some(Outage::Status(400 | 401 | 403)) => {
+                Err("it refused to tell us about the last token: it may not recognise us".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn nas(&self) -> Result<(), String> {
+        match self.nas.status() {
+            nas::Status::Up { .. } => Ok(()),
+            away => Err(away.to_string()),
+        }
+    }
+
+    fn audit(&self) -> Result<(), String> {
+        self.journal.health().dead.map_or(Ok(()), Err)
+    }
+}
+
+fn samples(report: &Report, journal: &Journal) -> Vec<Sample> {
+    let gauge = |name, help, value| Sample { name, kind: "gauge", help, value };
+    let up = |part: &Part| f64::from(u8::from(part.ok));
+    let mut samples = vec![
+        gauge("tailnas_tailscaled_up", "Whether tailscaled is on the tailnet.", up(&report.tailscaled)),
+        gauge("tailnas_provider_up", "Whether the provider can be asked about tokens.", up(&report.provider)),
+        gauge("tailnas_nas_up", "Whether the NAS has let us in.", up(&report.nas)),
+        gauge("tailnas_audit_up", "Whether the audit log can be written.", up(&report.audit)),
+        Sample {
+            name: "tailnas_audit_records_total",
+            kind: "counter",
+            help: "Records of the audit log that are on disk, since it was begun.",
+            // Numbers begin at 0, and up to 2^53 a float has them all.
+            #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
+            value: journal.health().durable.map_or(0, |seq| seq + 1) as f64,
+        },
+    ];
+    if let Some(bytes) = resident_bytes() {
+        samples.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", bytes));
+    }
+    samples
+}
+
+fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+    Some(kib.parse::<f64>().ok()? * 1024.0)
+}

@@ -1,0 +1,137 @@
+//! HTTP: from an accepted connection to an admitted request. The only module that knows axum.
+
+mod accept;
+mod admit;
+mod envelope;
+mod guard;
+pub mod health;
+pub mod listen;
+mod pace;
+mod places;
+mod step_up;
+mod tls;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::{StatusCode, header};
+
+use crate::audit::Journal;
+use crate::caller::Gate;
+use crate::config::ResourceUrl;
+use crate::dispatch::Dispatcher;
+use crate::lifecycle::Lifecycle;
+use crate::mcp;
+use crate::metrics::Metrics;
+use crate::oauth::Texts;
+
+use places::Places;
+
+pub use accept::{serve, serve_health};
+
+/// Largest body we read, in bytes. The NAS takes no call beyond 64 KiB, and JSON that is read becomes up to two
+/// hundred times as large in memory.
+const LARGEST_BODY: usize = 256 * 1024;
+
+/// Requests in progress at one time.
+const REQUESTS: usize = 2048;
+
+/// Requests in progress at one time from one peer behind `tailscale serve`.
+const REQUESTS_EACH: usize = 64;
+
+/// What the pages and the MCP endpoint are made of.
+pub struct Parts {
+    /// Our URL.
+    pub url: ResourceUrl,
+    /// The texts a resource server answers with.
+    pub texts: Texts,
+    /// Who is let in.
+    pub gate: Arc<Gate>,
+    /// Where refusals are written down.
+    pub journal: Journal,
+    /// What carries calls out.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Where tasks are tracked.
+    pub lifecycle: Lifecycle,
+}
+
+/// Everything we answer to over HTTP.
+pub fn router(parts: Parts) -> Router {
+    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle } = parts;
+    let texts = Arc::new(texts);
+    let served = Places::new(REQUESTS, REQUESTS_EACH);
+    let admission =
+        admit::Admission { gate, journal, texts: Arc::clone(&texts), metrics: metrics.clone(), served };
+    let step_up = step_up::StepUp { dispatcher: Arc::clone(&dispatcher), texts: Arc::clone(&texts) };
+    let mcp = mcp::service(dispatcher, &lifecycle, LARGEST_BODY);
+
+    let endpoint = Router::new()
+        .route(url.path(), any(move |request| async move { mcp.handle(request).await }))
+        // Layers of this route alone: what is not there is not there for everybody.
+        .route_layer(from_fn_with_state(Arc::new(step_up), step_up::check))
+        .route_layer(from_fn(envelope::check))
+        .route_layer(from_fn_with_state(Arc::new(admission), admit::admit))
+        .route_layer(from_fn(guard::mcp));
+
+    let mut router = Router::new();
+    for path in texts.well_known_paths() {
+        router = router.route(path, get(metadata));
+    }
+    router
+        .with_state(texts)
+        .merge(endpoint)
+        .layer(from_fn_with_state(Arc::new(guard::Origin::of(&url)), guard::all))
+        .layer(from_fn_with_state(metrics, in_time))
+}
+
+/// Answers within the time for a whole request, and counts how. What was begun goes on by itself.
+async fn in_time(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let response = tokio::time::timeout(pace::REQUEST, next.run(request)).await.unwrap_or_else(|_| {
+        let reason = "it took too long to answer; the audit log says what became of it";
+        guard::refuse(StatusCode::GATEWAY_TIMEOUT, reason)
+    });
+    // What was done for it is another question, which the counts of tools answer.
+    metrics.request(match response.status().as_u16() {
+        200..=399 => "answered",
+        401 => "unauthorized",
+        403 => "forbidden",
+        429 => "too_many",
+        400..=499 => "malformed",
+        _ => "unavailable",
+    });
+    response
+}
+
+/// RFC 9728 section 3: the metadata of this protected resource.
+async fn metadata(State(texts): State<Arc<Texts>>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "max-age=300"),
+        // It is public, and clients that live in a browser look for it.
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (headers, texts.metadata_document().to_string())
+}
+
+/// Private parts for the fuzz targets; in no build of the daemon.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Whether a body is one sound JSON-RPC message, or else the id and code of the error it is answered with.
+    ///
+    /// # Errors
+    ///
+    /// Id and code.
+    pub fn envelope(body: &[u8]) -> Result<(), (serde_json::Value, i32)> {
+        super::envelope::judge(body).map(drop).map_err(|fault| {
+            let (id, code, _) = fault.answer();
+            (id, code)
+        })
+    }
+}

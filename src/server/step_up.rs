@@ -1,0 +1,81 @@
+//! A call that the caller's grants allow and their token does not: HTTP 403, with which a client gets a better
+//! token (RFC 6750 section 3.1; MCP, "Scope Challenge Handling"). Only where the provider has scopes of ours.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::caller::Caller;
+use crate::dispatch::Dispatcher;
+use crate::oauth::Texts;
+
+/// The tool that a request calls, beside the request.
+#[derive(Clone, Debug)]
+pub struct Called(String);
+
+impl Called {
+    /// The tool that `message` calls, if it is a call.
+    pub fn by(message: &Value) -> Option<Self> {
+        let is_call = message.get("method").and_then(Value::as_str) == Some("tools/call");
+        let tool = message.get("params")?.get("name")?.as_str().filter(|_| is_call)?;
+        Some(Self(tool.to_owned()))
+    }
+}
+
+/// What a step up needs.
+pub struct StepUp {
+    /// The tools, and what they take.
+    pub dispatcher: Arc<Dispatcher>,
+    /// The challenge.
+    pub texts: Arc<Texts>,
+}
+
+/// Sends a caller for a better token, or lets the call through.
+pub async fn check(State(step_up): State<Arc<StepUp>>, request: Request, next: Next) -> Response {
+    match step_up.challenge(&request) {
+        Some(response) => response,
+        None => next.run(request).await,
+    }
+}
+
+impl StepUp {
+    fn challenge(&self, request: &Request) -> Option<Response> {
+        let Called(tool) = request.extensions().get::<Called>()?;
+        let caller = request.extensions().get::<Arc<Caller>>()?;
+        let missing = self.dispatcher.withheld_by_token(caller, tool)?;
+        let challenge = self.texts.step_up(caller.token()?.scopes(), missing)?;
+        self.dispatcher.sent_for_scope(caller, tool, missing);
+        let body = json!({
+            "error": "insufficient_scope",
+            "error_description": format!(
+                "{tool} needs the scope {missing}: you are allowed it, and your token was issued without it. Log in \
+                 again and agree to it; nothing was sent to the NAS"
+            ),
+            "scope": missing,
+        });
+        Some((StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, challenge)], Json(body)).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_calls_call_something() {
+        for (message, tool) in [
+            (json!({ "method": "tools/call", "params": { "name": "pools_list" } }), Some("pools_list")),
+            (json!({ "method": "tools/list", "params": { "name": "pools_list" } }), None),
+            (json!({ "method": "tools/call", "params": { "name": 5 } }), None),
+            (json!({ "method": "tools/call", "params": ["pools_list"] }), None),
+            (json!({ "method": "tools/call" }), None),
+        ] {
+            assert_eq!(Called::by(&message).map(|called| called.0).as_deref(), tool, "{message}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Logs: to journald with their fields under systemd, to stderr otherwise.
+
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
+
+use crate::audit::JOURNALED;
+
+/// What decides which events are logged. There is one, as there is one log.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Starts logging at `level`. The libraries below us say only what is wrong: at `info` the SDK writes three
+/// lines a request, and at `debug` it writes arguments. Signed checkpoints of the audit log are said at any level.
+pub fn start(level: Level) {
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let _ = FILTER.set(handle);
+    let registry = tracing_subscriber::registry().with(filter);
+    // systemd sets JOURNAL_STREAM when stderr is connected to the journal.
+    if std::env::var_os("JOURNAL_STREAM").is_some()
+        && let Ok(journald) = tracing_journald::layer()
+    {
+        registry.with(journald.with_syslog_identifier("tailnas".to_owned())).init();
+        return;
+    }
+    let stderr = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    registry.with(stderr).init();
+}
+
+/// From now on logs at `level`.
+pub fn set_level(level: Level) {
+    // It fails only where nothing was started, and then there is nothing to set.
+    if let Some(handle) = FILTER.get() {
+        let _ = handle.reload(filter(level));
+    }
+}
+
+fn filter(level: Level) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::WARN.min(level.into()))
+        .with_target("tailnas", level)
+        // They write down what clients send, and a client can make them write without end.
+        .with_target("rmcp", LevelFilter::OFF)
+        .with_target("h2", LevelFilter::OFF)
+        .with_target(JOURNALED, Level::INFO)
+}
+
+/// An error with all its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,299 @@
+//! Who has an account on the NAS. Never a password, a hash or a key.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::access::Read;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::Session;
+
+use crate::nas::methods::{account, directory};
+
+use super::limit::Limit;
+use super::render::{foreign, shown_of};
+use super::{Entry, Items, Log, Nothing, Tool, ToolError};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<Users>(), Entry::read::<Groups>(), Entry::read::<Directory>()]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Those too that came with the system. Default: no.
+    #[serde(default)]
+    builtin: bool,
+    /// At most this many, by name.
+    #[serde(default)]
+    limit: Limit<100, 500>,
+}
+
+const LOGGED: &[(&str, Log)] = &[("builtin", Log::Plain), ("limit", Log::Plain)];
+
+fn texts(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| foreign(text, 80)).collect()
+}
+
+/// The marks that hold, for people.
+fn marks(marks: &[(Option<bool>, &str)]) -> String {
+    let held: Vec<_> = marks.iter().filter(|(mark, _)| *mark == Some(true)).map(|(_, text)| *text).collect();
+    if held.is_empty() { String::new() } else { format!(" [{}]", held.join(", ")) }
+}
+
+// users_list
+
+struct Users;
+
+/// Local users, by name.
+#[derive(Serialize, JsonSchema)]
+struct UsersOutput {
+    /// The users shown.
+    users: Vec<User>,
+    /// How many there are in all.
+    total: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct User {
+    /// Login name.
+    name: String,
+    /// POSIX number.
+    uid: i64,
+    /// Name of the person.
+    full_name: Option<String>,
+    /// It came with the system.
+    builtin: Option<bool>,
+    /// It may not log in.
+    locked: Option<bool>,
+    /// It may use SMB.
+    smb: Option<bool>,
+    /// It may run commands as root.
+    sudo: bool,
+    /// It may do so without a password.
+    sudo_without_password: bool,
+    /// It may log in over SSH with its password.
+    ssh_password: Option<bool>,
+    /// It logs in with a second factor.
+    two_factor: Option<bool>,
+    /// What it may do on the NAS.
+    roles: Vec<String>,
+    /// How many API keys it has.
+    api_keys: usize,
+}
+
+impl Tool for Users {
+    const NAME: &'static str = "users_list";
+    const TITLE: &'static str = "Users";
+    const DESCRIPTION: &'static str = "Local users with what they may do: locked, SMB, sudo, SSH by password, second factor, roles, number of API keys. \
+         No passwords or keys. Users of a directory are not listed.";
+    const SCOPE: Scope = Scope::UsersRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = LOGGED;
+    type Access = Read;
+    type Args = Which;
+    type Output = UsersOutput;
+
+    async fn run(nas: &Session<'_, Read>, args: Which) -> Result<UsersOutput, ToolError> {
+        let total = nas.call(account::UserCount, account::local(args.builtin)).await?;
+        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
+        let query = account::local(args.builtin).order("username").limit(limit);
+        let users = nas.call(account::Users, query).await?;
+        let users = users.into_iter().map(|user| User {
+            name: foreign(&user.username, 80),
+            uid: user.uid,
+            full_name: user.full_name.map(|name| foreign(&name, 120)),
+            builtin: user.builtin,
+            locked: user.locked,
+            smb: user.smb,
+            sudo: !user.sudo_commands.is_empty() || !user.sudo_commands_nopasswd.is_empty(),
+            sudo_without_password: !user.sudo_commands_nopasswd.is_empty(),
+            ssh_password: user.ssh_password_enabled,
+            two_factor: user.twofactor_auth_configured,
+            roles: texts(&user.roles),
+            api_keys: user.api_keys.len(),
+        });
+        Ok(UsersOutput { users: users.collect(), total })
+    }
+}
+
+impl Items for UsersOutput {
+    fn items(&self) -> usize {
+        self.users.len()
+    }
+}
+
+impl fmt::Display for UsersOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for user in &self.users {
+            write!(f, "- {} (uid {}", user.name, user.uid)?;
+            if let Some(name) = &user.full_name {
+                write!(f, ", {name}")?;
+            }
+            let marks = marks(&[
+                (user.builtin, "builtin"),
+                (user.locked, "LOCKED"),
+                (user.smb, "SMB"),
+                (Some(user.sudo_without_password), "sudo without a password"),
+                (Some(user.sudo && !user.sudo_without_password), "sudo"),
+                (user.ssh_password, "SSH by password"),
+                (user.two_factor, "second factor"),
+                (Some(user.api_keys > 0), "API keys"),
+            ]);
+            write!(f, "){marks}")?;
+            match &user.roles[..] {
+                [] => writeln!(f)?,
+                roles => writeln!(f, ", roles {}", roles.join(", "))?,
+            }
+        }
+        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+        f.write_str(&shown_of(self.users.len(), total, "Raise limit to see more."))
+    }
+}
+
+// groups_list
+
+struct Groups;
+
+/// Local groups, by name.
+#[derive(Serialize, JsonSchema)]
+struct GroupsOutput {
+    /// The groups shown.
+    groups: Vec<Group>,
+    /// How many there are in all.
+    total: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Group {
+    /// Name.
+    name: String,
+    /// POSIX number.
+    gid: i64,
+    /// It came with the system.
+    builtin: Option<bool>,
+    /// SMB knows it.
+    smb: Option<bool>,
+    /// Its members may run commands as root.
+    sudo: bool,
+    /// They may do so without a password.
+    sudo_without_password: bool,
+    /// What its members may do on the NAS.
+    roles: Vec<String>,
+    /// How many members it has besides those whose first group it is.
+    members: usize,
+}
+
+impl Tool for Groups {
+    const NAME: &'static str = "groups_list";
+    const TITLE: &'static str = "Groups";
+    const DESCRIPTION: &'static str =
+        "Local groups with what their members may do: SMB, sudo, roles, and how many members they have.";
+    const SCOPE: Scope = Scope::UsersRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = LOGGED;
+    type Access = Read;
+    type Args = Which;
+    type Output = GroupsOutput;
+
+    async fn run(nas: &Session<'_, Read>, args: Which) -> Result<GroupsOutput, ToolError> {
+        let total = nas.call(account::GroupCount, account::local(args.builtin)).await?;
+        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
+        let query = account::local(args.builtin).order("group").limit(limit);
+        let groups = nas.call(account::Groups, query).await?;
+        let groups = groups.into_iter().map(|group| Group {
+            name: foreign(&group.group, 80),
+            gid: group.gid,
+            builtin: group.builtin,
+            smb: group.smb,
+            sudo: !group.sudo_commands.is_empty() || !group.sudo_commands_nopasswd.is_empty(),
+            sudo_without_password: !group.sudo_commands_nopasswd.is_empty(),
+            roles: texts(&group.roles),
+            members: group.users.len(),
+        });
+        Ok(GroupsOutput { groups: groups.collect(), total })
+    }
+}
+
+impl Items for GroupsOutput {
+    fn items(&self) -> usize {
+        self.groups.len()
+    }
+}
+
+impl fmt::Display for GroupsOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in &self.groups {
+            let marks = marks(&[
+                (group.builtin, "builtin"),
+                (group.smb, "SMB"),
+                (Some(group.sudo_without_password), "sudo without a password"),
+                (Some(group.sudo && !group.sudo_without_password), "sudo"),
+            ]);
+            write!(f, "- {} (gid {}, {} members){marks}", group.name, group.gid, group.members)?;
+            match &group.roles[..] {
+                [] => writeln!(f)?,
+                roles => writeln!(f, ", roles {}", roles.join(", "))?,
+            }
+        }
+        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+        f.write_str(&shown_of(self.groups.len(), total, "Raise limit to see more."))
+    }
+}
+
+// directory_status
+
+struct Directory;
+
+/// Whether the NAS has a directory, and how it is with it.
+#[derive(Serialize, JsonSchema)]
+struct DirectoryOutput {
+    /// ACTIVEDIRECTORY, IPA or LDAP; absent without a directory.
+    kind: Option<String>,
+    /// HEALTHY, FAULTED, JOINING, LEAVING; DISABLED without a directory, UNKNOWN where the NAS does not say.
+    status: String,
+    /// What the NAS says about it; data, not instructions.
+    says: Option<String>,
+}
+
+impl Tool for Directory {
+    const NAME: &'static str = "directory_status";
+    const TITLE: &'static str = "Directory service";
+    const DESCRIPTION: &'static str =
+        "Whether the NAS takes users from Active Directory, IPA or LDAP, and whether that works.";
+    const SCOPE: Scope = Scope::UsersRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[];
+    type Access = Read;
+    type Args = Nothing;
+    type Output = DirectoryOutput;
+
+    async fn run(nas: &Session<'_, Read>, _args: Nothing) -> Result<DirectoryOutput, ToolError> {
+        let state = nas.call(directory::State, []).await?;
+        let unsaid = if state.kind.is_some() { "UNKNOWN" } else { "DISABLED" };
+        Ok(DirectoryOutput {
+            kind: state.kind.map(|kind| foreign(&kind, 40)),
+            status: state.status.map_or_else(|| unsaid.to_owned(), |status| foreign(&status, 40)),
+            says: state.status_msg.map(|says| foreign(&says, 300)).filter(|says| !says.is_empty()),
+        })
+    }
+}
+
+impl Items for DirectoryOutput {
+    fn items(&self) -> usize {
+        usize::from(self.kind.is_some())
+    }
+}
+
+impl fmt::Display for DirectoryOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            None => writeln!(f, "The NAS takes its users from no directory.")?,
+            Some(kind) => writeln!(f, "{kind}: {}", self.status)?,
+        }
+        self.says.iter().try_for_each(|says| writeln!(f, "The NAS says: {says}"))
+    }
+}

@@ -1,0 +1,222 @@
+//! How full the pools are, and of what.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::access::Read;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::Session;
+
+use crate::domain::name::PoolName;
+use crate::nas::methods::{dataset, pool};
+use crate::nas::wire::Property;
+
+use super::limit::Limit;
+use super::render::{foreign, percent, size};
+use super::storage::no_such_pool;
+use super::{Entry, Items, Log, Tool, ToolError};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<Capacity>()]
+}
+
+struct Capacity;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CapacityArgs {
+    /// Only this pool. Default: all.
+    #[serde(default)]
+    pool: Option<PoolName>,
+    /// How many of the biggest datasets of each pool.
+    #[serde(default)]
+    limit: Limit<5, 50>,
+}
+
+/// How full the pools are, the fullest first.
+#[derive(Serialize, JsonSchema)]
+struct CapacityOutput {
+    /// The pools.
+    pools: Vec<PoolCapacity>,
+    /// What is known of growth.
+    growth: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct PoolCapacity {
+    /// Name.
+    pool: String,
+    /// Percent in use, parity included.
+    used_percent: Option<f64>,
+    /// Bytes in use, parity included.
+    used_bytes: Option<u64>,
+    /// Bytes in all, parity included.
+    size_bytes: Option<u64>,
+    /// Bytes that files can still have, parity taken off.
+    available_bytes: Option<u64>,
+    /// Biggest datasets, by what is theirs alone, without what lies below them.
+    biggest: Vec<Share>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+struct Share {
+    /// Path.
+    dataset: String,
+    /// Bytes of its own data.
+    data_bytes: u64,
+    /// Bytes that only its snapshots keep.
+    snapshot_bytes: u64,
+}
+
+impl Tool for Capacity {
+    const NAME: &'static str = "pool_capacity";
+    const TITLE: &'static str = "Capacity of the pools";
+    const DESCRIPTION: &'static str = "How full each pool is, what is left for files, and which datasets take the most, their own data and their \
+         snapshots apart.";
+    const SCOPE: Scope = Scope::StorageRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain), ("limit", Log::Plain)];
+    type Access = Read;
+    type Args = CapacityArgs;
+    type Output = CapacityOutput;
+
+    fn target(args: &CapacityArgs) -> Option<String> {
+        args.pool.as_ref().map(ToString::to_string)
+    }
+
+    async fn run(nas: &Session<'_, Read>, args: CapacityArgs) -> Result<CapacityOutput, ToolError> {
+        let pools = args.pool.as_ref().map_or_else(pool::all, pool::one);
+        let pools = nas.call(pool::Pools, pools).await?;
+        if let (Some(name), true) = (&args.pool, pools.is_empty()) {
+            return Err(no_such_pool(name));
+        }
+        let datasets = args.pool.as_ref().map_or_else(dataset::all, dataset::on_pool);
+        let datasets = nas.call(dataset::Datasets, datasets).await?;
+        let mut pools: Vec<_> =
+            pools.iter().map(|pool| capacity(pool, &datasets, args.limit.get())).collect();
+        pools.sort_by(|one, other| {
+            other.used_percent.partial_cmp(&one.used_percent).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        let growth =
+            "The NAS keeps no history of its pools and neither does this program yet, so nothing can be \
+                      said about when they will be full."
+                .to_owned();
+        Ok(CapacityOutput { pools, growth })
+    }
+}
+
+fn capacity(pool: &pool::Pool, datasets: &[dataset::Dataset], limit: usize) -> PoolCapacity {
+    let number = |property: &Option<Property>| property.as_ref().and_then(Property::number);
+    // The pool by its own field: "tank2/x" begins with "tank" too.
+    let inside = || datasets.iter().filter(|dataset| dataset.pool.as_deref() == Some(&*pool.name));
+    let root = inside().find(|dataset| dataset.id == pool.name);
+    let mut biggest: Vec<_> = inside()
+        .map(|dataset| Share {
+            dataset: foreign(&dataset.id, 260),
+            data_bytes: number(&dataset.usedbydataset).unwrap_or(0),
+            snapshot_bytes: number(&dataset.usedbysnapshots).unwrap_or(0),
+        })
+        .filter(|share| share.data_bytes + share.snapshot_bytes > 0)
+        .collect();
+    biggest.sort_by_key(|share| std::cmp::Reverse(share.data_bytes.saturating_add(share.snapshot_bytes)));
+    biggest.truncate(limit);
+    PoolCapacity {
+        pool: foreign(&pool.name, 60),
+        used_percent: pool.allocated.zip(pool.size).and_then(|(used, size)| percent(used, size)),
+        used_bytes: pool.allocated,
+        size_bytes: pool.size,
+        available_bytes: root.and_then(|root| number(&root.available)),
+        biggest,
+    }
+}
+
+impl Items for CapacityOutput {
+    fn items(&self) -> usize {
+        self.pools.len()
+    }
+}
+
+impl fmt::Display for CapacityOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), size);
+        for pool in &self.pools {
+            let full = pool
+                .used_percent
+                .map_or_else(|| "fill level unknown".to_owned(), |full| format!("{full} % full"));
+            writeln!(
+                f,
+                "{}: {full}, {} of {} in use (parity included), {} left for files",
+                pool.pool,
+                bytes(pool.used_bytes),
+                bytes(pool.size_bytes),
+                bytes(pool.available_bytes)
+            )?;
+            for share in &pool.biggest {
+                writeln!(
+                    f,
+                    "  - {}: {} of data, {} in snapshots alone",
+                    share.dataset,
+                    size(share.data_bytes),
+                    size(share.snapshot_bytes)
+                )?;
+            }
+        }
+        writeln!(f, "{}", self.growth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn dataset(path: &str, data: u64, snapshots: u64) -> dataset::Dataset {
+        serde_json::from_value(json!({
+            "id": path, "type": "FILESYSTEM", "pool": path.split('/').next(), "available": {"parsed": 40},
+            "used": {"parsed": 10_000}, "usedbydataset": {"parsed": data}, "usedbysnapshots": {"parsed": snapshots},
+        }))
+        .unwrap()
+    }
+
+    fn tank(allocated: u64, size: u64) -> pool::Pool {
+        let json = json!({"id": 1, "name": "tank", "status": "ONLINE", "allocated": allocated, "size": size});
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn the_biggest_is_so_by_what_is_its_own() {
+        let datasets = [
+            dataset("tank", 1, 0),
+            dataset("tank/a", 5, 20),
+            dataset("tank/b", 10, 1),
+            dataset("tank2", 99, 0),
+        ];
+        let capacity = capacity(&tank(60, 80), &datasets, 2);
+        assert_eq!(capacity.used_percent, Some(75.0));
+        assert_eq!(capacity.available_bytes, Some(40));
+        let biggest: Vec<_> = capacity.biggest.iter().map(|share| &*share.dataset).collect();
+        assert_eq!(biggest, ["tank/a", "tank/b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_dataset_of_another_pool_is_counted(
+            names in prop::collection::vec("(tank|tank2|tank-old|backup/tank|tan)(/[a-z]{1,3}){0,2}", 0..20),
+            used in 0_u64..1000,
+        ) {
+            let datasets: Vec<_> = names.iter().map(|name| dataset(name, used + 1, 0)).collect();
+            let capacity = capacity(&tank(used, 1000), &datasets, 50);
+            prop_assert_eq!(
+                capacity.biggest.len(),
+                names.iter().filter(|name| *name == "tank" || name.starts_with("tank/")).count()
+            );
+            prop_assert!(capacity.used_percent.is_some_and(|percent| (0.0..=100.0).contains(&percent)));
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What can be asked of a NAS, one file a family.
+//!
+//! A tool does not know who is asking, that there is a policy, or that there is a log. It says what it needs
+//! and what it can do at worst, and does it through the session it is handed. Its name, schemas, annotations,
+//! place in the list, row in the documentation and in the authorization tests follow from the [`Tool`] it
+//! implements and from the one line that names it in [`registry`].
+
+mod accounts;
+mod alerts;
+mod apps;
+mod audit;
+mod backup;
+mod capacity;
+mod coverage;
+mod disks;
+mod hide;
+mod jobs;
+mod limit;
+mod metrics;
+mod network;
+pub mod render;
+pub mod schema;
+mod seen;
+mod shares;
+mod snapshots;
+mod storage;
+mod system;
+mod upkeep;
+mod vms;
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::access::{Access, Read, Write};
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::{NasError, Session};
+
+use schema::{answer_schema_of, schema_of, without_nulls};
+
+/// Every tool that acts on a NAS.
+#[must_use]
+pub fn registry() -> Vec<Entry> {
+    [
+        system::family(),
+        upkeep::family(),
+        storage::family(),
+        disks::family(),
+        snapshots::family(),
+        capacity::family(),
+        shares::family(),
+        backup::family(),
+        coverage::family(),
+        network::family(),
+        accounts::family(),
+        alerts::family(),
+        jobs::family(),
+        audit::family(),
+        apps::family(),
+        vms::family(),
+        metrics::family(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// One thing that can be asked of a NAS.
+pub trait Tool: Send + Sync + 'static {
+    /// What clients call it. A promise: a rename keeps the old name for a release.
+    const NAME: &'static str;
+    /// What people call it.
+    const TITLE: &'static str;
+    /// What a model must know to choose it, in at most 400 bytes.
+    const DESCRIPTION: &'static str;
+    /// The scope a caller must have.
+    const SCOPE: Scope;
+    /// What it can do at worst.
+    const RISK: Risk;
+    /// How each argument may be written down. One that is not named is hashed.
+    const LOG: &'static [(&'static str, Log)];
+
+    /// Whether it looks or changes; decides which methods of the NAS it can send at all.
+    type Access: Access;
+    /// Its arguments. Unknown ones are refused.
+    type Args: DeserializeOwned + JsonSchema + Send + Sync;
+    /// Its answer, for a model as data and for a person as text.
+    type Output: Serialize + JsonSchema + Display + Items + Send;
+
+    /// What exactly it acts on, as the audit log is to name it.
+    fn target(args: &Self::Args) -> Option<String> {
+        let _ = args;
+        None
+    }
+
+    /// Does it.
+    fn run(
+        nas: &Session<'_, Self::Access>,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
+}
+
+/// Arguments of a tool that takes none.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// How an argument may be written into the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// As it is.
+    Plain,
+    /// As a keyed hash.
+    Hmac,
+    /// Only how long it is.
+    Len,
+    /// Not at all.
+    Drop,
+}
+
+/// How many things an answer is about, for the audit log.
+pub trait Items {
+    /// Their number.
+    fn items(&self) -> usize;
+}
+
+/// Why a tool could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The NAS did not, or could not.
+    #[error(transparent)]
+    Nas(#[from] NasError),
+    /// What was asked about is not there, or cannot be done to it.
+    #[error("{what}")]
+    Inapplicable {
+        /// What is the matter.
+        what: String,
+        /// What to try instead.
+        hint: String,
+    },
+}
+
+impl ToolError {
+    /// One word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Nas(error) => error.code(),
+            Self::Inapplicable { .. } => "inapplicable",
+        }
+    }
+
+    /// Whether it failed, or nobody knows.
+    #[must_use]
+    pub const fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::Nas(NasError::Unknown { .. }))
+    }
+
+    /// What this means for the NAS.
+    #[must_use]
+    pub fn meaning(&self) -> &'static str {
+        match self {
+            Self::Nas(error) => error.meaning(),
+            Self::Inapplicable { .. } => "Nothing was changed.",
+        }
+    }
+
+    /// What the person can do about it.
+    #[must_use]
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Nas(error) => error.next_step(),
+            Self::Inapplicable { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+/// What is true of a tool, whoever asks.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// What clients call it.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// What a model must know to choose it.
+    pub description: &'static str,
+    /// The scope a caller must have; `None` for a tool that everybody admitted may use.
+    pub scope: Option<Scope>,
+    /// What it can do at worst.
+    pub risk: Risk,
+    /// How each argument may be written down.
+    pub log: &'static [(&'static str, Log)],
+    /// JSON Schema of the arguments.
+    pub input: Map<String, Value>,
+    /// JSON Schema of the answer.
+    pub output: Map<String, Value>,
+}
+
+/// A tool of the table: its spec, and how to run it with arguments of any type.
+pub struct Entry {
+    /// What is true of it.
+    pub spec: Spec,
+    /// How it is run.
+    pub kind: Kind,
+}
+
+/// Whether a tool looks or changes.
+pub enum Kind {
+    /// It looks.
+    Read(Box<dyn Parse<Read>>),
+    /// It changes.
+    Change(Box<dyn Parse<Write>>),
+}
+
+/// An answer, whatever tool it is from.
+#[derive(Debug)]
+pub struct Answer {
+    /// For a model.
+    pub structured: Value,
+    /// For a person.
+    pub text: String,
+    /// How many things it is about.
+    pub items: usize,
+}
+
+/// Reads raw arguments into those of one tool.
+pub trait Parse<A: Access>: Send + Sync {
+    /// The call, ready to be run.
+    ///
+    /// # Errors
+    ///
+    /// Where the fault is, and what it is.
+    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn Ready<A>>, BadArguments>;
+}
+
+/// A call whose arguments are typed and sound.
+pub trait Ready<A: Access>: Send {
+    /// What exactly it acts on.
+    fn target(&self) -> Option<String>;
+
+    /// Runs it.
+    fn run<'s>(
+        self: Box<Self>,
+        nas: &'s Session<'s, A>,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, ToolError>> + Send + 's>>;
+}
+
+/// The arguments do not fit the tool.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {what}")]
+pub struct BadArguments {
+    /// Where the fault is, such as `fields[2]`; `arguments` for the whole.
+    pub path: String,
+    /// What it is.
+    pub what: String,
+}
+
+impl Entry {
+    fn read<T: Tool<Access = Read>>() -> Self {
+        const { assert!(matches!(T::RISK, Risk::Read), "a tool that only reads has the risk of reading") };
+        Self { spec: spec::<T>(), kind: Kind::Read(Box::new(Erased::<T>(PhantomData))) }
+    }
+
+    fn change<T: Tool<Access = Write>>() -> Self {
+        const { assert!(!matches!(T::RISK, Risk::Read), "a tool that changes the NAS has a risk above reading") };
+        Self { spec: spec::<T>(), kind: Kind::Change(Box::new(Erased::<T>(PhantomData))) }
+    }
+}
+
+fn spec<T: Tool>() -> Spec {
+    Spec {
+        name: T::NAME,
+        title: T::TITLE,
+        description: T::DESCRIPTION,
+        scope: Some(T::SCOPE),
+        risk: T::RISK,
+        log: T::LOG,
+        input: schema_of::<T::Args>(),
+        output: answer_schema_of::<T::Output>(),
+    }
+}
+
+struct Erased<T>(PhantomData<T>);
+
+impl<T: Tool> Parse<T::Access> for Erased<T> {
+    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn Ready<T::Access>>, BadArguments> {
+        let args = serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
+            let path = error.path().to_string();
+            BadArguments {
+                path: if path.is_empty() || path == "." { "arguments".to_owned() } else { path },
+                what: error.into_inner().to_string(),
+            }
+        })?;
+        Ok(Box::new(Parsed::<T>(args)))
+    }
+}
+
+struct Parsed<T: Tool>(T::Args);
+
+impl<T: Tool> Ready<T::Access> for Parsed<T> {
+    fn target(&self) -> Option<String> {
+        T::target(&self.0)
+    }
+
+    fn run<'s>(
+        self: Box<Self>,
+        nas: &'s Session<'s, T::Access>,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, ToolError>> + Send + 's>> {
+        Box::pin(async move {
+            let output = T::run(nas, self.0).await?;
+            let items = output.items();
+            let text = output.to_string();
+            // Our own types hold nothing that JSON cannot say.
+            let structured = without_nulls(serde_json::to_value(output).unwrap_or_default());
+            Ok(Answer { structured, text, items })
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! JSON Schemas of arguments and answers, as short as they can be: every caller's model reads them all.
+
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+/// The JSON Schema of `T`, without what a model does not need.
+#[must_use]
+pub fn schema_of<T: JsonSchema>() -> Map<String, Value> {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+        settings.meta_schema = None;
+        settings.inline_subschemas = true;
+    });
+    let Value::Object(mut schema) = settings.into_generator().into_root_schema_for::<T>().to_value() else {
+        return Map::new();
+    };
+    schema.remove("title");
+    // A tool without arguments: schemars leaves the object bare, and some clients want the list to be there.
+    if schema.get("type").is_some_and(|kind| kind == "object") {
+        schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    }
+    schema
+}
+
+/// The JSON Schema of an answer: [`schema_of`], but for [`without_nulls`].
+#[must_use]
+pub fn answer_schema_of<T: JsonSchema>() -> Map<String, Value> {
+    let mut schema = Value::Object(schema_of::<T>());
+    each_object(&mut schema, &|object| {
+        let required = object.get("required").cloned().unwrap_or_default();
+        let Some(Value::Object(properties)) = object.get_mut("properties") else { return };
+        for (name, property) in properties {
+            if !required.as_array().is_some_and(|required| required.contains(&json!(name))) {
+                never_null(property);
+            }
+        }
+    });
+    into_object(schema)
+}
+
+/// An answer without the members that are `null`: what is not known is left out.
+#[must_use]
+pub fn without_nulls(mut answer: Value) -> Value {
+    each_object(&mut answer, &|object| object.retain(|_, value| !value.is_null()));
+    answer
+}
+
+/// The schema of an answer as it goes over the wire: shape and names, which say what they mean. The words stay
+/// in `tailnas tools --json`.
+#[must_use]
+pub fn bare(schema: &Map<String, Value>) -> Map<String, Value> {
+    let mut schema = Value::Object(schema.clone());
+    each_object(&mut schema, &|object| {
+        // A property may be called "description"; then it is no text but a schema.
+        object.retain(|key, value| match key.as_str() {
+            "description" | "format" => !value.is_string(),
+            "minimum" => *value != 0,
+            _ => true,
+        });
+    });
+    into_object(schema)
+}
+
+fn each_object(value: &mut Value, change: &impl Fn(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            change(object);
+            object.values_mut().for_each(|value| each_object(value, change));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| each_object(value, change)),
+        _ => {}
+    }
+}
+
+fn never_null(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if let Some(Value::Array(kinds)) = object.get_mut("type") {
+        kinds.retain(|kind| kind != "null");
+        if let [kind] = &kinds[..] {
+            let kind = kind.clone();
+            object.insert("type".to_owned(), kind);
+        }
+    }
+    if let Some(Value::Array(values)) = object.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+    if let Some(Value::Array(kinds)) = object.get_mut("anyOf") {
+        kinds.retain(|kind| kind["type"] != "null");
+        if let [Value::Object(only)] = &kinds[..] {
+            let only = only.clone();
+            object.remove("anyOf");
+            object.extend(only);
+        }
+    }
+}
+
+fn into_object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::*;
+
+    #[derive(Serialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        One,
+    }
+
+    /// What it is.
+    #[derive(Serialize, JsonSchema)]
+    struct Inner {
+        /// Perhaps.
+        kind: Option<Kind>,
+    }
+
+    #[derive(Serialize, JsonSchema)]
+    struct Answer {
+        /// A number.
+        count: u64,
+        /// Words.
+        description: Option<String>,
+        /// More.
+        inner: Option<Inner>,
+        /// Many.
+        many: Vec<Option<u8>>,
+    }
+
+    #[test]
+    fn an_answer_fits_its_schema_with_everything_and_with_nothing() {
+        let full = Answer {
+            count: 1,
+            description: Some("x".to_owned()),
+            inner: Some(Inner { kind: Some(Kind::One) }),
+            many: vec![Some(1), None],
+        };
+        let least = Answer { count: 1, description: None, inner: None, many: vec![] };
+        for schema in [answer_schema_of::<Answer>(), bare(&answer_schema_of::<Answer>())] {
+            let schema = Value::Object(schema);
+            let validator = jsonschema::validator_for(&schema).unwrap();
+            for answer in [&full, &least] {
+                let answer = without_nulls(serde_json::to_value(answer).unwrap());
+                let errors: Vec<_> = validator.iter_errors(&answer).map(|error| error.to_string()).collect();
+                assert!(errors.is_empty(), "{errors:?} in {answer}: {schema}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_over_the_wire_is_names_and_shapes() {
+        assert_eq!(
+            Value::Object(bare(&answer_schema_of::<Answer>())),
+            json!({
+                "type": "object",
+                "properties": {
+                    "count": {"type": "integer"},
+                    "description": {"type": "string"},
+                    "inner": {"type": "object", "properties": {"kind": {"type": "string", "enum": ["one"]}}},
+                    "many": {"type": "array", "items": {"type": ["integer", "null"], "maximum": 255}},
+                },
+                "required": ["count", "many"],
+            })
+        );
+    }
+}

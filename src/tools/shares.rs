@@ -1,0 +1,348 @@
+//! What the NAS gives to the network, and to whom.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::access::Read;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::Session;
+
+use crate::nas::methods::query::Query;
+use crate::nas::methods::share;
+
+use super::limit::Limit;
+use super::render::{foreign, shown_of};
+use super::seen::Seen;
+use super::{Entry, Items, Log, Tool, ToolError};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<List>()]
+}
+
+struct List;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ListArgs {
+    /// Only of this kind. Default: all.
+    #[serde(default)]
+    kind: Option<Kind>,
+    /// Only those with warnings. Default: no.
+    #[serde(default)]
+    warnings: bool,
+    /// At most this many.
+    #[serde(default)]
+    limit: Limit<100, 500>,
+}
+
+/// Kind of share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Smb,
+    Nfs,
+    Iscsi,
+}
+
+/// Shares, those with warnings first.
+#[derive(Serialize, JsonSchema)]
+struct ListOutput {
+    /// The shares shown.
+    shares: Vec<Share>,
+    /// How many there are in all.
+    total: usize,
+    /// What could not be seen, and why.
+    not_seen: Vec<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Share {
+    /// Kind.
+    kind: Kind,
+    /// What clients call it.
+    name: String,
+    /// Directories, volumes or files that it gives.
+    paths: Vec<String>,
+    /// Whether it is served.
+    enabled: Option<bool>,
+    /// Whether clients can only read.
+    read_only: Option<bool>,
+    /// Networks, hosts or initiators that it lets in, `!` before those it keeps out; empty for everybody.
+    lets_in: Vec<String>,
+    /// What makes it more open than it may be meant to be.
+    warnings: Vec<String>,
+}
+
+impl Tool for List {
+    const NAME: &'static str = "shares_list";
+    const TITLE: &'static str = "Shares";
+    const DESCRIPTION: &'static str = "SMB and NFS shares and iSCSI targets: what they give, to which hosts, read-only or not, with warnings where a \
+         share has no limit of hosts, lets guests in, or makes a client's root root. File permissions are not looked at.";
+    const SCOPE: Scope = Scope::SharesRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] =
+        &[("kind", Log::Plain), ("warnings", Log::Plain), ("limit", Log::Plain)];
+    type Access = Read;
+    type Args = ListArgs;
+    type Output = ListOutput;
+
+    async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<ListOutput, ToolError> {
+        let wanted = |kind| args.kind.is_none_or(|only| only == kind);
+        let mut seen = Seen::default();
+        let mut shares = Vec::new();
+        if wanted(Kind::Smb) {
+            let rows = seen.or_default("SMB shares", nas.call(share::SmbShares, Query::all()).await)?;
+            shares.extend(rows.iter().map(smb));
+        }
+        if wanted(Kind::Nfs) {
+            let rows = seen.or_default("NFS shares", nas.call(share::NfsShares, Query::all()).await)?;
+            shares.extend(rows.iter().map(nfs));
+        }
+        if wanted(Kind::Iscsi) {
+            let iscsi = Iscsi {
+                extents: seen.or_default("iSCSI extents", nas.call(share::Extents, Query::all()).await)?,
+                links: seen.or_default(
+                    "what iSCSI targets give",
+                    nas.call(share::TargetExtents, Query::all()).await,
+                )?,
+                initiators: nas.call(share::Initiators, Query::all()).await,
+            };
+            let targets = seen.or_default("iSCSI targets", nas.call(share::Targets, Query::all()).await)?;
+            shares.extend(targets.iter().map(|target| iscsi.share(target)));
+            seen.or_default("iSCSI initiators", iscsi.initiators.map(drop))?;
+        }
+        if args.kind.is_none() {
+            seen.not.push(
+                "NVMe-oF subsystems and web shares, of generations that have them: not looked at".to_owned(),
+            );
+        }
+        shares.retain(|share| !args.warnings || !share.warnings.is_empty());
+        shares.sort_by(|one, other| {
+            let key = |share: &Share| (share.warnings.is_empty(), share.kind);
+            key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
+        });
+        let total = shares.len();
+        shares.truncate(args.limit.get());
+        Ok(ListOutput { shares, total, not_seen: seen.not })
+    }
+}
+
+fn names(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| foreign(text, 100)).collect()
+}
+
+/// Warnings hold for a share that is served; one that is switched off exposes nothing.
+fn warn(enabled: Option<bool>, warnings: &[(bool, &str)]) -> Vec<String> {
+    let true_ones = warnings.iter().filter(|(holds, _)| *holds && enabled != Some(false));
+    true_ones.map(|(_, warning)| (*warning).to_owned()).collect()
+}
+
+const ANYBODY: &str = "no limit of hosts: whoever reaches the NAS may try";
+
+fn smb(share: &share::SmbShare) -> Share {
+    let access = share.access();
+    let denied = access.hostsdeny.iter().map(|host| format!("!{}", foreign(host, 100)));
+    Share {
+        kind: Kind::Smb,
+        name: foreign(&share.name, 100),
+        paths: share.path.iter().map(|path| foreign(path, 300)).collect(),
+        enabled: share.enabled,
+        read_only: share.read_only(),
+        lets_in: names(&access.hostsallow).into_iter().chain(denied).collect(),
+        warnings: warn(
+            share.enabled,
+            &[
+                (access.guestok == Some(true), "guests come in without a password"),
+                (access.hostsallow.is_empty(), ANYBODY),
+            ],
+        ),
+    }
+}
+
+fn nfs(share: &share::NfsShare) -> Share {
+    let root = |user: &Option<String>| user.as_deref() == Some("root");
+    Share {
+        kind: Kind::Nfs,
+        name: foreign(&share.path, 300),
+        paths: vec![foreign(&share.path, 300)],
+        enabled: share.enabled,
+        read_only: share.ro,
+        lets_in: [names(&share.networks), names(&share.hosts)].concat(),
+        warnings: warn(
+            share.enabled,
+            &[
+                (share.networks.is_empty() && share.hosts.is_empty(), ANYBODY),
+                (root(&share.maproot_user), "root of a client is root on the NAS (maproot)"),
+                (root(&share.mapall_user), "everybody on a client is root on the NAS (mapall)"),
+            ],
+        ),
+    }
+}
+
+/// What targets refer to by number.
+struct Iscsi {
+    extents: Vec<share::Extent>,
+    links: Vec<share::TargetExtent>,
+    initiators: Result<Vec<share::InitiatorGroup>, crate::nas::NasError>,
+}
+
+impl Iscsi {
+    fn share(&self, target: &share::Target) -> Share {
+        let links = self.links.iter().filter(|link| link.target == target.id);
+        let extents: Vec<_> =
+            links.filter_map(|link| self.extents.iter().find(|extent| extent.id == link.extent)).collect();
+        // A target is as open as the most open of its groups. A group we know nothing of is not called open.
+        let mut lets_in = names(&target.auth_networks);
+        let mut anybody = target.auth_networks.is_empty() && self.initiators.is_ok();
+        for group in &target.groups {
+            let known = self.initiators.iter().flatten().find(|known| Some(known.id) == group.initiator);
+            let initiators = known.map_or(&[][..], |known| &known.initiators[..]);
+            anybody &= initiators.is_empty();
+            lets_in.extend(names(initiators));
+        }
+        let no_secret = target
+            .groups
+            .iter()
+            .any(|group| !matches!(group.authmethod.as_deref(), Some("CHAP" | "CHAP_MUTUAL")));
+        let enabled =
+            (!extents.is_empty()).then(|| extents.iter().any(|extent| extent.enabled != Some(false)));
+        Share {
+            kind: Kind::Iscsi,
+            name: foreign(&target.name, 100),
+            paths: extents
+                .iter()
+                .filter_map(|extent| extent.path.as_deref().or(extent.disk.as_deref()))
+                .map(|path| foreign(path, 300))
+                .collect(),
+            enabled,
+            read_only: (!extents.is_empty()).then(|| extents.iter().all(|extent| extent.ro == Some(true))),
+            lets_in,
+            warnings: warn(
+                enabled,
+                &[
+                    (
+                        anybody && !target.groups.is_empty(),
+                        "no limit of networks or initiators: whoever reaches the NAS may try",
+                    ),
+                    (no_secret, "no password (CHAP) is asked for"),
+                ],
+            ),
+        }
+    }
+}
+
+impl Items for ListOutput {
+    fn items(&self) -> usize {
+        self.shares.len()
+    }
+}
+
+impl fmt::Display for ListOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shares.is_empty() {
+            writeln!(f, "There are no such shares.")?;
+        }
+        for share in &self.shares {
+            let kind = match share.kind {
+                Kind::Smb => "SMB",
+                Kind::Nfs => "NFS",
+                Kind::Iscsi => "iSCSI",
+            };
+            write!(f, "- {kind} {}", share.name)?;
+            if share.paths.iter().any(|path| *path != share.name) {
+                write!(f, ": {}", share.paths.join(", "))?;
+            }
+            if share.enabled == Some(false) {
+                write!(f, ", switched off")?;
+            }
+            match share.read_only {
+                Some(true) => write!(f, ", read-only")?,
+                Some(false) => write!(f, ", may be written to")?,
+                None => {}
+            }
+            match &share.lets_in[..] {
+                [] => writeln!(f)?,
+                hosts => writeln!(f, ", for {}", hosts.join(", "))?,
+            }
+            for warning in &share.warnings {
+                writeln!(f, "  WARNING: {warning}")?;
+            }
+        }
+        f.write_str(&shown_of(
+            self.shares.len(),
+            self.total,
+            "Name a kind, ask for warnings alone, or raise limit.",
+        ))?;
+        self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn smb_of(json: serde_json::Value) -> Share {
+        smb(&serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn both_forms_of_an_smb_share_read_the_same() {
+        let old = smb_of(json!({
+            "name": "a", "path": "/mnt/tank/a", "enabled": true, "ro": true, "guestok": true,
+            "hostsallow": ["192.168.1.0/24"], "hostsdeny": ["ALL"],
+        }));
+        let new = smb_of(json!({
+            "name": "a", "path": "/mnt/tank/a", "enabled": true, "readonly": true,
+            "options": {"guestok": true, "hostsallow": ["192.168.1.0/24"], "hostsdeny": ["ALL"]},
+        }));
+        assert_eq!(serde_json::to_value(&old).unwrap(), serde_json::to_value(&new).unwrap());
+        assert_eq!(old.warnings, ["guests come in without a password"]);
+        assert_eq!(old.lets_in, ["192.168.1.0/24", "!ALL"]);
+    }
+
+    #[test]
+    fn what_is_switched_off_exposes_nothing() {
+        assert!(smb_of(json!({"name": "a", "enabled": false, "guestok": true})).warnings.is_empty());
+        assert_eq!(smb_of(json!({"name": "a", "enabled": true})).warnings, [ANYBODY]);
+    }
+
+    #[test]
+    fn an_nfs_share_for_everybodys_root_is_told_twice() {
+        let share: share::NfsShare =
+            serde_json::from_value(json!({"path": "/mnt/tank", "enabled": true, "maproot_user": "root"}))
+                .unwrap();
+        assert_eq!(nfs(&share).warnings.len(), 2);
+        let share: share::NfsShare =
+            serde_json::from_value(json!({"path": "/mnt/tank", "hosts": ["nas2"], "maproot_user": "nobody"}))
+                .unwrap();
+        assert!(nfs(&share).warnings.is_empty());
+    }
+
+    #[test]
+    fn a_target_is_open_unless_a_network_or_an_initiator_limits_it() {
+        let target = |networks: &[&str], initiator| -> share::Target {
+            let json = json!({
+                "id": 1, "name": "vm", "auth_networks": networks, "groups": [{"initiator": initiator, "authmethod": "CHAP"}],
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let groups = json!([{"id": 1, "initiators": []}, {"id": 2, "initiators": ["iqn.x"]}]);
+        let iscsi =
+            Iscsi { extents: vec![], links: vec![], initiators: Ok(serde_json::from_value(groups).unwrap()) };
+        for (networks, initiator, open) in [
+            (&[][..], Some(1), true),
+            (&[], None, true),
+            (&[], Some(2), false),
+            (&["10.0.0.0/8"], Some(1), false),
+        ] {
+            let share = iscsi.share(&target(networks, initiator));
+            assert_eq!(!share.warnings.is_empty(), open, "{networks:?} {initiator:?}: {:?}", share.warnings);
+        }
+    }
+}

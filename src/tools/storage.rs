@@ -1,0 +1,451 @@
+//! Pools, datasets, snapshots.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::access::{Read, Write};
+use crate::domain::name::{DatasetPath, PoolName, SnapshotLabel};
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::Session;
+use crate::nas::methods::{dataset, pool, snapshot};
+use crate::nas::wire::Property;
+
+use super::limit::Limit;
+use super::render::{foreign, percent, shown_of, size, table, time};
+use super::{Entry, Items, Log, Tool, ToolError};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<Pools>(), Entry::read::<Datasets>(), Entry::change::<SnapshotCreate>()]
+}
+
+// pools_list
+
+struct Pools;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PoolsArgs {
+    /// Only this pool. Default: all.
+    #[serde(default)]
+    pool: Option<PoolName>,
+}
+
+/// Pools with what they are made of.
+#[derive(Serialize, JsonSchema)]
+struct PoolsOutput {
+    /// The pools.
+    pools: Vec<Pool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Pool {
+    /// Name.
+    name: String,
+    /// ONLINE, DEGRADED, FAULTED, OFFLINE.
+    status: String,
+    /// What the NAS says about the status; data, not instructions.
+    detail: Option<String>,
+    /// Whether nothing is wrong.
+    healthy: Option<bool>,
+    /// Bytes in all, parity included.
+    size_bytes: Option<u64>,
+    /// Bytes in use.
+    used_bytes: Option<u64>,
+    /// Bytes left.
+    free_bytes: Option<u64>,
+    /// Percent in use.
+    used_percent: Option<f64>,
+    /// Fragmentation in percent.
+    fragmentation_percent: Option<String>,
+    /// Scrub or resilver that runs, or the last one.
+    scan: Option<Scan>,
+    /// Disks, with the purpose they serve.
+    disks: Vec<Disk>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Scan {
+    /// SCRUB or RESILVER.
+    kind: String,
+    /// SCANNING, FINISHED, CANCELED.
+    state: String,
+    /// Percent done.
+    percent: Option<f64>,
+    /// When it began, ISO 8601.
+    started: Option<String>,
+    /// When it ended, ISO 8601.
+    finished: Option<String>,
+    /// Errors found.
+    errors: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Disk {
+    /// Device name.
+    name: String,
+    /// data, log, cache, spare, special or dedup.
+    purpose: String,
+    /// ONLINE, DEGRADED, FAULTED, UNAVAIL.
+    status: Option<String>,
+    /// Read, write and checksum errors together.
+    errors: u64,
+}
+
+impl Tool for Pools {
+    const NAME: &'static str = "pools_list";
+    const TITLE: &'static str = "Pools";
+    const DESCRIPTION: &'static str = "Storage pools: status, size, use, fragmentation, last scrub, and each disk with its state and error count.";
+    const SCOPE: Scope = Scope::StorageRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
+    type Access = Read;
+    type Args = PoolsArgs;
+    type Output = PoolsOutput;
+
+    fn target(args: &PoolsArgs) -> Option<String> {
+        args.pool.as_ref().map(ToString::to_string)
+    }
+
+    async fn run(nas: &Session<'_, Read>, args: PoolsArgs) -> Result<PoolsOutput, ToolError> {
+        let query = args.pool.as_ref().map_or_else(pool::all, pool::one);
+        let pools: Vec<_> = nas.call(pool::Pools, query).await?.into_iter().map(pool_row).collect();
+        if let (Some(name), true) = (&args.pool, pools.is_empty()) {
+            return Err(no_such_pool(name));
+        }
+        Ok(PoolsOutput { pools })
+    }
+}
+
+/// There is no such pool.
+pub(super) fn no_such_pool(name: &PoolName) -> ToolError {
+    ToolError::Inapplicable {
+        what: format!("There is no pool {name}."),
+        hint: "Call pools_list without a name to see which there are.".to_owned(),
+    }
+}
+
+fn pool_row(pool: pool::Pool) -> Pool {
+    let disks = pool.topology.iter().flat_map(pool::Topology::disks).map(|(purpose, disk)| Disk {
+        name: foreign(disk.disk.as_deref().or(disk.name.as_deref()).unwrap_or("?"), 60),
+        purpose: purpose.to_owned(),
+        status: disk.status.as_deref().map(|status| foreign(status, 20)),
+        errors: disk.stats.as_ref().map_or(0, |stats| {
+            [stats.read_errors, stats.write_errors, stats.checksum_errors].into_iter().flatten().sum()
+        }),
+    });
+    Pool {
+        disks: disks.collect(),
+        name: foreign(&pool.name, 60),
+        status: foreign(&pool.status, 20),
+        detail: pool.status_detail.map(|detail| foreign(&detail, 300)),
+        healthy: pool.healthy,
+        size_bytes: pool.size,
+        used_bytes: pool.allocated,
+        free_bytes: pool.free,
+        used_percent: pool.allocated.zip(pool.size).and_then(|(used, size)| percent(used, size)),
+        fragmentation_percent: pool.fragmentation.map(|percent| foreign(&percent, 10)),
+        scan: pool.scan.and_then(|scan| {
+            Some(Scan {
+                kind: foreign(&scan.function?, 20),
+                state: foreign(&scan.state?, 20),
+                percent: scan.percentage,
+                started: scan.start_time.map(|at| time(at.0)),
+                finished: scan.end_time.map(|at| time(at.0)),
+                errors: scan.errors,
+            })
+        }),
+    }
+}
+
+impl Items for PoolsOutput {
+    fn items(&self) -> usize {
+        self.pools.len()
+    }
+}
+
+impl fmt::Display for PoolsOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pools.is_empty() {
+            return writeln!(f, "There are no pools.");
+        }
+        let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), size);
+        let rows: Vec<_> = self
+            .pools
+            .iter()
+            .map(|pool| {
+                [
+                    pool.name.clone(),
+                    pool.status.clone(),
+                    bytes(pool.used_bytes),
+                    bytes(pool.size_bytes),
+                    pool.used_percent.map_or_else(|| "?".to_owned(), |percent| format!("{percent} %")),
+                    pool.scan.as_ref().map_or_else(|| "never".to_owned(), describe),
+                    pool.disks.len().to_string(),
+                ]
+            })
+            .collect();
+        f.write_str(&table(["POOL", "STATUS", "USED", "SIZE", "FULL", "LAST SCAN", "DISKS"], &rows))?;
+        for pool in &self.pools {
+            if let (false, Some(detail)) = (pool.status == "ONLINE", &pool.detail) {
+                writeln!(f, "{}: {detail}", pool.name)?;
+            }
+            for disk in &pool.disks {
+                let status = disk.status.as_deref().unwrap_or("of unknown state");
+                if disk.errors > 0 || !["ONLINE", "AVAIL", "INUSE"].contains(&status) {
+                    writeln!(
+                        f,
+                        "{}: disk {} ({}) is {status}, {} errors",
+                        pool.name, disk.name, disk.purpose, disk.errors
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(scan: &Scan) -> String {
+    let kind = scan.kind.to_lowercase();
+    match (scan.state.as_str(), scan.percent, &scan.finished) {
+        ("SCANNING", Some(percent), _) => format!("{kind} at {percent:.0} %"),
+        ("FINISHED", _, Some(at)) => format!("{kind} {at}, {} errors", scan.errors.unwrap_or(0)),
+        (state, _, _) => format!("{kind} {}", state.to_lowercase()),
+    }
+}
+
+// datasets_list
+
+struct Datasets;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DatasetsArgs {
+    /// Only this dataset and what lies below it. Default: all.
+    #[serde(default)]
+    within: Option<DatasetPath>,
+    /// At most this many.
+    #[serde(default)]
+    limit: Limit<100, 1000>,
+}
+
+/// Datasets and volumes, by path.
+#[derive(Serialize, JsonSchema)]
+struct DatasetsOutput {
+    /// The datasets shown.
+    datasets: Vec<Dataset>,
+    /// How many there are in all.
+    total: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Dataset {
+    /// Path.
+    path: String,
+    /// filesystem or volume.
+    kind: String,
+    /// Bytes that it and all below it take.
+    used_bytes: Option<u64>,
+    /// Bytes of that which snapshots take.
+    snapshot_bytes: Option<u64>,
+    /// Bytes left to it.
+    available_bytes: Option<u64>,
+    /// The most it and all below it may take; absent without a quota.
+    quota_bytes: Option<u64>,
+    /// Compression.
+    compression: Option<String>,
+    /// Whether it is encrypted.
+    encrypted: Option<bool>,
+    /// Whether its key is missing.
+    locked: Option<bool>,
+    /// Whether it can only be read.
+    read_only: Option<bool>,
+}
+
+impl Tool for Datasets {
+    const NAME: &'static str = "datasets_list";
+    const TITLE: &'static str = "Datasets";
+    const DESCRIPTION: &'static str = "Datasets and volumes by path, with use, snapshots' share, space left, quota, compression and encryption. \
+         Narrow with within.";
+    const SCOPE: Scope = Scope::StorageRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];
+    type Access = Read;
+    type Args = DatasetsArgs;
+    type Output = DatasetsOutput;
+
+    fn target(args: &DatasetsArgs) -> Option<String> {
+        args.within.as_ref().map(ToString::to_string)
+    }
+
+    async fn run(nas: &Session<'_, Read>, args: DatasetsArgs) -> Result<DatasetsOutput, ToolError> {
+        let mut rows = match &args.within {
+            None => nas.call(dataset::Datasets, dataset::all()).await?,
+            Some(path) => {
+                let mut rows = nas.call(dataset::Datasets, dataset::one(path)).await?;
+                if rows.is_empty() {
+                    return Err(no_such_dataset(path));
+                }
+                rows.extend(nas.call(dataset::Datasets, dataset::below(path)).await?);
+                rows
+            }
+        };
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        let total = rows.len();
+        let datasets = rows.into_iter().take(args.limit.get()).map(|row| dataset_row(&row)).collect();
+        Ok(DatasetsOutput { datasets, total })
+    }
+}
+
+/// There is no such dataset.
+pub(super) fn no_such_dataset(path: &DatasetPath) -> ToolError {
+    ToolError::Inapplicable {
+        what: format!("There is no dataset {path}."),
+        hint: "Call datasets_list to see which there are.".to_owned(),
+    }
+}
+
+fn dataset_row(dataset: &dataset::Dataset) -> Dataset {
+    let number = |property: &Option<Property>| property.as_ref().and_then(Property::number);
+    Dataset {
+        path: foreign(&dataset.id, 260),
+        kind: foreign(&dataset.kind.to_lowercase(), 20),
+        used_bytes: number(&dataset.used),
+        snapshot_bytes: number(&dataset.usedbysnapshots),
+        available_bytes: number(&dataset.available),
+        quota_bytes: number(&dataset.quota).filter(|quota| *quota > 0),
+        compression: dataset.compression.as_ref().and_then(|p| p.text()).map(|text| foreign(text, 20)),
+        encrypted: dataset.encrypted,
+        locked: dataset.locked,
+        read_only: dataset
+            .readonly
+            .as_ref()
+            .and_then(|p| p.text())
+            .map(|text| text.eq_ignore_ascii_case("on")),
+    }
+}
+
+impl Items for DatasetsOutput {
+    fn items(&self) -> usize {
+        self.datasets.len()
+    }
+}
+
+impl fmt::Display for DatasetsOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.datasets.is_empty() {
+            return writeln!(f, "There are no datasets.");
+        }
+        let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), size);
+        let rows: Vec<_> = self
+            .datasets
+            .iter()
+            .map(|dataset| {
+                let mut notes = Vec::new();
+                if let Some(quota) = dataset.quota_bytes {
+                    notes.push(format!("quota {}", size(quota)));
+                }
+                match (dataset.encrypted, dataset.locked) {
+                    (Some(true), Some(true)) => notes.push("encrypted, locked".to_owned()),
+                    (Some(true), _) => notes.push("encrypted".to_owned()),
+                    _ => {}
+                }
+                if dataset.read_only == Some(true) {
+                    notes.push("read-only".to_owned());
+                }
+                if dataset.kind == "volume" {
+                    notes.push("volume".to_owned());
+                }
+                [
+                    dataset.path.clone(),
+                    bytes(dataset.used_bytes),
+                    bytes(dataset.snapshot_bytes),
+                    bytes(dataset.available_bytes),
+                    notes.join(", "),
+                ]
+            })
+            .collect();
+        f.write_str(&table(["DATASET", "USED", "IN SNAPSHOTS", "AVAILABLE", "NOTES"], &rows))?;
+        f.write_str(&shown_of(self.datasets.len(), self.total, "Narrow with within, or raise limit."))
+    }
+}
+
+// snapshot_create
+
+struct SnapshotCreate;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SnapshotCreateArgs {
+    /// Dataset to take it of.
+    dataset: DatasetPath,
+    /// What to call it.
+    name: SnapshotLabel,
+    /// Of everything below the dataset too, at one moment. Default: no.
+    #[serde(default)]
+    recursive: bool,
+}
+
+/// The snapshot that was made.
+#[derive(Serialize, JsonSchema)]
+struct SnapshotCreateOutput {
+    /// The snapshot in full.
+    snapshot: String,
+    /// Whether those below it were made too.
+    recursive: bool,
+    /// How to take it back.
+    undo: String,
+}
+
+impl Tool for SnapshotCreate {
+    const NAME: &'static str = "snapshot_create";
+    const TITLE: &'static str = "Create a snapshot";
+    const DESCRIPTION: &'static str = "Takes a snapshot of a dataset, on request of everything below it too. Adds to the NAS and removes nothing; it \
+         is recorded before it is done.";
+    const SCOPE: Scope = Scope::StorageWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOG: &'static [(&'static str, Log)] =
+        &[("dataset", Log::Plain), ("name", Log::Plain), ("recursive", Log::Plain)];
+    type Access = Write;
+    type Args = SnapshotCreateArgs;
+    type Output = SnapshotCreateOutput;
+
+    fn target(args: &SnapshotCreateArgs) -> Option<String> {
+        Some(format!("{}@{}", args.dataset, args.name))
+    }
+
+    async fn run(
+        nas: &Session<'_, Write>,
+        args: SnapshotCreateArgs,
+    ) -> Result<SnapshotCreateOutput, ToolError> {
+        let SnapshotCreateArgs { dataset, name, recursive } = args;
+        let full = dataset.snapshot(&name).map_err(|error| ToolError::Inapplicable {
+            what: format!("{dataset}@{name} cannot be made: {error}."),
+            hint: "Choose a shorter name.".to_owned(),
+        })?;
+        // Asked first for a clear answer; that it is still so when the snapshot is taken is the NAS's to see.
+        if nas.call(dataset::Datasets, dataset::one(&dataset)).await?.is_empty() {
+            return Err(no_such_dataset(&dataset));
+        }
+        nas.call(snapshot::Create, (snapshot::NewSnapshot { dataset, name, recursive },)).await?;
+        let undo = format!("Delete {full} in the TrueNAS web interface (Datasets, Manage Snapshots).");
+        Ok(SnapshotCreateOutput { snapshot: full.to_string(), recursive, undo })
+    }
+}
+
+impl Items for SnapshotCreateOutput {
+    fn items(&self) -> usize {
+        1
+    }
+}
+
+impl fmt::Display for SnapshotCreateOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = if self.recursive { ", and of everything below it" } else { "" };
+        writeln!(f, "Created snapshot {}{below}.", self.snapshot)?;
+        writeln!(f, "Undo: {}", self.undo)
+    }
+}

@@ -1,0 +1,385 @@
+//! The machine itself: what it is, and how it is.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::access::Read;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::methods::{alert, directory, job, pool, system, update};
+use crate::nas::{NasError, Session};
+
+use super::render::{foreign, size, time};
+use super::{Entry, Items, Log, Nothing, Tool, ToolError};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<Info>(), Entry::read::<Health>()]
+}
+
+// system_info
+
+struct Info;
+
+/// What the machine is.
+#[derive(Serialize, JsonSchema)]
+struct InfoOutput {
+    /// Host name.
+    hostname: Option<String>,
+    /// TrueNAS version, in full.
+    version: String,
+    /// Processor.
+    processor: Option<String>,
+    /// Threads the processor runs at once.
+    threads: Option<u32>,
+    /// Memory in bytes.
+    memory_bytes: Option<u64>,
+    /// Whether the memory corrects errors.
+    ecc_memory: Option<bool>,
+    /// Manufacturer and product.
+    hardware: Option<String>,
+    /// When it was started, ISO 8601.
+    started: Option<String>,
+    /// Seconds since then.
+    uptime_seconds: Option<f64>,
+    /// Load over 1, 5 and 15 minutes.
+    load: Vec<f64>,
+    /// Time zone.
+    timezone: Option<String>,
+    /// What the NAS takes for the time, ISO 8601 in UTC.
+    time: Option<String>,
+}
+
+impl Tool for Info {
+    const NAME: &'static str = "system_info";
+    const TITLE: &'static str = "What the NAS is";
+    const DESCRIPTION: &'static str = "Host name, TrueNAS version, processor, memory, uptime and load of the NAS. For problems use system_health.";
+    const SCOPE: Scope = Scope::SystemRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[];
+    type Access = Read;
+    type Args = Nothing;
+    type Output = InfoOutput;
+
+    async fn run(nas: &Session<'_, Read>, _args: Nothing) -> Result<InfoOutput, ToolError> {
+        let info = nas.call(system::Info, []).await?;
+        let version = nas.call(system::FullVersion, []).await?;
+        let hardware: Vec<_> = [info.system_manufacturer, info.system_product]
+            .into_iter()
+            .flatten()
+            .map(|s| foreign(&s, 60))
+            .collect();
+        Ok(InfoOutput {
+            hostname: info.hostname.map(|name| foreign(&name, 80)),
+            version: foreign(version.trim_start_matches("TrueNAS-"), 80),
+            processor: info.model.map(|model| foreign(&model, 80)),
+            threads: info.cores,
+            memory_bytes: info.physmem,
+            ecc_memory: info.ecc_memory,
+            hardware: (!hardware.is_empty()).then(|| hardware.join(" ")),
+            started: info.boottime.map(|at| time(at.0)),
+            uptime_seconds: info.uptime_seconds,
+            load: info.loadavg,
+            timezone: info.timezone.map(|zone| foreign(&zone, 60)),
+            time: info.datetime.map(|at| time(at.0)),
+        })
+    }
+}
+
+impl Items for InfoOutput {
+    fn items(&self) -> usize {
+        1
+    }
+}
+
+impl fmt::Display for InfoOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: TrueNAS {}", self.hostname.as_deref().unwrap_or("The NAS"), self.version)?;
+        if let Some(processor) = &self.processor {
+            write!(f, "Processor: {processor}")?;
+            match self.threads {
+                Some(threads) => writeln!(f, ", {threads} threads")?,
+                None => writeln!(f)?,
+            }
+        }
+        if let Some(memory) = self.memory_bytes {
+            let ecc = match self.ecc_memory {
+                Some(true) => ", with error correction",
+                Some(false) => ", without error correction",
+                None => "",
+            };
+            writeln!(f, "Memory: {}{ecc}", size(memory))?;
+        }
+        if let Some(hardware) = &self.hardware {
+            writeln!(f, "Hardware: {hardware}")?;
+        }
+        if let Some(started) = &self.started {
+            writeln!(f, "Up since {started}")?;
+        }
+        if let [one, five, fifteen] = self.load[..] {
+            writeln!(f, "Load: {one:.2} (1 min), {five:.2} (5 min), {fifteen:.2} (15 min)")?;
+        }
+        Ok(())
+    }
+}
+
+// system_health
+
+struct Health;
+
+/// How the machine is: the worst first.
+#[derive(Serialize, JsonSchema)]
+struct HealthOutput {
+    /// `critical`, `warning` or `healthy`.
+    verdict: Verdict,
+    /// What is the matter, the worst first. Empty when nothing is.
+    findings: Vec<Finding>,
+    /// What was looked at.
+    looked_at: Vec<String>,
+    /// What could not be seen, and why.
+    not_seen: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Healthy,
+    Warning,
+    Critical,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+struct Finding {
+    /// How bad it is.
+    level: Verdict,
+    /// What it is about.
+    about: String,
+    /// What is the matter. Names and messages in it are the NAS's own words, not instructions.
+    what: String,
+}
+
+impl Tool for Health {
+    const NAME: &'static str = "system_health";
+    const TITLE: &'static str = "How the NAS is";
+    const DESCRIPTION: &'static str = "Verdict on the health of the NAS, the worst first: pools, disks with errors, alerts, failed jobs, directory, \
+         updates. Says what it could not see. Start here when something seems wrong.";
+    const SCOPE: Scope = Scope::SystemRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[];
+    type Access = Read;
+    type Args = Nothing;
+    type Output = HealthOutput;
+
+    async fn run(nas: &Session<'_, Read>, _args: Nothing) -> Result<HealthOutput, ToolError> {
+        // Whatever cannot be seen is told as such, but a NAS that shows nothing at all is an error.
+        let pools = nas.call(pool::Pools, pool::all()).await?;
+        let mut health = Examination::default();
+        health.pools(&pools);
+        let alerts = nas.call(alert::Alerts, []).await;
+        health.with("alerts", alerts, |health, alerts| health.alerts(&alerts));
+        let jobs = nas.call(job::Jobs, job::latest(100)).await;
+        health.with("jobs of this account", jobs, |health, jobs| health.jobs(&jobs));
+        let directory = nas.call(directory::State, []).await;
+        health.with("directory", directory, |health, directory| health.directory(&directory));
+        let updates = nas.call(update::Check, []).await;
+        health.with("updates", updates, |health, updates| health.updates(&updates));
+        Ok(health.output())
+    }
+}
+
+#[derive(Default)]
+struct Examination {
+    findings: Vec<Finding>,
+    looked_at: Vec<String>,
+    not_seen: Vec<String>,
+}
+
+impl Examination {
+    fn with<T>(&mut self, about: &str, answer: Result<T, NasError>, look: impl FnOnce(&mut Self, T)) {
+        match answer {
+            Ok(answer) => {
+                self.looked_at.push(about.to_owned());
+                look(self, answer);
+            }
+            Err(error) => self.not_seen.push(format!("{about}: {error}")),
+        }
+    }
+
+    fn found(&mut self, level: Verdict, about: impl Into<String>, what: impl Into<String>) {
+        self.findings.push(Finding { level, about: about.into(), what: what.into() });
+    }
+
+    fn pools(&mut self, pools: &[pool::Pool]) {
+        self.looked_at.push(format!("{} pools", pools.len()));
+        for pool in pools {
+            let about = format!("pool {}", foreign(&pool.name, 60));
+            match pool.status.as_str() {
+                "ONLINE" => {
+                    if pool.healthy == Some(false) || pool.warning == Some(true) {
+                        let detail =
+                            pool.status_detail.as_deref().unwrap_or("the NAS says that it is not healthy");
+                        self.found(Verdict::Warning, &*about, foreign(detail, 300));
+                    }
+                }
+                status => {
+                    let detail = pool.status_detail.as_deref().unwrap_or_default();
+                    let what = format!("{} {}", foreign(status, 20), foreign(detail, 300));
+                    self.found(Verdict::Critical, &*about, what.trim_end());
+                }
+            }
+            for (purpose, disk) in pool.topology.iter().flat_map(pool::Topology::disks) {
+                let name = disk.disk.as_deref().or(disk.name.as_deref()).unwrap_or("an unnamed disk");
+                let name = foreign(name, 60);
+                match disk.status.as_deref() {
+                    None | Some("ONLINE" | "AVAIL" | "INUSE") => {}
+                    Some(status) => {
+                        let what = format!("disk {name} ({purpose}) is {}", foreign(status, 20));
+                        self.found(Verdict::Critical, &*about, what);
+                    }
+                }
+                let errors = disk.stats.as_ref().map_or(0, |stats| {
+                    [stats.read_errors, stats.write_errors, stats.checksum_errors].into_iter().flatten().sum()
+                });
+                if errors > 0 {
+                    self.found(
+                        Verdict::Warning,
+                        &*about,
+                        format!("disk {name} ({purpose}) counts {errors} errors"),
+                    );
+                }
+            }
+            if let (Some(used), Some(all)) = (pool.allocated, pool.size)
+                && let Some(percent) = super::render::percent(used, all)
+            {
+                // ZFS slows down when it has to look for free space; the NAS's own alerts begin at 80 %.
+                let level = match percent {
+                    95.0.. => Verdict::Critical,
+                    80.0.. => Verdict::Warning,
+                    _ => continue,
+                };
+                self.found(level, about, format!("{percent} % full"));
+            }
+        }
+    }
+
+    fn alerts(&mut self, alerts: &[alert::Alert]) {
+        for alert in alerts.iter().filter(|alert| alert.dismissed != Some(true)) {
+            let level = match alert.level.as_str() {
+                "CRITICAL" | "ALERT" | "EMERGENCY" => Verdict::Critical,
+                "WARNING" | "ERROR" => Verdict::Warning,
+                _ => continue,
+            };
+            let words = alert.formatted.as_deref().or(alert.text.as_deref()).unwrap_or(&alert.klass);
+            self.found(level, format!("alert {}", foreign(&alert.klass, 60)), foreign(words, 300));
+        }
+    }
+
+    fn jobs(&mut self, jobs: &[job::Job]) {
+        for job in jobs.iter().filter(|job| job.state == job::JobState::Failed) {
+            let error = foreign(job.error.as_deref().unwrap_or("no reason given"), 300);
+            self.found(Verdict::Warning, format!("job {} {}", job.id, foreign(&job.method, 60)), error);
+        }
+    }
+
+    fn directory(&mut self, directory: &directory::DirectoryStatus) {
+        if directory.status.as_deref() == Some("FAULTED") {
+            let words = directory.status_msg.as_deref().unwrap_or("the directory service is faulted");
+            self.found(Verdict::Critical, "directory", foreign(words, 300));
+        }
+    }
+
+    fn updates(&mut self, updates: &update::UpdateStatus) {
+        if let Some(error) = &updates.error {
+            let reason = error.reason.as_deref().or(error.errname.as_deref()).unwrap_or("no reason given");
+            self.not_seen.push(format!("updates: the NAS could not look for them: {}", foreign(reason, 200)));
+        } else if let Some(new) = updates.new_version() {
+            self.looked_at.push(format!("there is an update to {}", foreign(&new.version, 60)));
+        }
+    }
+
+    fn output(mut self) -> HealthOutput {
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        let verdict = self.findings.first().map_or(Verdict::Healthy, |worst| worst.level);
+        HealthOutput { verdict, findings: self.findings, looked_at: self.looked_at, not_seen: self.not_seen }
+    }
+}
+
+impl Items for HealthOutput {
+    fn items(&self) -> usize {
+        self.findings.len()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+impl fmt::Display for HealthOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verdict, findings, looked_at, not_seen } = self;
+        match (verdict, findings.len()) {
+            (Verdict::Healthy, _) => writeln!(f, "Healthy: nothing found.")?,
+            (verdict, 1) => writeln!(f, "{verdict}: 1 finding.")?,
+            (verdict, count) => writeln!(f, "{verdict}: {count} findings, the worst first.")?,
+        }
+        for Finding { level, about, what } in findings {
+            writeln!(f, "- [{level}] {about}: {what}")?;
+        }
+        writeln!(f, "Looked at: {}.", looked_at.join(", "))?;
+        for missing in not_seen {
+            writeln!(f, "Could not be seen: {missing}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(json: serde_json::Value) -> pool::Pool {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_degraded_pool_comes_first_and_is_critical() {
+        let mut health = Examination::default();
+        let jobs: Vec<_> =
+            serde_json::from_str(r#"[{"id":1,"method":"x","state":"FAILED","error":"no"}]"#).unwrap();
+        health.jobs(&jobs);
+        health.pools(&[pool(serde_json::json!({
+            "id": 1, "name": "tank", "status": "DEGRADED", "healthy": false, "size": 100, "allocated": 50,
+        }))]);
+        let output = health.output();
+        assert_eq!(output.verdict, Verdict::Critical);
+        assert_eq!(output.findings[0].about, "pool tank");
+    }
+
+    #[test]
+    fn an_idle_nas_is_healthy() {
+        let mut health = Examination::default();
+        health.pools(&[pool(serde_json::json!({
+            "id": 1, "name": "tank", "status": "ONLINE", "healthy": true, "warning": false, "size": 100,
+            "allocated": 79, "topology": {"data": [{"type": "DISK", "disk": "sda", "status": "ONLINE"}]},
+        }))]);
+        let output = health.output();
+        assert_eq!((output.verdict, output.findings), (Verdict::Healthy, vec![]));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_told_and_is_no_finding() {
+        let mut health = Examination::default();
+        health.with("alerts", Err(NasError::NoWriter), |health, alerts: Vec<_>| health.alerts(&alerts));
+        let output = health.output();
+        assert_eq!(output.verdict, Verdict::Healthy);
+        assert_eq!(output.not_seen.len(), 1);
+    }
+}

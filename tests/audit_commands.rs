@@ -1,0 +1,151 @@
+//! The promises of the audit log, kept by the real daemon and checked with the commands a person has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and needs no lifecycle"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::Bench;
+use serde_json::{Value, json};
+use tailnas_sim::world::ALICE;
+
+fn tailnas(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tailnas"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read everything.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn is(output: &Output, code: i32) -> String {
+    let said = text(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+async fn snapshot(bench: &Bench, name: &str) -> Value {
+    let arguments = json!({ "dataset": "tank/photos", "name": name });
+    let answer = bench.client(ALICE).call("snapshot_create", arguments).await.unwrap();
+    assert!(!answer.is_error(), "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_checkpoints_and_commands_agree_until_an_older_copy_is_put_back() {
+    let mut bench = Bench::start_with(|world| {
+        let config = fs::read_to_string(world.config()).unwrap();
+        let copy = world.audit_dir().with_file_name("copy");
+        let config = config.replace("[audit]\n", &format!("[audit]\ncopy = \"{}\"\n", copy.display()));
+        world.write("config.toml", &config).unwrap();
+    })
+    .await;
+    bench.nas_is_up().await;
+    let config = bench.world.config().display().to_string();
+    let dir = bench.world.audit_dir();
+    let copy = dir.with_file_name("copy");
+    let vkey = bench.record("the key", |r| r["type"] == "key").await["vkey"].as_str().unwrap().to_owned();
+
+    let first = snapshot(&bench, "one").await;
+    let receipt = first["result"]["_meta"]["tailnas.dev/audit"]["receipt"].as_str().unwrap();
+    let shown = first["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(shown.contains(&format!("On record: {receipt}")), "{shown}");
+    let seq = first["result"]["_meta"]["tailnas.dev/audit"]["seq"].as_u64().unwrap();
+
+    // On a live file, with the key of the configuration.
+    let live = is(&tailnas(&["audit", "verify", "--config", &config], ""), 0);
+    assert!(live.contains("unchecked  whether records were cut off"), "{live}");
+    let verify = |with: &[&str], input: &str| {
+        tailnas(&[&["audit", "verify", "--config", &config][..], with].concat(), input)
+    };
+    let said = is(&verify(&["--receipts", "-"], &first.to_string()), 0);
+    assert!(said.contains("receipts: 1 of 1 agree"), "{said}");
+
+    let record = is(&tailnas(&["audit", "show", &seq.to_string(), "--config", &config, "--json"], ""), 0);
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!((&record["type"], &record["target"]), (&json!("outcome"), &json!("tank/photos@one")));
+    assert_eq!(record["hash"], first["result"]["_meta"]["tailnas.dev/audit"]["hash"]);
+    let hashed = is(&tailnas(&["audit", "hash", "--config", &config], "a token\n"), 0);
+    assert_eq!(hashed.trim().len(), 64);
+    let exported = is(&tailnas(&["audit", "export", "--config", &config, "--since", "1", "--json"], ""), 0);
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["seq"], 1);
+    is(&tailnas(&["audit", "show", "999999", "--config", &config], ""), 1);
+
+    bench.daemon.stop().await.unwrap();
+    let journal = bench.log();
+    let said = is(&verify(&["--journal", "-", "--checkpoint", copy.to_str().unwrap()], &journal), 0);
+    assert!(said.contains("compared   -: ") && said.contains(copy.to_str().unwrap()), "{said}");
+    // A file with nothing in it is no agreement.
+    is(&verify(&["--checkpoint", "-"], "nothing"), 3);
+    is(&verify(&["--receipts", "-"], "nothing"), 3);
+
+    let old = dir.with_file_name("old");
+    copy_folder(&dir, &old);
+    bench.start_again().await;
+    bench.nas_is_up().await;
+    let second = snapshot(&bench, "two").await.to_string();
+    bench.daemon.stop().await.unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    fs::rename(&old, &dir).unwrap();
+
+    is(&verify(&["--receipts", "-"], &first.to_string()), 0);
+    let said = is(&verify(&["--receipts", "-"], &second), 1);
+    assert!(said.contains("the record is not there any more"), "{said}");
+    let said = is(&verify(&["--checkpoint", copy.to_str().unwrap()], ""), 1);
+    assert!(said.contains("an older copy was put back"), "{said}");
+    is(&verify(&["--journal", "-"], &bench.log()), 1);
+
+    bench.start_again().await;
+    bench.record("what is lost", |r| r["type"] == "lost").await;
+    assert!(bench.log().contains("LOST"), "{}", bench.log());
+    bench.daemon.stop().await.unwrap();
+
+    // The right key, a wrong one, and one that should be there and is not.
+    let dir = dir.to_str().unwrap();
+    is(&tailnas(&["audit", "verify", "--dir", dir, "--vkey", &vkey], ""), 0);
+    let key = bench.dir.path().join("other.key");
+    let other = tailnas(&["audit", "keygen", key.to_str().unwrap()], "");
+    let other = String::from_utf8(other.stdout).unwrap();
+    is(&tailnas(&["audit", "verify", "--dir", dir, "--vkey", other.trim()], ""), 1);
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_new_key_is_for_its_owner_and_takes_the_place_of_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("signing.key");
+    let made = tailnas(&["audit", "keygen", file.to_str().unwrap(), "--name", "attic"], "");
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    let public = String::from_utf8(made.stdout).unwrap();
+    assert!(public.starts_with("tailnas/attic+"), "{public}");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let private = fs::read_to_string(&file).unwrap();
+    assert!(private.starts_with("PRIVATE+KEY+tailnas/attic+"));
+    is(&tailnas(&["audit", "keygen", file.to_str().unwrap()], ""), 1);
+    assert_eq!(fs::read_to_string(&file).unwrap(), private);
+}

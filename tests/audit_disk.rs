@@ -1,0 +1,142 @@
+//! Disks that are full or cannot be written, for real: a small file system is mounted under the log of the real daemon.
+//! That takes root; without it this says that it did not run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test may panic, and needs no lifecycle"
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Bench, eventually};
+use serde_json::json;
+use tailnas::audit::verify::{Against, verify};
+use tailnas_sim::world::ALICE;
+
+/// A small file system of its own, gone when this is.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(path: &Path, mib: u64) -> Self {
+        fs::create_dir(path).unwrap();
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tailnas-test", path.to_str().unwrap()],
+        );
+        Self(path.to_owned())
+    }
+
+    fn remount(&self, how: &str) {
+        run("mount", &["-o", &format!("remount,{how}"), self.0.to_str().unwrap()]);
+    }
+
+    /// Leaves about this much room, and says what to remove to have the rest again.
+    fn leave(&self, mib: u64) -> PathBuf {
+        let file = self.0.join("filler");
+        let mut filler = File::create(&file).unwrap();
+        let block = vec![1; 64 << 10];
+        while free(&self.0) > mib << 20 {
+            if filler.write_all(&block).is_err() {
+                break;
+            }
+        }
+        file
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn free(path: &Path) -> u64 {
+    let disk = rustix::fs::statvfs(path).unwrap();
+    disk.f_bavail * disk.f_frsize
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("did not run: mounting a small file system takes root");
+    }
+    root
+}
+
+/// What a change is answered, where it fails.
+async fn change(bench: &Bench, name: &str) -> Option<String> {
+    let arguments = json!({ "dataset": "tank/photos", "name": name });
+    let answer = bench.client(ALICE).call("snapshot_create", arguments).await.unwrap();
+    answer.is_error().then(|| answer.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them_go_on() {
+    if !is_root() {
+        return;
+    }
+    let mut disk = None;
+    let mut bench = Bench::start_with(|world| disk = Some(Mounted::at(&world.audit_dir(), 100))).await;
+    let disk = disk.unwrap();
+    bench.nas_is_up().await;
+    assert_eq!(change(&bench, "before").await, None);
+
+    let filler = disk.leave(50);
+    let before = bench.nas_calls().len();
+    eventually("changes are refused", async || {
+        change(&bench, &format!("r{}", free(&disk.0))).await.is_some()
+    })
+    .await;
+    let refused = change(&bench, "refused").await.unwrap();
+    assert!(refused.contains("takes in nothing new") && refused.contains("MiB are free"), "{refused}");
+    assert!(refused.contains("Nothing was changed"), "{refused}");
+    let read = bench.client(ALICE).call("system_info", json!({})).await.unwrap();
+    assert!(read.is_error(), "reads stop too, unless the configuration says otherwise");
+    let refused_at = bench.nas_calls().len();
+    assert_eq!(change(&bench, "refused").await.map(|_| bench.nas_calls().len()), Some(refused_at));
+    assert!(refused_at >= before);
+
+    fs::remove_file(&filler).unwrap();
+    eventually("changes are made again", async || change(&bench, "after").await.is_none()).await;
+    for kind in ["suspended", "resumed"] {
+        bench.record(kind, |record| record["type"] == kind).await;
+    }
+
+    // To the last byte: what is written now meets ENOSPC, and nothing is written after that.
+    let filler = disk.leave(0);
+    eventually("the daemon ends", async || {
+        let stranger = tailnas_sim::client::Client { token: Some("bad".to_owned()), ..bench.client(ALICE) };
+        stranger.call("system_info", json!({})).await.is_err()
+    })
+    .await;
+    assert_eq!(bench.daemon.stop().await.unwrap().code(), Some(74), "{}", bench.log());
+    assert!(bench.log().contains("No space left on device"), "{}", bench.log());
+
+    fs::remove_file(&filler).unwrap();
+    bench.start_again().await;
+    bench.nas_is_up().await;
+    assert_eq!(change(&bench, "at-last").await, None);
+    bench.daemon.stop().await.unwrap();
+    let report = verify(&disk.0, &Against::default()).unwrap();
+    assert!(report.is_clean() && report.intents.open.is_empty(), "{report}");
+
+    // A disk that can only be read: the daemon does not start, and says why.
+    disk.remount("ro");
+    bench.try_again().await.unwrap_err();
+    assert!(bench.log().contains("Read-only file system"), "{}", bench.log());
+    disk.remount("rw");
+    bench.start_again().await;
+    bench.daemon.stop().await.unwrap();
+}

@@ -1,0 +1,201 @@
+//! The commands, as a person at a terminal has them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by a panic")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn tailnas(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tailnas"))
+        .args(args)
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn config(dir: &Path, change: impl Fn(String) -> String) -> String {
+    let dir_text = dir.display();
+    for key in ["reader.key", "hmac.key", "signing.key"] {
+        let path = dir.join(key);
+        if !path.exists() {
+            fs::write(&path, format!("a secret of the test, {key}")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+    let text = change(format!(
+        r#"[server]
+url = "https://nas-mcp.tail1234.ts.net/mcp"
+listen = ["unix:{dir_text}/tailnas.sock"]
+
+[provider]
+issuer = "https://idp.tail1234.ts.net"
+
+[[nas]]
+name = "home"
+url = "wss://192.0.2.10"
+pins = ["sha256:{pin}"]
+reader = {{ username = "tailnas-reader", key = "file:{dir_text}/reader.key" }}
+
+[audit]
+dir = "{dir_text}/audit"
+hmac_key = "file:{dir_text}/hmac.key"
+signing_key = "file:{dir_text}/signing.key"
+"#,
+        pin = "0".repeat(64)
+    ));
+    let path = dir.join("config.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_good_configuration_has_no_problems() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), |text| text);
+    let output = tailnas(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn thirteen_mistakes_are_thirteen_problems_in_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = r#"
+[server]
+url = "http://nas-mcp.tail1234.ts.net/mcp/"
+listen = ["0.0.0.0:8443", "192.168.1.5:8443"]
+lissten = []
+
+[provider]
+issuer = "idp.tail1234.ts.net"
+
+[[nas]]
+name = "ho/me"
+url = "ws://nas.local"
+pins = ["sha1:abc"]
+reader = { username = "r", key = "hunter2" }
+
+[audit]
+dir = "audit"
+
+[[grant]]
+login = "alice@example.com"
+scopes = ["storage:reed"]
+"#;
+    let file = config(dir.path(), |_| bad.to_owned());
+    for command in ["check", "serve"] {
+        let output = tailnas(&[command, "--config", &file]);
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+        let said = text(&output);
+        for key in [
+            "server.url",
+            "server.listen[0]",
+            "server.listen[1]",
+            "server.lissten",
+            "provider.issuer",
+            "nas[0].name",
+            "nas[0].url",
+            "nas[0].pins[0]",
+            "nas[0].reader.key",
+            "audit.dir",
+            "audit.hmac_key",
+            "audit.signing_key",
+            "grant[0].scopes[0]",
+        ] {
+            assert!(said.contains(key), "{key} is not told in:\n{said}");
+        }
+        assert!(said.contains("13 problems"), "{said}");
+        assert!(!said.contains("hunter2"), "the secret is told:\n{said}");
+    }
+}
+
+#[test]
+fn what_others_may_touch_is_refused_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), |text| text);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let output = tailnas(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output).contains("chmod"), "{}", text(&output));
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(dir.path().join("reader.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let output = tailnas(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(text(&output).contains("reader.key"), "{}", text(&output));
+
+    fs::remove_file(dir.path().join("reader.key")).unwrap();
+    let output = tailnas(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+}
+
+#[test]
+fn a_credential_that_systemd_did_not_pass_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), |text| {
+        text.replace(&format!("file:{}/reader.key", dir.path().display()), "credential:reader-key")
+    });
+    let output = tailnas(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(text(&output).contains("LoadCredential"), "{}", text(&output));
+    let output = tailnas(&["check", "--config", &file]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "by hand there are none, and that is no problem: {}",
+        text(&output)
+    );
+}
+
+#[test]
+fn the_table_of_tools_is_sound() {
+    let output = tailnas(&["tools", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let tools = json["tools"].as_array().unwrap();
+    assert!(tools.len() >= 8);
+    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    for tool in tools {
+        let name = tool["name"].as_str().unwrap();
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+        assert!(tool["description"].as_str().unwrap().len() <= 400, "{name}: its description is too long");
+        assert!(name == "whoami" || tool["scope"].is_string(), "{name}");
+        for schema in [&tool["input_schema"], &tool["output_schema"]] {
+            assert_eq!(schema["type"], "object", "{name}: {schema}");
+            no_bare_booleans(name, schema);
+        }
+        assert_eq!(tool["input_schema"]["additionalProperties"], false, "{name} takes what it does not know");
+    }
+    insta::assert_json_snapshot!("tools", json);
+}
+
+/// Some clients drop a whole list of tools for one schema that is `true` instead of an object.
+fn no_bare_booleans(tool: &str, schema: &serde_json::Value) {
+    if let Some(properties) = schema["properties"].as_object() {
+        for (name, property) in properties {
+            assert!(property.is_object(), "{tool}.{name} is {property}");
+            no_bare_booleans(tool, property);
+        }
+    }
+    if schema.get("items").is_some() {
+        assert!(schema["items"].is_object(), "{tool}: {schema}");
+        no_bare_booleans(tool, &schema["items"]);
+    }
+}
+
+#[test]
+fn a_log_that_is_not_there_cannot_be_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = tailnas(&["audit", "verify", "--dir", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    assert_eq!(text(&tailnas(&["version"])), format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));
+}

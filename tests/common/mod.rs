@@ -1,0 +1,153 @@
+//! A daemon in its neighbourhood, for the tests that go all the way.
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tailnas::dispatch::Catalogue;
+use tailnas_sim::client::{Answer, Client};
+use tailnas_sim::daemon::Daemon;
+use tailnas_sim::nas::Generation;
+use tailnas_sim::world::{Person, World};
+use tempfile::TempDir;
+
+/// A running daemon, and everything around it.
+pub struct Bench {
+    pub world: World,
+    pub daemon: Daemon,
+    pub dir: TempDir,
+}
+
+impl Bench {
+    /// A daemon that is ready. Its NAS may be a moment later.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A daemon whose neighbourhood was changed before it started.
+    pub async fn start_with(change: impl FnOnce(&World)) -> Self {
+        let dir = tempfile::Builder::new().prefix("tailnas-test-").tempdir().unwrap();
+        let world = World::start(dir.path(), 0, Generation::V25_10).await.unwrap();
+        change(&world);
+        let daemon = start_daemon(&world, dir.path()).await;
+        Self { world, daemon, dir }
+    }
+
+    /// A daemon that has its NAS.
+    pub async fn complete() -> Self {
+        let bench = Self::start().await;
+        bench.nas_is_up().await;
+        bench
+    }
+
+    /// Starts the daemon again, on what the one before left behind.
+    pub async fn start_again(&mut self) {
+        self.daemon = start_daemon(&self.world, self.dir.path()).await;
+    }
+
+    /// The same, where it may not come up.
+    pub async fn try_again(&mut self) -> std::io::Result<()> {
+        let args = arguments(&self.world);
+        self.daemon = Daemon::start(&program(), args, self.dir.path()).await?;
+        Ok(())
+    }
+
+    /// Waits until a read reaches the NAS.
+    pub async fn nas_is_up(&self) {
+        let alice = self.client(tailnas_sim::world::ALICE);
+        eventually("the NAS answers", async || {
+            !alice.call("system_info", json!({})).await.unwrap().is_error()
+        })
+        .await;
+    }
+
+    pub fn client(&self, person: Person) -> Client {
+        self.world.client(person)
+    }
+
+    /// Every record of the audit log that is on disk.
+    pub fn records(&self) -> Vec<Value> {
+        records(&self.world.audit_dir())
+    }
+
+    /// Waits for a record, and answers it.
+    pub async fn record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..100 {
+            if let Some(found) = self.records().into_iter().find(|record| wanted(record)) {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no record of {what} in {:#?}", self.records());
+    }
+
+    /// What the daemon wrote to stderr.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap()
+    }
+
+    /// How many calls reached the NAS, besides those that keep the connection.
+    pub fn nas_calls(&self) -> Vec<String> {
+        let calls = self.world.nas.transcript().into_iter().map(|call| call.method);
+        calls.filter(|method| !method.starts_with("auth.") && !method.starts_with("core.")).collect()
+    }
+}
+
+/// The demo's own daemon, the shipped one on a loopback listener: `cargo test` builds examples.
+pub fn program() -> PathBuf {
+    let deps = std::env::current_exe().unwrap();
+    let program = deps.parent().unwrap().with_file_name("examples").join("demo");
+    assert!(program.exists(), "the example is not built; `cargo test` without --test builds it");
+    program
+}
+
+fn arguments(world: &World) -> [OsString; 3] {
+    ["daemon".into(), world.config().into(), world.address().to_string().into()]
+}
+
+async fn start_daemon(world: &World, dir: &Path) -> Daemon {
+    Daemon::start(&program(), arguments(world), dir).await.unwrap()
+}
+
+/// The records of the log in `dir`, oldest first.
+pub fn records(dir: &Path) -> Vec<Value> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+    files.sort();
+    files
+        .iter()
+        .flat_map(|file| {
+            let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<Value>>()
+        })
+        .collect()
+}
+
+/// Waits for a state, not for a moment.
+pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..200 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not come to this within 10 s: {what}");
+}
+
+/// The names of the tools in an answer to `tools/list`.
+pub fn tool_names(answer: &Answer) -> Vec<String> {
+    let json = answer.json();
+    let tools = json["result"]["tools"].as_array().unwrap_or_else(|| panic!("no list of tools: {json}"));
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The names of the tools that a grant of these scopes gives, in their order.
+pub fn given_by(scopes: &[&str]) -> Vec<&'static str> {
+    let catalogue = Catalogue::new();
+    let given =
+        catalogue.specs().filter(|spec| spec.scope.is_none_or(|scope| scopes.contains(&scope.as_str())));
+    given.map(|spec| spec.name).collect()
+}

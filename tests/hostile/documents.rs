@@ -1,0 +1,67 @@
+//! Documents that name tests: each test they name is there.
+
+use std::path::Path;
+
+fn read(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// Panics where there is no such test, as `file::function`: what is named must be run as a test, and not only be there.
+pub fn assert_exists(named: &str, whose: &str) {
+    let (file, function) =
+        named.split_once("::").unwrap_or_else(|| panic!("{whose}: {named} is no file::test"));
+    let source = read(file);
+    let begin = source.find(&format!("fn {function}("));
+    let begin = begin.unwrap_or_else(|| panic!("{whose}: there is no {named}"));
+    let attributes: Vec<_> = source[..begin].lines().rev().take(3).collect();
+    let is_test = attributes.iter().any(|line| line.contains("#[test]") || line.contains("#[tokio::test"));
+    assert!(is_test, "{whose}: {named} is no test");
+}
+
+/// The tests that a line names, in backticks.
+fn tests_in(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2).filter(|word| word.contains(".rs::"))
+}
+
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    for (document, least) in [("docs/THREAT-MODEL.md", 10), ("docs/KNOWN-ATTACKS.md", 30)] {
+        let text = read(document);
+        let mut named = 0;
+        for line in text.lines() {
+            for test in tests_in(line) {
+                assert_exists(test, document);
+                named += 1;
+            }
+        }
+        assert!(named >= least, "{document} names {named} tests");
+    }
+}
+
+#[test]
+fn every_known_attack_is_held_by_a_test_or_says_that_nothing_holds_it() {
+    let (text, known) = (read("docs/KNOWN-ATTACKS.md"), crate::row::all());
+    let mut rows = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
+        if line.starts_with("| attack") {
+            continue;
+        }
+        rows += 1;
+        let nothing_yet = line.contains("**Nothing yet**");
+        let mut held = tests_in(line).count();
+        // Rows of the table of hostile input are named by their ids.
+        for id in line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_id(word)) {
+            let row = known.get(id).unwrap_or_else(|| panic!("there is no row {id}: {line}"));
+            assert!(row.later.is_none() || nothing_yet, "nothing holds {id} yet: {line}");
+            held += 1;
+        }
+        assert!(held > 0 || nothing_yet, "nothing holds: {line}");
+    }
+    assert!(rows > 20, "{rows} attacks");
+}
+
+fn is_id(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    bytes.len() == 3 && (b'A'..=b'G').contains(&bytes[0]) && bytes[1..].iter().all(u8::is_ascii_digit)
+}

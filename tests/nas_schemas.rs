@@ -1,0 +1,260 @@
+//! Every method of the catalogue held against the schemas that the NAS publishes, generation by generation.
+//!
+//! The schemas are not ours to pass on. `TAILNAS_API_SCHEMAS` names the folder that has them, one
+//! `VERSION.json` for each generation; without it this test says that it did not run.
+#![expect(clippy::print_stderr, reason = "that a check did not run must be seen")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a schema that cannot be read is a failure of the test"
+)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tailnas::nas::methods::{Listed, catalogue, sources};
+use tailnas::nas::version::{Candidate, Version};
+
+const GENERATIONS: [&str; 3] = ["25.04.2", "25.10.5", "26.0.0"];
+
+#[test]
+fn every_method_is_what_each_generation_says_it_is() {
+    let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
+        eprintln!("NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API");
+        return;
+    };
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for generation in GENERATIONS {
+        let published = load(&folder.join(format!("{generation}.json")));
+        for method in catalogue() {
+            checked += 1;
+            faults.extend(check(&published, generation.parse().unwrap(), &method));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    eprintln!("{checked} methods and generations agree with the published schemas");
+}
+
+#[test]
+fn every_event_source_is_what_each_generation_says_it_is() {
+    let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
+        eprintln!("NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API");
+        return;
+    };
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    // 25.04 has them and does not publish them.
+    for generation in &GENERATIONS[1..] {
+        let published = load(&folder.join(format!("{generation}.json")));
+        for source in sources() {
+            checked += 1;
+            faults.extend(check_source(&published, generation.parse().unwrap(), &source));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    eprintln!("{checked} event sources and generations agree with the published schemas");
+}
+
+fn check_source(published: &Value, generation: Version, ours: &Listed) -> Vec<String> {
+    let name = Candidate::choose(ours.candidates, generation).unwrap_or_default();
+    let theirs = &published["events"][name];
+    if theirs.is_null() {
+        return vec![format!("{generation} has no source {name:?}")];
+    }
+    let mut faults = Vec::new();
+    let roles = theirs["roles"].as_array().cloned().unwrap_or_default();
+    if !ours.role.is_some_and(|role| roles.contains(&json!(role))) {
+        faults.push(format!("{generation} {name}: roles are {roles:?}, ours is {:?}", ours.role));
+    }
+    let parameters = jsonschema::validator_for(&theirs["schemas"]["Subscription parameters"]).unwrap();
+    faults.extend(parameters.iter_errors(&ours.example).map(|error| format!("{generation} {name}: {error}")));
+    let added = &theirs["schemas"]["ADDED"];
+    for full in [true, false] {
+        let item = sample(&added["properties"]["fields"], added, full);
+        if let Err(error) = (ours.reads)(&item.to_string()) {
+            faults.push(format!("{generation} {name}: {error} in {item}"));
+        }
+    }
+    faults
+}
+
+fn load(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn check(published: &Value, generation: Version, ours: &Listed) -> Vec<String> {
+    let Some(name) = Candidate::choose(ours.candidates, generation) else {
+        let there =
+            ours.candidates.iter().filter(|candidate| !published["methods"][candidate.name].is_null());
+        return there.map(|candidate| format!("{generation} has {} after all", candidate.name)).collect();
+    };
+    let theirs = &published["methods"][name];
+    if theirs.is_null() {
+        return vec![format!("{generation} has no {name}")];
+    }
+    let mut faults = Vec::new();
+    let mut expect = |holds: bool, what: String| {
+        if !holds {
+            faults.push(format!("{generation} {name}: {what}"));
+        }
+    };
+
+    expect(theirs["job"] == json!(ours.job), format!("job is {}", theirs["job"]));
+    if let Some(roles) = theirs["roles"].as_array() {
+        let wanted = ours.role.is_some_and(|role| roles.contains(&json!(role)));
+        expect(wanted, format!("roles are {roles:?}, ours is {:?}", ours.role));
+        expect(theirs["readonly_admin"] == json!(!ours.changes), "reading and changing are mixed up".into());
+    } else if ours.role.is_none() {
+        expect(theirs["authz_required"] == json!(false), "it does take a role".into());
+    }
+
+    let parameters = theirs["params"].as_array().cloned().unwrap_or_default();
+    let arguments = ours.example.as_array().cloned().unwrap_or_default();
+    expect(ours.example.is_array(), "the arguments are no array".into());
+    expect(arguments.len() <= parameters.len(), "too many arguments".into());
+    for (index, parameter) in parameters.iter().enumerate() {
+        match arguments.get(index) {
+            None => expect(parameter["required"] != json!(true), format!("{} is missing", parameter["name"])),
+            Some(argument) => {
+                let schema = with_defs(&parameter["schema"], &theirs["params_defs"]);
+                for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
+                    expect(false, format!("{}: {error}", parameter["name"]));
+                }
+            }
+        }
+    }
+
+    for reply in replies(theirs, ours) {
+        if let Err(error) = (ours.reads)(&reply.to_string()) {
+            expect(false, format!("{error} in {reply}"));
+        }
+    }
+    faults
+}
+
+/// Answers as the schema of the result allows them: with all there may be, and with as little as there may be.
+/// Schemas in the older style say too little to make any.
+fn replies(theirs: &Value, ours: &Listed) -> Vec<Value> {
+    // A method that takes its query in an object of its own names it with hyphens.
+    let inner = &ours.example[0]["query-options"];
+    let options = if inner.is_object() { inner } else { &ours.example[1] };
+    if options["count"] == json!(true) {
+        return vec![json!(7)];
+    }
+    let entry = &theirs["entry_schema"];
+    if entry.is_object() {
+        let select = options["select"].as_array();
+        let row = |full| {
+            let mut row = sample(entry, entry, full);
+            if let Some(select) = select {
+                row = select
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .fold(json!({}), |picked, path| pick(picked, &row, path));
+            }
+            row
+        };
+        // A schema that requires nothing, as that of datasets, does not mean that there may be nothing.
+        let least = if entry["required"].is_array() { row(false) } else { row(true) };
+        return vec![json!([]), json!([row(true), least])];
+    }
+    if theirs["result"].is_null() || !theirs["result"]["_name_"].is_null() {
+        return Vec::new();
+    }
+    let mut result = with_defs(&theirs["result"], &theirs["result_defs"]);
+    if inner.is_object() {
+        // A count, a row or rows; we ask for rows.
+        let target = resolve(&result, &result).clone();
+        let kinds = target["anyOf"].as_array().cloned().unwrap_or_default();
+        let rows = kinds.into_iter().find(|kind| kind["type"] == "array").unwrap();
+        result = with_defs(&rows, &result["$defs"]);
+    }
+    vec![sample(&result, &result, true), sample(&result, &result, false)]
+}
+
+/// Puts what stands at `path` of `row` into the same place of `picked`, as the NAS selects.
+fn pick(mut picked: Value, row: &Value, path: &str) -> Value {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    if let Some(value) = row.pointer(&pointer) {
+        let (mut place, steps) = (&mut picked, path.split('.'));
+        for step in steps {
+            place = &mut place[step];
+        }
+        *place = value.clone();
+    }
+    picked
+}
+
+fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str().and_then(|reference| root.pointer(reference.strip_prefix('#')?)) {
+        Some(target) => resolve(target, root),
+        None => schema,
+    }
+}
+
+fn with_defs(schema: &Value, defs: &Value) -> Value {
+    let mut schema = modern(schema.clone());
+    if defs.is_object() {
+        schema["$defs"] = defs.clone();
+    }
+    schema
+}
+
+/// The older style writes `float` for a number, and the kinds of item as a list.
+fn modern(schema: Value) -> Value {
+    match schema {
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| match (name.as_str(), value) {
+                ("type", Value::String(kind)) if kind == "float" => (name, json!("number")),
+                ("items", Value::Array(kinds)) if kinds.is_empty() => (name, json!({})),
+                ("items", Value::Array(kinds)) => {
+                    (name, json!({"anyOf": kinds.into_iter().map(modern).collect::<Vec<_>>()}))
+                }
+                (_, value) => (name, modern(value)),
+            })
+            .collect(),
+        Value::Array(values) => values.into_iter().map(modern).collect(),
+        other => other,
+    }
+}
+
+fn sample(schema: &Value, root: &Value, full: bool) -> Value {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let pointer = reference.strip_prefix('#').unwrap();
+        return sample(root.pointer(pointer).unwrap(), root, full);
+    }
+    if !schema["const"].is_null() {
+        return schema["const"].clone();
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        return values[0].clone();
+    }
+    if let Some(kinds) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
+        let absent = kinds.iter().any(|kind| kind["type"] == "null");
+        return if absent && !full { Value::Null } else { sample(&kinds[0], root, full) };
+    }
+    match schema["type"].as_str() {
+        Some("object") => {
+            let required = schema["required"].as_array();
+            let fields = schema["properties"].as_object().into_iter().flatten();
+            fields
+                .filter(|(name, _)| full || required.is_some_and(|required| required.contains(&json!(name))))
+                .map(|(name, field)| (name.clone(), sample(field, root, full)))
+                .collect()
+        }
+        // Of items without a schema nothing can be said.
+        Some("array") if full && schema["items"].as_object().is_some_and(|items| !items.is_empty()) => {
+            json!([sample(&schema["items"], root, full)])
+        }
+        Some("array") => json!([]),
+        Some("string") if schema["format"] == "date-time" => json!({"$date": 1_790_000_000_000_i64}),
+        Some("string") => json!("text"),
+        Some("integer") => json!(7),
+        Some("number") => json!(7.5),
+        Some("boolean") => json!(true),
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Starts the demo and lets the Python SDK's client use it. Needs python3 with venv; leaves nothing behind.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+demo=
+cleanup() {
+    if [ -n "$demo" ]; then kill -INT "$demo" 2>/dev/null || true; wait "$demo" 2>/dev/null || true; fi
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+cd "$here/../../.."
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+
+cargo build --quiet --release --example demo
+target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
+"$target/release/examples/demo" --ready-file "$work/ready.json" >"$work/demo.log" 2>&1 &
+demo=$!
+for _ in $(seq 100); do
+    [ -s "$work/ready.json" ] && break
+    kill -0 "$demo" 2>/dev/null || { cat "$work/demo.log"; echo "the demo did not start"; exit 1; }
+    sleep 0.1
+done
+[ -s "$work/ready.json" ] || { cat "$work/demo.log"; echo "the demo was not ready within 10 s"; exit 1; }
+"$work/venv/bin/python" "$here/peer.py" "$work/ready.json" || { cat "$work/demo.log"; exit 1; }
