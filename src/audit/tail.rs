@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::record::{Act, Event, LONGEST, Record};
 use super::storage::{Files as _, Folder, first_of};
+use crate::domain::text::Escaped;
 
 /// One line of the log, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -165,13 +166,12 @@ impl Entry {
     }
 }
 
-/// One line for people. Whatever comes from outside is written without its control characters, so that a log
-/// cannot take hold of a terminal.
+/// One line for people. What comes from outside cannot take hold of a terminal, and what it tried can be seen.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Record(record) => Safe(&line(record)).fmt(f),
-            Self::Other(text) => write!(f, "??? {}", Safe(&text.chars().take(200).collect::<String>())),
+            Self::Record(record) => Escaped(&line(record)).fmt(f),
+            Self::Other(text) => write!(f, "??? {}", Escaped(&text.chars().take(200).collect::<String>())),
         }
     }
 }
@@ -244,22 +244,4 @@ fn refusal(turned: &super::record::Turned) -> String {
     let count = turned.count.map(|count| format!(", {count} times more")).unwrap_or_default();
     let missing = turned.decision.missing.map(|scope| format!(" ({scope})")).unwrap_or_default();
     format!("{code}{missing}{count}")
-}
-
-/// Text without control characters, nor those that turn the direction of writing.
-struct Safe<'a>(&'a str);
-
-impl fmt::Display for Safe<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            let turns =
-                matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if c.is_control() || turns {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                fmt::Write::write_char(f, c)?;
-            }
-        }
-        Ok(())
-    }
 }

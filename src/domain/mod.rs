@@ -5,4 +5,5 @@ pub mod id;
 pub mod name;
 pub mod risk;
 pub mod scope;
+pub mod text;
 pub mod who;

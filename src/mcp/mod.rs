@@ -201,7 +201,7 @@ fn note(context: &RequestContext<RoleServer>) -> McpNote {
         method: "tools/call".to_owned(),
         protocol: context.protocol_version().map(|version| version.to_string()),
         rpc_id: Some(rpc_id),
-        client: client.map(|client| crate::tools::render::foreign(&client, 80)),
+        client: client.map(|client| crate::domain::text::foreign(&client, 80)),
     }
 }
 

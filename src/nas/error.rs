@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::text::foreign;
+
 /// Why a method did not give its answer. None of these carries the traceback that the NAS sends along: it holds
 /// the values of local variables, and with them secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,13 +216,7 @@ fn list(fields: &[(String, String)]) -> String {
     })
 }
 
-/// Words that came from the NAS, fit for one line of a log: no control characters, and not too many.
+/// Words that came from the NAS, fit for one line of a log.
 pub(super) fn tame(text: &str) -> String {
-    const LONGEST: usize = 600;
-    let mut tamed: String =
-        text.trim().chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.trim().chars().nth(LONGEST).is_some() {
-        tamed.push('…');
-    }
-    tamed
+    foreign(text, 600)
 }

@@ -1,8 +1,10 @@
-//! Numbers, times and foreign text as people read them.
+//! Numbers, times, tables and foreign text as people read them.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+
+pub use crate::domain::text::foreign;
 
 /// `bytes` with a binary unit and three significant digits: `1.50 TiB`.
 #[must_use]
@@ -35,29 +37,6 @@ pub fn percent(part: u64, whole: u64) -> Option<f64> {
 #[must_use]
 pub fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// Foreign text in one line that cannot do anything to a terminal or pretend to be a line of ours: control
-/// characters and those that turn the direction of writing become spaces, and it is cut at `longest`
-/// characters.
-#[must_use]
-pub fn foreign(text: &str, longest: usize) -> String {
-    let mut clean = String::with_capacity(text.len().min(longest * 4));
-    let mut chars = text.chars();
-    for c in chars.by_ref().take(longest) {
-        clean.push(if is_harmless(c) { c } else { ' ' });
-    }
-    if chars.next().is_some() {
-        clean.push('…');
-    }
-    clean.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A table in plain text: the columns as wide as their widest cell, two spaces between them.
@@ -118,12 +97,6 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
-    }
-
-    #[test]
-    fn foreign_text_is_one_harmless_line() {
-        assert_eq!(foreign("a\nb\u{1b}[31mred\u{202e}x\0", 100), "a b [31mred x");
-        assert_eq!(foreign("abcdef", 3), "abc…");
     }
 
     #[test]
