@@ -45,6 +45,9 @@ reader = {{ username = "tailnas-reader", key = "file:{dir_text}/reader.key" }}
 dir = "{dir_text}/audit"
 hmac_key = "file:{dir_text}/hmac.key"
 signing_key = "file:{dir_text}/signing.key"
+
+[state]
+dir = "{dir_text}/state"
 "#,
         pin = "0".repeat(64)
     ));

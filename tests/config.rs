@@ -31,6 +31,8 @@ writer = { username = "w", key = "file:/etc/tailnas/writer" }
 dir = "/var/log/tailnas"
 hmac_key = "credential:hmac"
 signing_key = "credential:signing"
+[state]
+dir = "/var/lib/tailnas"
 [policy]
 file = "/etc/tailnas/policy.toml"
 [[grant]]
@@ -382,7 +384,8 @@ fn in_world(dir: &Path) -> Config {
             &format!("ca_file = \"{dir}/ca.pem\""),
         )
         .replace("file:/etc/tailnas/writer", &format!("file:{dir}/writer"))
-        .replace("/var/log/tailnas", &format!("{dir}/log/tailnas"));
+        .replace("/var/log/tailnas", &format!("{dir}/log/tailnas"))
+        .replace("/var/lib/tailnas", &format!("{dir}/lib/tailnas"));
     read(&text).unwrap()
 }
 
@@ -394,7 +397,7 @@ fn the_check_of_the_world_names_everything_that_is_missing() {
 
     // Under cargo test there are no credentials, as when somebody checks by hand.
     let by_hand = config.check_files(Credentials::MayBeAbsent);
-    assert_eq!(keys(&by_hand.problems), ["nas[0].ca_file", "nas[0].writer.key", "audit.dir"]);
+    assert_eq!(keys(&by_hand.problems), ["nas[0].ca_file", "nas[0].writer.key", "audit.dir", "state.dir"]);
     let noted: Vec<&str> = by_hand.notes.iter().map(|note| note.key.as_str()).collect();
     assert_eq!(noted, ["nas[0].reader.key", "audit.hmac_key", "audit.signing_key"]);
 
@@ -407,7 +410,8 @@ fn the_check_of_the_world_names_everything_that_is_missing() {
             "nas[0].writer.key",
             "audit.dir",
             "audit.hmac_key",
-            "audit.signing_key"
+            "audit.signing_key",
+            "state.dir"
         ]
     );
     assert!(as_service.notes.is_empty());
@@ -418,6 +422,7 @@ fn the_check_of_the_world_names_everything_that_is_missing() {
 fn the_check_of_the_world_is_content_with_a_world_that_fits() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("log")).unwrap();
+    fs::create_dir(dir.path().join("lib")).unwrap();
     let writer = dir.path().join("writer");
     fs::write(&writer, "secret\n").unwrap();
     fs::set_permissions(&writer, Permissions::from_mode(0o600)).unwrap();

@@ -185,6 +185,9 @@ dir = "{dir}/audit"
 hmac_key = "file:{dir}/audit-hmac.key"
 signing_key = "file:{dir}/audit-signing.key"
 
+[state]
+dir = "{dir}/state"
+
 [metrics]
 listen = "{metrics}"
 "#,

@@ -117,6 +117,7 @@ fn needing_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("nas.ca_file or nas.pins", was.trust != is.trust),
         ("the accounts of nas.reader and nas.writer", accounts(old) != accounts(new)),
         ("audit", old.audit != new.audit),
+        ("state.dir", old.state != new.state),
         ("metrics", old.metrics != new.metrics),
     ]
     .into_iter()
@@ -153,6 +154,7 @@ mod tests {
             ("#pins", "pins", Some("nas.ca_file or nas.pins")),
             ("tailnas-reader", "somebody", Some("the accounts of nas.reader and nas.writer")),
             ("/var/log/tailnas", "/var/log/other", Some("audit")),
+            ("#dir = \"/var/lib/", "dir = \"/srv/", Some("state.dir")),
             ("idp.example", "other.example", None),
             ("#clients", "clients", None),
             ("#filter = \"info\"", "filter = \"debug\"", None),

@@ -64,9 +64,10 @@ impl Config {
         if let Some(writer) = &self.nas.writer {
             findings.secret("nas[0].writer.key", &writer.key, credentials);
         }
-        findings.judge("audit.dir", audit_dir(&self.audit.dir));
+        findings.judge("audit.dir", folder(&self.audit.dir));
         findings.secret("audit.hmac_key", &self.audit.hmac_key, credentials);
         findings.secret("audit.signing_key", &self.audit.signing_key, credentials);
+        findings.judge("state.dir", folder(&self.state));
         findings
     }
 }
@@ -114,7 +115,7 @@ fn ca_file(path: &Path) -> Result<(), Complaint> {
 }
 
 /// The folder can be written, or can be made.
-fn audit_dir(dir: &Path) -> Result<(), Complaint> {
+fn folder(dir: &Path) -> Result<(), Complaint> {
     let shown = dir.display();
     let writable = |dir: &Path| rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK);
     match std::fs::metadata(dir) {

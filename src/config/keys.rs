@@ -29,6 +29,7 @@ pub(super) const ROOT: Shape = Shape {
         key("provider", "[provider]"),
         key("nas", "[[nas]]"),
         key("audit", "[audit]"),
+        key("state", "[state]"),
         key("grant", "[[grant]]"),
         key("relay", "[[relay]]"),
         key("agent", "[[agent]]"),
@@ -120,6 +121,8 @@ pub(super) const AUDIT: Shape = Shape {
     ],
 };
 
+pub(super) const STATE: Shape = Shape { name: "state", keys: &[key("dir", r#"dir = "/var/lib/tailnas""#)] };
+
 pub(super) const GRANT: Shape = Shape {
     name: "grant",
     keys: &[
@@ -161,8 +164,8 @@ pub(super) const LOG: Shape = Shape { name: "log", keys: &[key("filter", r#"filt
 
 /// Every table below the file itself.
 pub(super) const TABLES: &[&Shape] = &[
-    &SERVER, &TAILNET, &PROVIDER, &CLIENT, &NAS, &READER, &WRITER, &AUDIT, &GRANT, &RELAY, &AGENT, &POLICY,
-    &LIMITS, &METRICS, &LOG,
+    &SERVER, &TAILNET, &PROVIDER, &CLIENT, &NAS, &READER, &WRITER, &AUDIT, &STATE, &GRANT, &RELAY, &AGENT,
+    &POLICY, &LIMITS, &METRICS, &LOG,
 ];
 
 impl Shape {

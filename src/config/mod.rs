@@ -42,6 +42,8 @@ pub struct Config {
     pub nas: Nas,
     /// `[audit]`
     pub audit: Audit,
+    /// `[state] dir`: the folder of what we keep besides the log, such as passkeys.
+    pub state: PathBuf,
     /// `[[grant]]`, here or in the file that `[policy] file` names.
     pub grants: Vec<Grant>,
     /// `[[relay]]`
@@ -88,6 +90,7 @@ pub fn parse(
         let provider = sections::provider::read(root);
         let (nas, names) = sections::nas::read(root);
         let audit = sections::audit::read(root);
+        let state = sections::state::read(root);
         let grants = sections::grant::read(root, &names);
         let relays = sections::relay::read(root);
         let agents = sections::agent::read(root, &names);
@@ -109,6 +112,7 @@ pub fn parse(
             provider: provider?,
             nas: nas?,
             audit: audit?,
+            state: state?,
             grants: [grants?, more_grants?].concat(),
             relays: relays?,
             agents: agents?,

@@ -11,4 +11,5 @@ pub(super) mod policy;
 pub(super) mod provider;
 pub(super) mod relay;
 pub(super) mod server;
+pub(super) mod state;
 pub(super) mod tailnet;
