@@ -14,6 +14,7 @@ cd "$here/../../.."
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
 
+cargo run --quiet -- tools --json >"$work/catalogue.json"
 cargo build --quiet --release --example demo
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
 "$target/release/examples/demo" --ready-file "$work/ready.json" >"$work/demo.log" 2>&1 &
@@ -24,4 +25,4 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 [ -s "$work/ready.json" ] || { cat "$work/demo.log"; echo "the demo was not ready within 10 s"; exit 1; }
-"$work/venv/bin/python" "$here/peer.py" "$work/ready.json" || { cat "$work/demo.log"; exit 1; }
+"$work/venv/bin/python" "$here/peer.py" "$work/ready.json" "$work/catalogue.json" || { cat "$work/demo.log"; exit 1; }
