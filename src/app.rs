@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::audit::{self, Journal, Settings, Signer};
 use crate::caller::{Gate, Rules};
 use crate::clock::Clock;
-use crate::config::{Config, Credentials};
+use crate::config::Config;
 use crate::dispatch::{self, Dispatcher};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
@@ -68,51 +68,27 @@ fn tell_waiting() -> impl FnMut(&str) {
 
 /// Runs the daemon on `listeners` until it is told to stop, and says how that went.
 pub async fn run(config: Config, listeners: Vec<Listener>) -> Exit {
-    let findings = config.check_files(Credentials::MustBeThere);
-    if !findings.problems.is_empty() {
-        tracing::error!("{}", findings.problems);
-        return Exit::Config;
-    }
     let clock = Clock::system();
     let (lifecycle, mut deaths) = Lifecycle::new(clock.clone());
     // From the start: until there is a handler, a SIGHUP ends us.
     let hangup = signal(SignalKind::hangup());
 
-    // The log first: nothing is answered that could not be written down.
+    // The log first: nothing is answered that could not be written down. From here on it gets its end, whatever
+    // else goes wrong: a log without one says that the daemon died.
     let journal = match open_journal(&config, &clock, &lifecycle) {
         Ok(journal) => journal,
         Err(exit) => return exit,
     };
-    let parts = match assemble(&config, &clock, &lifecycle, journal.clone()) {
-        Ok(parts) => parts,
-        Err(exit) => return exit,
-    };
-    let nas = parts.reload.nas.clone();
-    if let Some(address) = config.metrics {
-        match listen::bind_metrics(address, &parts.vitals.local_api, &mut tell_waiting()).await {
-            Ok(listener) => {
-                server::serve_health(listener, health::router(parts.vitals), &parts.metrics, &lifecycle);
-            }
-            Err(error) => {
-                log_chain(&error);
-                return Exit::Unavailable;
-            }
-        }
-    }
     // Before anybody is told that we are ready: who hears it may tell us to stop.
     let asked_to_stop = asked_to_stop();
-    server::serve(listeners, &router(parts.server), &parts.metrics, &lifecycle);
-    tracing::info!(url = %config.server.url, "ready");
-    tell(&[NotifyState::Ready, NotifyState::Status(&status(&nas, &journal))]);
-    match hangup {
-        Ok(hangup) => lifecycle.service("reload", parts.reload.on(hangup)),
-        Err(error) => {
-            tracing::warn!(%error, "SIGHUP cannot be caught; the configuration is read at a start alone");
+    let served = async {
+        match start(&config, listeners, hangup, &clock, &lifecycle, &journal).await {
+            Ok(()) => std::future::pending().await,
+            Err(exit) => exit,
         }
-    }
-    lifecycle.service("watchdog", watchdog(lifecycle.clone(), nas.clone(), journal.clone()));
-
+    };
     let exit = tokio::select! {
+        exit = served => exit,
         () = asked_to_stop => Exit::Ok,
         reason = journal.died() => {
             tracing::error!("the audit log can no longer be written: {reason}. Nothing is served any more");
@@ -141,6 +117,38 @@ pub async fn run(config: Config, listeners: Vec<Listener>) -> Exit {
             Exit::Audit
         }
     }
+}
+
+/// Puts everything together and serves, in the background.
+async fn start(
+    config: &Config,
+    listeners: Vec<Listener>,
+    hangup: std::io::Result<Signal>,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+    journal: &Journal,
+) -> Result<(), Exit> {
+    let parts = assemble(config, clock, lifecycle, journal.clone())?;
+    let nas = parts.reload.nas.clone();
+    if let Some(address) = config.metrics {
+        let listener = listen::bind_metrics(address, &parts.vitals.local_api, &mut tell_waiting()).await;
+        let listener = listener.map_err(|error| {
+            log_chain(&error);
+            Exit::Unavailable
+        })?;
+        server::serve_health(listener, health::router(parts.vitals), &parts.metrics, lifecycle);
+    }
+    server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
+    tracing::info!(url = %config.server.url, "ready");
+    tell(&[NotifyState::Ready, NotifyState::Status(&status(&nas, journal))]);
+    match hangup {
+        Ok(hangup) => lifecycle.service("reload", parts.reload.on(hangup)),
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be caught; the configuration is read at a start alone");
+        }
+    }
+    lifecycle.service("watchdog", watchdog(lifecycle.clone(), nas, journal.clone()));
+    Ok(())
 }
 
 struct Assembled {

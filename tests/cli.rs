@@ -138,6 +138,54 @@ fn what_others_may_touch_is_refused_with_its_reason() {
 }
 
 #[test]
+fn what_is_wrong_with_the_text_does_not_hide_what_is_wrong_with_the_world() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), |text| {
+        text.replace("wss://192.0.2.10", "http://nas.local") + "[log]\nfiltre = 1\n"
+    });
+    fs::remove_file(dir.path().join("reader.key")).unwrap();
+    fs::set_permissions(dir.path().join("hmac.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    for command in ["check", "serve"] {
+        let output = tailnas(&[command, "--config", &file]);
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+        let said = text(&output);
+        for part in [
+            "may be written by everybody",
+            "nas[0].url",
+            "log.filtre",
+            "nas[0].reader.key",
+            "No such file",
+            "audit.hmac_key",
+            "may be read by others",
+            "5 problems",
+        ] {
+            assert!(said.contains(part), "{part:?} is not told in:\n{said}");
+        }
+        let line =
+            fs::read_to_string(&file).unwrap().lines().position(|line| line.starts_with("reader")).unwrap();
+        assert!(said.contains(&format!("config.toml:{}:", line + 1)), "where the key is named:\n{said}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_after_the_log_was_opened_ends_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let file = config(dir.path(), |text| format!("{text}\n[metrics]\nlisten = \"{address}\"\n"));
+    fs::remove_file(dir.path().join("signing.key")).unwrap();
+    tailnas(&["audit", "keygen", dir.path().join("signing.key").to_str().unwrap()]);
+    let output = tailnas(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    let log = dir.path().join("audit");
+    let records = text(&tailnas(&["audit", "export", "--json", "--dir", log.to_str().unwrap()]));
+    assert!(records.contains(r#""type":"stop""#), "{records}");
+    let output = tailnas(&["audit", "verify", "--dir", log.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
 fn a_credential_that_systemd_did_not_pass_is_told_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), |text| {
@@ -199,6 +247,10 @@ fn a_log_that_is_not_there_cannot_be_checked() {
 }
 
 #[test]
-fn the_version_is_that_of_the_package() {
-    assert_eq!(text(&tailnas(&["version"])), format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));
+fn the_version_is_that_of_the_package_however_it_is_asked_for() {
+    for way in ["version", "--version", "-V"] {
+        let output = tailnas(&[way]);
+        assert_eq!(output.status.code(), Some(0), "{way}");
+        assert_eq!(text(&output), format!("tailnas {}\n", env!("CARGO_PKG_VERSION")), "{way}");
+    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tailnas::config::Credentials;
 use tailnas::exit::Exit;
 use tailnas::server::listen::Listener;
 use tailnas::{app, config, telemetry};
@@ -17,10 +18,10 @@ pub fn command(world: &World) -> Vec<OsString> {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(path: &Path, address: SocketAddr) -> ExitCode {
-    let config = match config::load(path) {
-        Ok(config) => config,
-        Err(problems) => {
-            println!("{problems}");
+    let config = match config::examine(path, Credentials::MustBeThere) {
+        Ok((config, _)) => config,
+        Err(findings) => {
+            println!("{}", findings.problems);
             return Exit::Config.into();
         }
     };

@@ -53,8 +53,8 @@ Connect a client (it logs in at the simulated provider by itself, as alice):
 
 Look at the log:
 
-  cargo run -q -- audit verify --dir {audit}
-  cargo run -q -- audit tail --dir {audit}
+  cargo run -- audit verify --dir {audit}
+  cargo run -- audit tail --dir {audit}
 
 Ctrl-C ends it; nothing is left behind."#,
         people = people.join("\n"),

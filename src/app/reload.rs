@@ -61,11 +61,8 @@ impl Reload {
 
     /// Makes everything that the new configuration needs, and changes nothing.
     fn prepare(&self) -> Result<Prepared, String> {
-        let config = config::load(&self.config.file).map_err(|problems| problems.to_string())?;
-        let findings = config.check_files(Credentials::MustBeThere);
-        if !findings.problems.is_empty() {
-            return Err(findings.problems.to_string());
-        }
+        let (config, _) = config::examine(&self.config.file, Credentials::MustBeThere)
+            .map_err(|findings| findings.problems.to_string())?;
         let http =
             Client::new(config.provider.ca_file.as_deref()).map_err(|error| telemetry::chain(&error))?;
         // The URL is one of the things that need a restart; tokens are for the one that clients use.

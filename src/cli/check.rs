@@ -2,27 +2,25 @@
 
 use std::path::Path;
 
-use crate::config::Credentials;
+use crate::config::{self, Credentials, Note};
 
 use crate::exit::Exit;
 
-use super::{complain, load, say};
+use super::{complain, say};
 
 pub(super) fn run(path: &Path) -> Exit {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
+    let tell = |notes: &[Note]| notes.iter().for_each(|note| say(&format!("{note}\n")));
     // By hand there are no credentials; only the unit has them.
-    let findings = config.check_files(Credentials::MayBeAbsent);
-    for note in &findings.notes {
-        say(&format!("{note}\n"));
-    }
-    if findings.problems.is_empty() {
-        say(&format!("{}: no problems\n", path.display()));
-        Exit::Ok
-    } else {
-        complain(&findings.problems.to_string());
-        Exit::Config
+    match config::examine(path, Credentials::MayBeAbsent) {
+        Ok((_, notes)) => {
+            tell(&notes);
+            say(&format!("{}: no problems\n", path.display()));
+            Exit::Ok
+        }
+        Err(findings) => {
+            tell(&findings.notes);
+            complain(&findings.problems.to_string());
+            Exit::Config
+        }
     }
 }

@@ -20,7 +20,7 @@ const CONFIG: &str = "/etc/tailnas/config.toml";
 
 /// A `TrueNAS` behind MCP on a tailnet: grants from the tailnet, every call on record.
 #[derive(Debug, Parser)]
-#[command(name = "tailnas", version, disable_version_flag = true, max_term_width = 100)]
+#[command(name = "tailnas", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

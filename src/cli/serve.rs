@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
+use crate::config::{self, Credentials};
 use crate::{app, telemetry};
 
 use crate::exit::Exit;
 
-use super::{complain, load};
+use super::complain;
 
 pub(super) fn run(path: &Path) -> Exit {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
+    let config = match config::examine(path, Credentials::MustBeThere) {
+        Ok((config, _)) => config,
+        Err(findings) => {
+            complain(&findings.problems.to_string());
+            return Exit::Config;
+        }
     };
     telemetry::start(config.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -2,15 +2,15 @@
 //! place.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::problem::{Complaint, Problems};
-use super::{Config, Trust, file};
+use super::problem::{Complaint, Position, Problems};
+use super::{Config, file};
 use crate::secret::{SecretError, SecretSource};
 
 /// What it means when systemd passed no credentials.
@@ -46,47 +46,62 @@ impl fmt::Display for Note {
     }
 }
 
+/// A file or folder that a configuration names, and where it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub(super) thing: Thing,
+    pub(super) file: PathBuf,
+    pub(super) at: Option<Position>,
+    pub(super) key: String,
+}
+
+/// What is in the file or folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Thing {
+    /// CA certificates.
+    CaFile(PathBuf),
+    /// A secret.
+    Secret(SecretSource),
+    /// What we write.
+    Folder(PathBuf),
+}
+
 impl Config {
     /// Looks at every file and folder that the configuration names, to find all problems in one go.
     #[must_use]
     pub fn check_files(&self, credentials: Credentials) -> Findings {
-        let mut findings = Findings::default();
-        if let Some(path) = &self.provider.ca_file {
-            findings.judge("provider.ca_file", ca_file(path));
-        }
-        if let Some(client) = &self.provider.client {
-            findings.secret("provider.client.secret", &client.secret, credentials);
-        }
-        if let Trust::CaFile(path) = &self.nas.trust {
-            findings.judge("nas[0].ca_file", ca_file(path));
-        }
-        findings.secret("nas[0].reader.key", &self.nas.reader.key, credentials);
-        if let Some(writer) = &self.nas.writer {
-            findings.secret("nas[0].writer.key", &writer.key, credentials);
-        }
-        findings.judge("audit.dir", folder(&self.audit.dir));
-        findings.secret("audit.hmac_key", &self.audit.hmac_key, credentials);
-        findings.secret("audit.signing_key", &self.audit.signing_key, credentials);
-        findings.judge("state.dir", folder(&self.state));
-        findings
+        look_at(&self.named, credentials)
     }
 }
 
-impl Findings {
-    fn judge(&mut self, key: &str, result: Result<(), Complaint>) {
-        if let Err(complaint) = result {
-            self.problems.push(complaint.at(None, None, key.to_owned()));
-        }
+/// Looks at every one of these files and folders.
+pub(super) fn look_at(all: &[Named], credentials: Credentials) -> Findings {
+    let mut findings = Findings::default();
+    for named in all {
+        findings.look(named, credentials);
     }
+    findings
+}
 
-    fn secret(&mut self, key: &str, source: &SecretSource, credentials: Credentials) {
-        match (source.load(), credentials) {
-            (Ok(_), _) => {}
-            (Err(SecretError::NoCredentials(name)), Credentials::MayBeAbsent) => {
-                let what = format!("the credential {name:?} was not looked at, the service alone can see it");
-                self.notes.push(Note { key: key.to_owned(), what });
-            }
-            (Err(error), _) => self.judge(key, Err(Complaint::new(with_causes(&error)))),
+impl Findings {
+    fn look(&mut self, named: &Named, credentials: Credentials) {
+        let Named { thing, file, at, key } = named;
+        let found = match thing {
+            Thing::CaFile(path) => ca_file(path),
+            Thing::Folder(dir) => folder(dir),
+            Thing::Secret(source) => match (source.load(), credentials) {
+                (Ok(_), _) => Ok(()),
+                (Err(SecretError::NoCredentials(name)), Credentials::MayBeAbsent) => {
+                    let what =
+                        format!("the credential {name:?} was not looked at, the service alone can see it");
+                    self.notes.push(Note { key: key.clone(), what });
+                    Ok(())
+                }
+                (Err(error), _) => Err(Complaint::new(with_causes(&error))),
+            },
+        };
+        if let Err(complaint) = found {
+            self.problems.push(complaint.at(Some(file), *at, key.clone()));
         }
     }
 }

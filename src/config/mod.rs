@@ -1,7 +1,8 @@
 //! The configuration as meant: every value parsed, every default filled in.
 //!
 //! [`load`] turns TOML as written into a [`Config`], or into [`Problems`]: all of them at once. Whether the
-//! world is as the configuration says is another question, which [`Config::check_files`] answers.
+//! world is as the configuration says is another question, which [`Config::check_files`] answers; [`examine`] asks
+//! both, and the second one also where the answer to the first is no.
 
 mod check;
 mod file;
@@ -24,7 +25,9 @@ use crate::domain::name::NasName;
 use crate::domain::scope::ScopeSet;
 use crate::secret::SecretSource;
 
-pub use check::{Credentials, Findings, Note};
+use reader::{Read, Report};
+
+pub use check::{Credentials, Findings, Named, Note};
 pub use problem::{Complaint, Position, Problem, Problems};
 pub use resource_url::ResourceUrl;
 pub use sections::server::{is_tailnet, tailnet_address};
@@ -58,6 +61,8 @@ pub struct Config {
     pub log: tracing::Level,
     /// The file all this was read from, to read it again.
     pub file: PathBuf,
+    /// The files and folders it names, for [`Config::check_files`].
+    pub named: Vec<Named>,
 }
 
 /// Reads the configuration file at `path`, and the policy file if it names one.
@@ -72,6 +77,38 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     }
 }
 
+/// Reads the configuration file at `path` and looks at every file and folder that it names. Gives the configuration
+/// with what could not be looked at.
+///
+/// # Errors
+///
+/// Everything that is wrong, in the file and in the world, so that it can be mended in one go.
+pub fn examine(path: &Path, credentials: Credentials) -> Result<(Config, Vec<Note>), Findings> {
+    let (text, exposed) = file::look(path);
+    let mut problems = Problems::default();
+    let whole_file = |complaint: Complaint| complaint.at(Some(path), None, String::new());
+    if let Some(complaint) = exposed {
+        problems.push(whole_file(complaint));
+    }
+    let (config, named) = match text {
+        Ok(text) => {
+            let (config, report) = read(path, &text, file::read_text);
+            problems.append(report.problems);
+            (config.ok(), report.named)
+        }
+        Err(complaint) => {
+            problems.push(whole_file(complaint));
+            (None, Vec::new())
+        }
+    };
+    let world = check::look_at(&named, credentials);
+    problems.append(world.problems);
+    match config {
+        Some(config) if problems.is_empty() => Ok((config, world.notes)),
+        Some(_) | None => Err(Findings { problems, notes: world.notes }),
+    }
+}
+
 /// Reads the configuration `text`, which was found in `file`. `policy` gets at the text of the policy file.
 ///
 /// # Errors
@@ -82,9 +119,20 @@ pub fn parse(
     text: &str,
     policy: impl FnOnce(&Path) -> Result<String, Complaint>,
 ) -> Result<Config, Problems> {
-    let mut problems = Problems::default();
-    let mut policy_problems = Problems::default();
-    let config = reader::document(file, text, &keys::ROOT, &mut problems, |root| {
+    // What has a problem is not a configuration, whatever else could be made of it.
+    match read(file, text, policy) {
+        (Ok(config), report) if report.problems.is_empty() => Ok(config),
+        (Ok(_) | Err(_), report) => Err(report.problems),
+    }
+}
+
+fn read(
+    file: &Path,
+    text: &str,
+    policy: impl FnOnce(&Path) -> Result<String, Complaint>,
+) -> (Read<Config>, Report) {
+    let (mut report, mut policy_report) = (Report::default(), Report::default());
+    let config = reader::document(file, text, &keys::ROOT, &mut report, |root| {
         let server = sections::server::read(root);
         let tailnet = sections::tailnet::read(root);
         let provider = sections::provider::read(root);
@@ -100,7 +148,7 @@ pub fn parse(
         let log = sections::log::read(root);
         let more_grants = policy.and_then(|file| match file {
             Some((path, text)) => {
-                reader::document(&path, &text, &keys::POLICY_FILE, &mut policy_problems, |root| {
+                reader::document(&path, &text, &keys::POLICY_FILE, &mut policy_report, |root| {
                     sections::grant::read(root, &names)
                 })
             }
@@ -120,14 +168,12 @@ pub fn parse(
             metrics: metrics?,
             log: log?,
             file: file.to_owned(),
+            named: Vec::new(),
         })
     });
-    problems.append(policy_problems);
-    // What has a problem is not a configuration, whatever else could be made of it.
-    match config {
-        Ok(config) if problems.is_empty() => Ok(config),
-        Ok(_) | Err(_) => Err(problems),
-    }
+    // A policy file holds grants, and names no other.
+    report.problems.append(policy_report.problems);
+    (config.map(|config| Config { named: report.named.clone(), ..config }), report)
 }
 
 /// What we are to the outside.

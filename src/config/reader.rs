@@ -7,14 +7,16 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::check::{Named, Thing};
 use super::keys::{Shape, nearest};
 use super::problem::{Complaint, Position, Problems};
 use super::values;
+use crate::secret::SecretSource;
 
 /// There is no value, and the reason is among the problems.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +46,21 @@ pub(super) struct Section<'d> {
     asked: BTreeSet<&'static str>,
 }
 
+/// What came to light while documents were read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// What is wrong with them.
+    pub(super) problems: Problems,
+    /// The files they name, also where something else is wrong.
+    pub(super) named: Vec<Named>,
+}
+
 /// Reads the document `text`, which was found in `file`, with `read`.
 pub(super) fn document<T>(
     file: &Path,
     text: &str,
     shape: &'static Shape,
-    problems: &mut Problems,
+    report: &mut Report,
     read: impl FnOnce(&mut Section<'_>) -> Read<T>,
 ) -> Read<T> {
     let source = Source::new(file, text);
@@ -62,7 +73,8 @@ pub(super) fn document<T>(
         let value = Section::new(&source, shape, String::new(), None, Some(table.get_ref())).run(read);
         twice.map_or(value, Err)
     };
-    problems.append(source.problems.into_inner().sorted());
+    report.problems.append(source.problems.into_inner().sorted());
+    report.named.append(&mut source.named.into_inner());
     value
 }
 
@@ -143,6 +155,33 @@ impl<'d> Section<'d> {
                 Err(self.report(key, Complaint::new(what)))
             }
         }
+    }
+
+    /// The secret that `key`, which must be there, says the place of.
+    pub(super) fn secret(&mut self, key: &'static str) -> Read<SecretSource> {
+        let source = self.required(key, values::secret_source)?;
+        self.names(key, Thing::Secret(source.clone()));
+        Ok(source)
+    }
+
+    /// The file with CA certificates that `key` names, if it is there.
+    pub(super) fn ca_file(&mut self, key: &'static str) -> Read<Option<PathBuf>> {
+        let path = self.optional(key, values::absolute_path)?;
+        if let Some(path) = &path {
+            self.names(key, Thing::CaFile(path.clone()));
+        }
+        Ok(path)
+    }
+
+    /// The folder that `key` says we write to; it must be there, or there is a default.
+    pub(super) fn folder(&mut self, key: &'static str, default: Option<&str>) -> Read<PathBuf> {
+        let path = match (self.optional(key, values::absolute_path)?, default) {
+            (Some(path), _) => path,
+            (None, Some(default)) => default.into(),
+            (None, None) => return Err(self.missing(key)),
+        };
+        self.names(key, Thing::Folder(path.clone()));
+        Ok(path)
     }
 
     /// The table `key`, which must be there, as `read` reads it.
@@ -273,6 +312,13 @@ impl<'d> Section<'d> {
         .map(|_: Vec<()>| ())
     }
 
+    fn names(&self, key: &'static str, thing: Thing) {
+        let value = self.table.and_then(|table| table.get(key));
+        let at = value.map(|value| self.source.position(value.span().start));
+        let named = Named { thing, file: self.source.file.to_owned(), at, key: self.path_of(key) };
+        self.source.named.borrow_mut().push(named);
+    }
+
     fn get(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
         self.asked.insert(key);
         self.table?.get(key)
@@ -352,12 +398,13 @@ struct Source<'d> {
     lines: Vec<usize>,
     /// Shared by the sections, of which several are open at a time.
     problems: RefCell<Problems>,
+    named: RefCell<Vec<Named>>,
 }
 
 impl<'d> Source<'d> {
     fn new(file: &'d Path, text: &'d str) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1)).collect();
-        Self { file, text, lines, problems: RefCell::default() }
+        Self { file, text, lines, problems: RefCell::default(), named: RefCell::default() }
     }
 
     fn report(&self, start: Option<usize>, key: String, complaint: Complaint) -> Reported {

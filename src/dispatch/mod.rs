@@ -347,16 +347,17 @@ impl Dispatcher {
             meaning: NOTHING_SENT.to_owned(),
             next_step: match caller.via() {
                 None => {
-                    "If this person is to have it, add the grant below to the tailnet policy (or a [[grant]] \
-                     to tailnas' policy file). It counts from the next call on; nobody has to log in again."
+                    "If this person is to have it, add the grant below to the tailnet policy: it counts from the \
+                     next call on. Or add a [[grant]] to the configuration of tailnas: that counts once it was told \
+                     to reload. Nobody has to log in again."
                 }
                 Some(Via::Relay) => {
                     "Through a relay, both the person and the relay's node need the grant below in the tailnet \
                      policy. It counts from the next call on; nobody has to log in again."
                 }
                 Some(Via::Agent) => {
-                    "If this agent is to have it, add the scope to its [[agent]] section or, where that names no \
-                     scopes, the grant below to the tailnet policy."
+                    "If this agent is to have it, add the scope to its [[agent]] section and have tailnas reload or, \
+                     where that section names no scopes, add the grant below to the tailnet policy."
                 }
             }
             .to_owned(),

@@ -233,12 +233,6 @@ impl Nas {
 pub struct Changes(watch::Receiver<State>);
 
 impl Changes {
-    /// The status once it has changed; `None` when the NAS is no longer kept.
-    pub async fn next(&mut self) -> Option<Status> {
-        self.0.changed().await.ok()?;
-        Some(self.0.borrow_and_update().status.clone())
-    }
-
     /// Waits until `wanted` holds of the status, and answers it.
     pub async fn until(&mut self, wanted: impl Fn(&Status) -> bool) -> Option<Status> {
         self.0.wait_for(|state| wanted(&state.status)).await.ok().map(|state| state.status.clone())

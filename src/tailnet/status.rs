@@ -13,7 +13,6 @@ pub struct TailnetStatus {
     backend_state: String,
     addresses: Vec<IpAddr>,
     dns_name: String,
-    magic_dns_suffix: String,
     cert_domains: Vec<String>,
     self_id: String,
 }
@@ -43,12 +42,6 @@ impl TailnetStatus {
         &self.dns_name
     }
 
-    /// The domain of the tailnet's names, without the closing dot. May be empty.
-    #[must_use]
-    pub fn magic_dns_suffix(&self) -> &str {
-        &self.magic_dns_suffix
-    }
-
     /// The names tailscaled can get certificates for.
     #[must_use]
     pub fn cert_domains(&self) -> &[String] {
@@ -69,12 +62,6 @@ impl TailnetStatus {
             backend_state: answer.backend_state,
             addresses: answer.addresses.unwrap_or_default(),
             dns_name: own.dns_name.trim_end_matches('.').to_owned(),
-            magic_dns_suffix: answer
-                .tailnet
-                .unwrap_or_default()
-                .magic_dns_suffix
-                .trim_end_matches('.')
-                .to_owned(),
             cert_domains: answer.cert_domains.unwrap_or_default(),
             self_id: own.id,
         })
@@ -89,8 +76,6 @@ struct Answer {
     addresses: Option<Vec<IpAddr>>,
     #[serde(rename = "Self")]
     own: Option<Own>,
-    #[serde(rename = "CurrentTailnet")]
-    tailnet: Option<Tailnet>,
     #[serde(rename = "CertDomains")]
     cert_domains: Option<Vec<String>>,
 }
@@ -101,12 +86,6 @@ struct Own {
     id: String,
     #[serde(rename = "DNSName", default)]
     dns_name: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Tailnet {
-    #[serde(rename = "MagicDNSSuffix", default)]
-    magic_dns_suffix: String,
 }
 
 #[cfg(test)]
@@ -125,7 +104,6 @@ mod tests {
         assert!(status.is_running());
         assert_eq!(status.self_id(), "nSELF");
         assert_eq!(status.dns_name(), "nas.tail1234.ts.net");
-        assert_eq!(status.magic_dns_suffix(), "tail1234.ts.net");
         assert_eq!(status.addresses().len(), 2);
         assert_eq!(status.cert_domains(), ["nas.tail1234.ts.net"]);
     }

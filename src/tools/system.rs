@@ -132,7 +132,7 @@ struct Health;
 /// How the machine is: the worst first.
 #[derive(Serialize, JsonSchema)]
 struct HealthOutput {
-    /// `critical`, `warning` or `healthy`.
+    /// `critical`, `warning`, `incomplete` where nothing was found but not everything could be seen, or `healthy`.
     verdict: Verdict,
     /// What is the matter, the worst first. Empty when nothing is.
     findings: Vec<Finding>,
@@ -146,6 +146,7 @@ struct HealthOutput {
 #[serde(rename_all = "lowercase")]
 enum Verdict {
     Healthy,
+    Incomplete,
     Warning,
     Critical,
 }
@@ -301,7 +302,8 @@ impl Examination {
 
     fn output(mut self) -> HealthOutput {
         self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-        let verdict = self.findings.first().map_or(Verdict::Healthy, |worst| worst.level);
+        let nothing_found = if self.not_seen.is_empty() { Verdict::Healthy } else { Verdict::Incomplete };
+        let verdict = self.findings.first().map_or(nothing_found, |worst| worst.level);
         HealthOutput { verdict, findings: self.findings, looked_at: self.looked_at, not_seen: self.not_seen }
     }
 }
@@ -316,6 +318,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Healthy => "healthy",
+            Self::Incomplete => "incomplete",
             Self::Warning => "warning",
             Self::Critical => "critical",
         })
@@ -327,15 +330,20 @@ impl fmt::Display for HealthOutput {
         let Self { verdict, findings, looked_at, not_seen } = self;
         match (verdict, findings.len()) {
             (Verdict::Healthy, _) => writeln!(f, "Healthy: nothing found.")?,
+            (Verdict::Incomplete, _) => {
+                writeln!(f, "Incomplete: nothing found in what could be seen, and that is not everything.")?;
+            }
             (verdict, 1) => writeln!(f, "{verdict}: 1 finding.")?,
             (verdict, count) => writeln!(f, "{verdict}: {count} findings, the worst first.")?,
         }
         for Finding { level, about, what } in findings {
             writeln!(f, "- [{level}] {about}: {what}")?;
         }
-        writeln!(f, "Looked at: {}.", looked_at.join(", "))?;
         for missing in not_seen {
             writeln!(f, "Could not be seen: {missing}")?;
+        }
+        if !looked_at.is_empty() {
+            writeln!(f, "Looked at: {}.", looked_at.join(", "))?;
         }
         Ok(())
     }
@@ -379,7 +387,12 @@ mod tests {
         let mut health = Examination::default();
         health.with("alerts", Err(NasError::NoWriter), |health, alerts: Vec<_>| health.alerts(&alerts));
         let output = health.output();
-        assert_eq!(output.verdict, Verdict::Healthy);
-        assert_eq!(output.not_seen.len(), 1);
+        assert_eq!((output.verdict, output.findings.len()), (Verdict::Incomplete, 0));
+        let text = output.to_string();
+        assert!(
+            text.contains("that is not everything") && text.contains("Could not be seen: alerts"),
+            "{text}"
+        );
+        assert!(!text.contains("Healthy"), "{text}");
     }
 }

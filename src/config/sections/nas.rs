@@ -7,7 +7,7 @@ use url::Url;
 use crate::config::keys;
 use crate::config::problem::Complaint;
 use crate::config::reader::{Read, Section};
-use crate::config::values::{absolute_path, no_user, secret_source};
+use crate::config::values::no_user;
 use crate::config::{Login, Nas, Pin, Trust};
 use crate::domain::name::NasName;
 
@@ -66,7 +66,7 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>) -> Read<Nas> 
 
 fn login(section: &mut Section<'_>) -> Read<Login> {
     let username = section.required("username", username);
-    let key = section.required("key", secret_source);
+    let key = section.secret("key");
     Ok(Login { username: username?, key: key? })
 }
 
@@ -79,7 +79,7 @@ fn username(text: &str) -> Result<String, Complaint> {
 }
 
 fn trust(nas: &mut Section<'_>) -> Read<Trust> {
-    let ca_file = nas.optional("ca_file", absolute_path);
+    let ca_file = nas.ca_file("ca_file");
     let pins = nas.optional_list("pins", pin);
     if nas.has("ca_file") && nas.has("pins") {
         return Err(nas.report(

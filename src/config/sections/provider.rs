@@ -3,7 +3,7 @@
 use crate::config::keys::{self, nearest};
 use crate::config::problem::Complaint;
 use crate::config::reader::{Read, Reported, Section};
-use crate::config::values::{absolute_path, secret_source, shown, web_url};
+use crate::config::values::{shown, web_url};
 use crate::config::{ClientMethod, LoginClaim, Provider, ProviderClient, ProviderKind};
 
 /// What clients ask for when nothing else is said: who somebody is.
@@ -12,7 +12,7 @@ const LOGIN: [&str; 3] = ["openid", "email", "profile"];
 pub(in crate::config) fn read(root: &mut Section<'_>) -> Read<Provider> {
     root.table("provider", &keys::PROVIDER, |provider| {
         let issuer = provider.required("issuer", issuer);
-        let ca_file = provider.optional("ca_file", absolute_path);
+        let ca_file = provider.ca_file("ca_file");
         let clients = provider.optional_list("clients", |client| Ok(client.to_owned()));
         let client = provider.optional_table("client", &keys::CLIENT, client);
         let kind = kind(provider);
@@ -28,7 +28,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>) -> Read<Provider> {
 
 fn client(client: &mut Section<'_>) -> Read<ProviderClient> {
     let id = client.required("id", |id| Ok(id.to_owned()));
-    let secret = client.required("secret", secret_source);
+    let secret = client.secret("secret");
     let method = client.optional("method", |text| {
         word(text, &[("basic", ClientMethod::Basic), ("post", ClientMethod::Post)])
     });
