@@ -254,3 +254,13 @@ fn the_version_is_that_of_the_package_however_it_is_asked_for() {
         assert_eq!(text(&output), format!("tailnas {}\n", env!("CARGO_PKG_VERSION")), "{way}");
     }
 }
+
+#[test]
+fn the_sandbox_is_tried_and_not_believed() {
+    let output = tailnas(&["doctor", "--sandbox"]);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let shell = text.lines().find(|line| line.contains("run /bin/sh")).unwrap_or_else(|| panic!("{text}"));
+    assert!(shell.starts_with("✗ NOT enforced"), "{shell}");
+    assert!(text.contains("This was tried as you and not as the service"), "{text}");
+}

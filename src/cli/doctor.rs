@@ -14,7 +14,7 @@ use crate::oauth::Provider;
 use crate::tailnet::LocalApi;
 use crate::telemetry::chain;
 
-use super::{CONFIG, complain, load, say};
+use super::{CONFIG, complain, load, sandbox, say};
 
 /// How long the NAS may take to let us in.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -30,9 +30,15 @@ pub(super) struct Args {
     /// Print the pin of the certificate the NAS shows, and nothing else
     #[arg(long)]
     pin: bool,
+    /// Try what the sandbox of the service must make impossible, and nothing else
+    #[arg(long, conflicts_with = "pin")]
+    sandbox: bool,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
+    if args.sandbox {
+        return sandbox::run();
+    }
     let config = match load(&args.config) {
         Ok(config) => config,
         Err(exit) => return exit,

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod doctor;
 mod grants;
+mod sandbox;
 mod serve;
 mod tools;
 
