@@ -17,7 +17,7 @@ use crate::dispatch::{self, Dispatcher};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::nas::Nas;
+use crate::nas::Fleet;
 use crate::net::http::Client;
 use crate::oauth::{Provider, Texts};
 use crate::policy::budgets::Budgets;
@@ -29,8 +29,7 @@ use crate::telemetry;
 
 use reload::Reload;
 
-/// How long the audit writer or a connection loop may show no sign of life before the watchdog is told
-/// nothing more.
+/// How long the audit writer may show no sign of life before the watchdog is told nothing more.
 const LONGEST_SILENCE: Duration = Duration::from_secs(20);
 
 /// Messages to systemd that may wait.
@@ -129,7 +128,7 @@ async fn start(
     journal: &Journal,
 ) -> Result<(), Exit> {
     let parts = assemble(config, clock, lifecycle, journal.clone())?;
-    let nas = parts.reload.nas.clone();
+    let fleet = parts.reload.fleet.clone();
     if let Some(address) = config.metrics {
         let listener = listen::bind_metrics(address, &parts.vitals.local_api, &mut tell_waiting()).await;
         let listener = listener.map_err(|error| {
@@ -140,14 +139,14 @@ async fn start(
     }
     server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
     tracing::info!(url = %config.server.url, "ready");
-    tell(&[NotifyState::Ready, NotifyState::Status(&status(&nas, journal))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&status(&fleet, journal))]);
     match hangup {
         Ok(hangup) => lifecycle.service("reload", parts.reload.on(hangup)),
         Err(error) => {
             tracing::warn!(%error, "SIGHUP cannot be caught; the configuration is read at a start alone");
         }
     }
-    lifecycle.service("watchdog", watchdog(lifecycle.clone(), nas, journal.clone()));
+    lifecycle.service("watchdog", watchdog(lifecycle.clone(), fleet, journal.clone()));
     Ok(())
 }
 
@@ -217,8 +216,7 @@ fn assemble(
         log_chain(error);
         Exit::Config
     };
-    let heartbeat = lifecycle.heartbeat("NAS connection", LONGEST_SILENCE);
-    let nas = Nas::start(&config.nas, clock, lifecycle, heartbeat).map_err(|error| unusable(&error))?;
+    let fleet = Fleet::start(&config.nas, clock, lifecycle).map_err(|error| unusable(&error))?;
     let http = Client::new(config.provider.ca_file.as_deref()).map_err(|error| unusable(&error))?;
     let metrics = Metrics::new(clock.clone());
     let provider =
@@ -231,7 +229,7 @@ fn assemble(
         provider: provider.clone(),
         issuer: config.provider.issuer.clone(),
         http,
-        nas: nas.clone(),
+        fleet: fleet.clone(),
         journal: journal.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
@@ -241,8 +239,7 @@ fn assemble(
     let dispatcher = Dispatcher::new(dispatch::Parts {
         gate: Arc::clone(&gate),
         journal: journal.clone(),
-        nas: nas.clone(),
-        nas_name: config.nas.name.clone(),
+        fleet: fleet.clone(),
         capability: config.tailnet.capability.clone(),
         budgets: budgets.clone(),
         metrics: metrics.clone(),
@@ -252,7 +249,7 @@ fn assemble(
         config: config.clone(),
         gate: Arc::clone(&gate),
         texts: texts.clone(),
-        nas,
+        fleet,
         budgets,
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),
@@ -271,7 +268,7 @@ fn assemble(
 
 /// Tells systemd that we live, as long as everything that must run gives a sign of life; without systemd,
 /// only logs what has fallen silent.
-async fn watchdog(lifecycle: Lifecycle, nas: Nas, journal: Journal) {
+async fn watchdog(lifecycle: Lifecycle, fleet: Fleet, journal: Journal) {
     let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |longest| longest / 3);
     let mut tick = tokio::time::interval(every);
     let executor = lifecycle.heartbeat("executor", LONGEST_SILENCE.max(every * 3));
@@ -281,7 +278,7 @@ async fn watchdog(lifecycle: Lifecycle, nas: Nas, journal: Journal) {
             () = lifecycle.ending() => return,
         }
         match lifecycle.silent() {
-            None => tell(&[NotifyState::Watchdog, NotifyState::Status(&status(&nas, &journal))]),
+            None => tell(&[NotifyState::Watchdog, NotifyState::Status(&status(&fleet, &journal))]),
             Some(name) => {
                 tracing::error!(service = name, "no sign of life; the watchdog is not told that we live");
             }
@@ -289,13 +286,13 @@ async fn watchdog(lifecycle: Lifecycle, nas: Nas, journal: Journal) {
     }
 }
 
-fn status(nas: &Nas, journal: &Journal) -> String {
+fn status(fleet: &Fleet, journal: &Journal) -> String {
     let recorded = journal.health().durable.map_or_else(|| "nothing".to_owned(), |seq| seq.to_string());
     let behind = journal.sinks().into_iter().filter(|sink| sink.error.is_some()).map(|sink| sink.name);
     let behind = behind.collect::<Vec<_>>().join(", ");
     let behind = if behind.is_empty() { behind } else { format!("; no checkpoint reaches {behind}") };
     let suspended = journal.health().suspended.map(|why| format!("; SUSPENDED: {why}")).unwrap_or_default();
-    format!("NAS {}; audited up to {recorded}{behind}{suspended}", nas.status())
+    format!("{fleet}; audited up to {recorded}{behind}{suspended}")
 }
 
 /// Takes over the signals that ask us to stop, now; resolves when one of them has come.

@@ -33,6 +33,9 @@ struct Pulse {
     last: Arc<AtomicU64>,
 }
 
+/// The last beat of a heart of which none is expected any more: never too long ago.
+const RETIRED: u64 = u64::MAX;
+
 /// Receives the name of each service that ended without being asked to.
 pub type Deaths = mpsc::UnboundedReceiver<&'static str>;
 
@@ -56,6 +59,16 @@ impl Lifecycle {
     /// Runs a task that is to last as long as the daemon. If it ends before [`Lifecycle::stop`], by a return
     /// or by a panic, that is told as a death.
     pub fn service(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, false, task);
+    }
+
+    /// Runs a task that returns when nobody needs it any more; the end waits for it as for a service. Only a panic
+    /// in it is told as a death.
+    pub fn errand(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, true, task);
+    }
+
+    fn spawn(&self, name: &'static str, may_return: bool, task: impl Future<Output = ()> + Send + 'static) {
         let inner = Arc::clone(&self.0);
         self.0.services.spawn(async move {
             #[expect(
@@ -63,7 +76,8 @@ impl Lifecycle {
                 reason = "a task of its own, so that a panic in it is seen here"
             )]
             let ended = tokio::spawn(task).await;
-            if !inner.stopping.is_cancelled() {
+            let as_meant = may_return && ended.is_ok();
+            if !as_meant && !inner.stopping.is_cancelled() {
                 tracing::error!(service = name, panicked = ended.is_err(), "a service ended by itself");
                 let _ = inner.died.send(name);
             }
@@ -86,6 +100,7 @@ impl Lifecycle {
         let heartbeat = Heartbeat { clock: self.0.clock.clone(), last: Arc::clone(&last) };
         heartbeat.beat();
         let mut pulses = self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.retain(|pulse| pulse.last.load(Ordering::Relaxed) != RETIRED);
         pulses.push(Pulse { name, longest_silence, last });
         heartbeat
     }
@@ -147,6 +162,11 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// Says that no more signs of life are to be expected, and that nothing is wrong with that.
+    pub fn retire(self) {
+        self.last.store(RETIRED, Ordering::Relaxed);
+    }
+
     /// Says it now.
     pub fn beat(&self) {
         let nanos = u64::try_from(self.clock.mono().as_nanos()).unwrap_or(u64::MAX);

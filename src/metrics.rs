@@ -1,7 +1,7 @@
 //! Counts of what happened, for Prometheus.
 //!
-//! A label is a `&'static str`, a word of ours: the name of a person, a node or a dataset cannot become one, and
-//! the number of series is bounded by the program text.
+//! A label is a word of ours, or the name of a NAS as our configuration has it: the name of a person, a node or a
+//! dataset cannot become one, and the number of series is bounded by program text and configuration.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -45,7 +45,7 @@ struct Histogram {
 }
 
 /// Something that is looked up when somebody asks, and not counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sample {
     /// Its name, by the conventions of Prometheus.
     pub name: &'static str,
@@ -53,6 +53,8 @@ pub struct Sample {
     pub kind: &'static str,
     /// What it is.
     pub help: &'static str,
+    /// What tells it from others of the same name, which come one after the other.
+    pub label: Option<(&'static str, String)>,
     /// How much it is.
     pub value: f64,
 }
@@ -130,9 +132,14 @@ impl Metrics {
             "tailnas_audit_wait_seconds",
             "How long a call waited until its record was on disk.",
         );
-        for Sample { name, kind, help, value } in samples {
-            heading(&mut text, name, kind, help);
-            let _ = writeln!(text, "{name} {value}");
+        let mut last = "";
+        for Sample { name, kind, help, label, value } in samples {
+            if last != *name {
+                heading(&mut text, name, kind, help);
+            }
+            last = name;
+            let label = label.as_ref().map(|(label, value)| format!("{{{label}=\"{value}\"}}"));
+            let _ = writeln!(text, "{name}{} {value}", label.unwrap_or_default());
         }
         text
     }
@@ -194,8 +201,11 @@ mod tests {
         metrics.request("answered");
         metrics.tool_call("whoami", "ok");
         assert_eq!(metrics.audit(async { 5 }).await, 5);
-        let sample = Sample { name: "tailnas_nas_up", kind: "gauge", help: "Whether.", value: 1.0 };
-        let text = metrics.text(&[sample]);
+        let sample =
+            |label, value| Sample { name: "tailnas_nas_up", kind: "gauge", help: "Whether.", label, value };
+        let of = |name: &str| Some(("nas", name.to_owned()));
+        let text = metrics.text(&[sample(of("attic"), 0.0), sample(of("home"), 1.0)]);
+        assert_eq!(text.matches("# HELP tailnas_nas_up ").count(), 1, "{text}");
         for line in [
             "# TYPE tailnas_requests_total counter",
             "tailnas_requests_total{outcome=\"answered\"} 2",
@@ -203,7 +213,8 @@ mod tests {
             "# TYPE tailnas_audit_wait_seconds histogram",
             "tailnas_audit_wait_seconds_bucket{le=\"+Inf\"} 1",
             "tailnas_audit_wait_seconds_count 1",
-            "tailnas_nas_up 1",
+            "tailnas_nas_up{nas=\"attic\"} 0",
+            "tailnas_nas_up{nas=\"home\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }

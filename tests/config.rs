@@ -70,6 +70,11 @@ writer = { username = "w", key = "credential:k" }
 ca_file = "/ca.pem"
 pins = ["sha256:12"]
 
+[[nas]]
+name = "spare"
+url = "wss://spare.local:443"
+reader = { username = "r", key = "credential:k" }
+
 [[grant]]
 login = "alice@example.com"
 scopes = ["storage:raed", "storage:everything"]
@@ -116,10 +121,10 @@ fn good_values_arrive_as_what_they_mean() {
     assert_eq!(config.tailnet.capability, "tailnas.dev/cap/mcp");
     assert_eq!(config.provider.issuer, "https://idp.example.ts.net");
     assert_eq!(config.provider.clients.unwrap().len(), 2);
-    assert_eq!(config.nas.url.port(), Some(8443));
-    assert!(matches!(&config.nas.trust, Trust::Pinned(pins) if pins[0].0[31] == 0xff));
-    assert_eq!(config.nas.reader.key.to_string(), "credential:reader");
-    assert_eq!(config.nas.writer.unwrap().key.to_string(), "file:/etc/tailnas/writer");
+    assert_eq!(config.nas[0].url.port(), Some(8443));
+    assert!(matches!(&config.nas[0].trust, Trust::Pinned(pins) if pins[0].0[31] == 0xff));
+    assert_eq!(config.nas[0].reader.key.to_string(), "credential:reader");
+    assert_eq!(config.nas[0].writer.as_ref().unwrap().key.to_string(), "file:/etc/tailnas/writer");
     assert_eq!(config.log, tracing::Level::DEBUG);
     let [alice, admins] = config.grants.as_slice() else { panic!("{:?}", config.grants) };
     assert_eq!(alice.to, Grantee::Login("alice@example.com".to_owned()));
@@ -179,46 +184,49 @@ fn every_mistake_is_found_in_one_run() {
      14. config.toml:18:18  nas[0].writer.key
          should say where the secret is kept, not what it is
          hint: write "credential:NAME" or "file:/absolute/path"
-     15. config.toml:20:1  nas[1]
-         more than one NAS is not supported yet
-         hint: run another tailnas for it, or take it away
-     16. config.toml:24:34  nas[1].writer.key
+     15. config.toml:24:34  nas[1].writer.key
          is the key of the reader: looking around would be done with the right to change
          hint: make a second account on the NAS with a key of its own, or leave the writer out
-     17. config.toml:26:8  nas[1].pins
+     16. config.toml:26:8  nas[1].pins
          there is a ca_file as well, and only one of the two can decide
          hint: keep ca_file if a CA issued the NAS's certificate, pins if it signed it itself
-     18. config.toml:26:9  nas[1].pins[0]
+     17. config.toml:26:9  nas[1].pins[0]
          should be "sha256:" and 64 hexadecimal digits, without colons between them
          hint: tailnas doctor --pin shows it
-     19. config.toml:30:11  grant[0].scopes[0]
+     18. config.toml:29:8  nas[2].name
+         is the name of another [[nas]]
+         hint: grants and callers tell them apart by name: give each its own
+     19. config.toml:30:7  nas[2].url
+         is the address of another [[nas]]
+         hint: take one of the two away
+     20. config.toml:35:11  grant[0].scopes[0]
          "storage:raed" is not a scope of tailnas
          hint: did you mean "storage:read"?
-     20. config.toml:30:27  grant[0].scopes[1]
+     21. config.toml:35:27  grant[0].scopes[1]
          "storage:everything" is not a scope of tailnas
          hint: there are: storage:read, storage:write, storage:destroy
-     21. config.toml:31:24  grant[0].nas[2]
+     22. config.toml:36:24  grant[0].nas[2]
          there is no NAS "tank"
          hint: there is: nas, spare
-     22. config.toml:33:1  grant[1]
+     23. config.toml:38:1  grant[1]
          does not say whom it is for
          hint: add: login = "alice@example.com", or: group = "group:admins"
-     23. config.toml:34:10  grant[1].scopes
+     24. config.toml:39:10  grant[1].scopes
          is an empty array
          hint: for example: scopes = ["system:read", "storage:read"]
-     24. config.toml:40:10  log.filter
+     25. config.toml:45:10  log.filter
          "inof" is not a level
          hint: did you mean "info"?
-     25. /etc/tailnas/policy.toml:1:2  server
+     26. /etc/tailnas/policy.toml:1:2  server
          is not a setting of tailnas
          hint: known here: grant
-     26. /etc/tailnas/policy.toml:3:9  grant[0].group
+     27. /etc/tailnas/policy.toml:3:9  grant[0].group
          should be "group:" and the name of a tailnet group
          hint: for example: group = "group:admins"
-     27. /etc/tailnas/policy.toml:4:11  grant[0].scopes[0]
+     28. /etc/tailnas/policy.toml:4:11  grant[0].scopes[0]
          "*" is not a scope of tailnas
          hint: docs/CONFIG.md lists the scopes
-    27 problems
+    28 problems
     "#);
 }
 

@@ -524,8 +524,8 @@ async fn what_has_happened_can_be_counted_from_outside() {
     assert!(
         value(&after, "tailnas_audit_records_total") >= value(&before, "tailnas_audit_records_total") + 3.0
     );
-    for part in ["tailscaled", "provider", "nas", "audit"] {
-        assert!((value(&after, &format!("tailnas_{part}_up")) - 1.0).abs() < 0.5, "{part}:\n{after}");
+    for up in ["tailscaled_up", "provider_up", "nas_up{nas=\"homenas\"}", "audit_up"] {
+        assert!((value(&after, &format!("tailnas_{up}")) - 1.0).abs() < 0.5, "{up}:\n{after}");
     }
     for told in [alice.token.as_deref().unwrap(), "alice", "bob", "no_such_tool_of_mine", "tank", "127.0."] {
         assert!(!after.contains(told), "{told:?} is told to everybody:\n{after}");
@@ -542,6 +542,7 @@ async fn what_has_happened_can_be_counted_from_outside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named_and_only_on_the_listener_for_it() {
+    const PARTS: [&str; 4] = ["/tailscaled", "/provider", "/nas/homenas", "/audit"];
     let bench = Bench::complete().await;
     let at = bench.world.metrics_address();
     assert_eq!(look(at, "/healthz").await, (200, "alive\n".to_owned()));
@@ -556,23 +557,24 @@ async fn what_is_missing_is_named_and_only_on_the_listener_for_it() {
         assert_eq!(look(at, "/mcp").await.0, 404);
     }
     let missing = async |part: &str| {
-        eventually(part, async || ready().await.1[part]["ok"] == json!(false)).await;
+        let ok = |report: &Value, part: &str| report.pointer(part).unwrap()["ok"].clone();
+        eventually(part, async || ok(&ready().await.1, part) == json!(false)).await;
         let (status, report) = ready().await;
         assert_eq!((status, &report["ready"]), (503, &json!(false)), "{report}");
-        assert!(!report[part]["why"].as_str().unwrap().is_empty(), "{report}");
-        for other in ["tailscaled", "provider", "nas", "audit"].iter().filter(|other| **other != part) {
-            assert_eq!(report[other]["ok"], json!(true), "{part} is missing: {report}");
+        assert!(!report.pointer(part).unwrap()["why"].as_str().unwrap().is_empty(), "{report}");
+        for other in PARTS.iter().filter(|other| **other != part) {
+            assert_eq!(ok(&report, other), json!(true), "{part} is missing: {report}");
         }
         assert_eq!(look(at, "/healthz").await.0, 200, "it lives all the same");
     };
     bench.world.local_api.stop().await;
-    missing("tailscaled").await;
+    missing("/tailscaled").await;
     bench.world.local_api.restart().await.unwrap();
     bench.world.tsidp.faults().always(Fault::Drop);
     eventually("tailscaled is back", async || ready().await.1["tailscaled"]["ok"] == json!(true)).await;
-    missing("provider").await;
+    missing("/provider").await;
     bench.world.tsidp.faults().clear();
     eventually("all is well again", async || ready().await.0 == 200).await;
     bench.world.nas.stop().await;
-    missing("nas").await;
+    missing("/nas/homenas").await;
 }

@@ -39,8 +39,7 @@ impl Client {
         };
         let clock = Clock::system();
         let (lifecycle, deaths) = Lifecycle::new(clock.clone());
-        let heartbeat = lifecycle.heartbeat("nas", Duration::from_mins(1));
-        let nas = Nas::start(&config, &clock, &lifecycle, heartbeat).unwrap();
+        let nas = Nas::start(&config, &clock, &lifecycle).unwrap();
         Self { nas, _lifecycle: (lifecycle, deaths, folder) }
     }
 

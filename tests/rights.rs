@@ -28,21 +28,6 @@ fn write(bench: &Bench, text: &str) {
     bench.world.write("config.toml", text).unwrap();
 }
 
-/// Asks for a reload as `systemctl reload` does, and waits for the end of it.
-async fn reload(bench: &Bench) {
-    let pid = bench.daemon.pid().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
-    let until = async |wanted: &str| loop {
-        let told = bench.daemon.told().await.unwrap();
-        if told.contains(wanted) {
-            return told;
-        }
-    };
-    let reloading = tokio::time::timeout(Duration::from_secs(10), until("RELOADING=1")).await.unwrap();
-    assert!(reloading.contains("MONOTONIC_USEC="), "systemd needs to know when: {reloading}");
-    tokio::time::timeout(Duration::from_secs(10), until("READY=1")).await.unwrap();
-}
-
 /// Starts a daemon that has its NAS, with `more` at the end of its configuration.
 async fn bench_with(more: &str) -> Bench {
     let bench = Bench::start_with(|world| {
@@ -152,7 +137,7 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
         + grant
         + "\n[[agent]]\ntag = \"tag:ci\"\nscopes = [\"storage:destroy\"]\n";
     write(&bench, &bad);
-    reload(&bench).await;
+    bench.reload().await;
     assert!(call("alerts_list").await.is_error(), "nothing of a wrong file counts");
     assert!(!call("pools_list").await.is_error(), "and the old one goes on");
     let log = bench.log();
@@ -162,12 +147,12 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
 
     // A file it names that cannot be used is as bad.
     write(&bench, &(good.replace("[[nas]]", "ca_file = \"/nowhere/ca.pem\"\n\n[[nas]]") + grant));
-    reload(&bench).await;
+    bench.reload().await;
     assert!(call("alerts_list").await.is_error());
     assert!(bench.log().contains("/nowhere/ca.pem"));
 
     write(&bench, &(good.clone() + grant + "\n[log]\nfilter = \"debug\"\n"));
-    reload(&bench).await;
+    bench.reload().await;
     assert!(!call("alerts_list").await.is_error(), "from the next call on");
     let record = bench.record("the read", |r| r["tool"] == "alerts_list" && r["type"] == "read").await;
     assert_eq!(record["decision"]["rule"], "policy");
@@ -176,14 +161,14 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
     bench.world.write("policy.toml", &grant.replace("alerts", "jobs")).unwrap();
     let policy = format!("\n[policy]\nfile = \"{}/policy.toml\"\n", bench.dir.path().display());
     write(&bench, &(good.replace("/audit\"", "/elsewhere\"") + &policy));
-    reload(&bench).await;
+    bench.reload().await;
     assert!(!call("jobs_list").await.is_error());
     assert!(call("alerts_list").await.is_error(), "what is no longer granted is refused");
     assert!(bench.log().contains("needs a restart"), "{}", bench.log());
     assert!(!bench.dir.path().join("elsewhere").exists());
 
     write(&bench, &(good + "\n[limits]\ncalls_per_second = 1\nburst = 1\n"));
-    reload(&bench).await;
+    bench.reload().await;
     let mut refused = 0;
     for _ in 0..10 {
         refused += u32::from(call("pools_list").await.is_error());
@@ -202,11 +187,11 @@ async fn a_refused_login_is_tried_again_with_another_key() {
     eventually("the NAS refused the login", refused).await;
     let logins = || bench.world.nas.transcript().iter().filter(|call| call.method == "auth.login_ex").count();
     let before = logins();
-    reload(&bench).await;
+    bench.reload().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(logins(), before, "the same key is not tried again");
     bench.world.write("reader.key", &bench.world.nas.reader_key().key).unwrap();
-    reload(&bench).await;
+    bench.reload().await;
     bench.nas_is_up().await;
 }
 
@@ -239,7 +224,7 @@ async fn a_relay_brings_a_person_who_may_no_more_than_both() {
     let nobody = Client { token: None, ..through.clone() };
     assert_eq!(nobody.call("whoami", json!({})).await.unwrap().status, 401);
     write(&bench, &configuration(&bench).replace("tag:ci", "tag:other"));
-    reload(&bench).await;
+    bench.reload().await;
     assert_eq!(through.call("pools_list", json!({})).await.unwrap().status, 403);
 }
 
@@ -266,7 +251,7 @@ async fn an_agent_comes_without_a_token_and_has_what_its_section_says() {
     assert_eq!(with_token.call("whoami", json!({})).await.unwrap().status, 403, "it is no relay");
     // The calls' grant can be taken away like any other.
     write(&bench, &configuration(&bench).replace("\"system:read\", ", ""));
-    reload(&bench).await;
+    bench.reload().await;
     assert!(agent.call("system_info", json!({})).await.unwrap().is_error());
 }
 
@@ -276,7 +261,7 @@ async fn another_provider_is_told_what_to_ask_for_and_a_token_without_it_sends_f
     let kind =
         "kind = \"generic\"\nlogin_claim = \"email\"\nscopes = [\"openid\", \"email\", \"system:read\"]\n";
     write(&bench, &configuration(&bench).replace("\n[[nas]]", &format!("{kind}\n[[nas]]")));
-    reload(&bench).await;
+    bench.reload().await;
     let alice = bench.client(ALICE);
     let token = |name: &str, change: Value| {
         let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();

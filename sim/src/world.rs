@@ -83,8 +83,10 @@ pub struct World {
     pub local_api: LocalApi,
     /// The identity provider.
     pub tsidp: Tsidp,
-    /// The NAS.
+    /// The NAS, `homenas`.
     pub nas: Nas,
+    /// More of them, by name.
+    pub others: Vec<(String, Nas)>,
     dir: PathBuf,
     port: u16,
     metrics_port: u16,
@@ -99,8 +101,8 @@ impl World {
         let local_api = LocalApi::start(&dir.join("tailscaled.sock"), tailnet.clone()).await?;
         let tsidp = Tsidp::start(TsidpOptions::new(tailnet.clone())).await?;
         let nas = Nas::start(NasOptions { generation, ..NasOptions::default() }).await?;
-        let world =
-            Self { tailnet, local_api, tsidp, nas, dir: dir.to_owned(), port, metrics_port: free_port()? };
+        let (dir, metrics_port) = (dir.to_owned(), free_port()?);
+        let world = Self { tailnet, local_api, tsidp, nas, others: Vec::new(), dir, port, metrics_port };
         world.tailnet.grant_on_tsidp(
             IpAddr::V4(ALICE.address),
             vec![json!({ "allow_dcr": true, "users": ["*"], "resources": [world.mcp_url()] })],
@@ -111,6 +113,15 @@ impl World {
         );
         world.write_config()?;
         Ok(world)
+    }
+
+    /// Starts one more NAS and writes it into the configuration.
+    pub async fn add_nas(&mut self, name: &str, generation: Generation) -> io::Result<()> {
+        let nas = Nas::start(NasOptions { generation, ..NasOptions::default() }).await?;
+        let section = self.nas_section(name, &nas)?;
+        self.others.push((name.to_owned(), nas));
+        let config = fs::read_to_string(self.config())?;
+        self.write("config.toml", &format!("{config}\n{section}"))
     }
 
     /// The daemon's URL, resource identifier and audience.
@@ -155,10 +166,6 @@ impl World {
     }
 
     fn write_config(&self) -> io::Result<()> {
-        let (reader, writer) = (self.nas.reader_key(), self.nas.writer_key());
-        self.write("nas-ca.pem", self.nas.ca_pem())?;
-        self.write("reader.key", &reader.key)?;
-        self.write("writer.key", &writer.key)?;
         self.write("audit-hmac.key", "an hmac key for the simulated neighbourhood alone")?;
         self.write("audit-signing.key", SIGNING_KEY)?;
         let dir = self.dir.display();
@@ -173,13 +180,7 @@ socket = "{dir}/tailscaled.sock"
 [provider]
 issuer = "{issuer}"
 
-[[nas]]
-name = "homenas"
-url = "{nas}"
-ca_file = "{dir}/nas-ca.pem"
-reader = {{ username = "{reader}", key = "file:{dir}/reader.key" }}
-writer = {{ username = "{writer}", key = "file:{dir}/writer.key" }}
-
+{nas}
 [audit]
 dir = "{dir}/audit"
 hmac_key = "file:{dir}/audit-hmac.key"
@@ -194,11 +195,32 @@ listen = "{metrics}"
             url = self.mcp_url(),
             metrics = self.metrics_address(),
             issuer = self.tsidp.issuer(),
-            nas = self.nas.url().trim_end_matches("/api/current"),
-            reader = reader.username,
-            writer = writer.username,
+            nas = self.nas_section("homenas", &self.nas)?,
         );
         self.write("config.toml", &config)
+    }
+
+    /// The section of the configuration for `nas`, and the files it names.
+    fn nas_section(&self, name: &str, nas: &Nas) -> io::Result<String> {
+        let (reader, writer) = (nas.reader_key(), nas.writer_key());
+        // The first one's files have had these names from the beginning.
+        let prefix = if name == "homenas" { String::new() } else { format!("{name}-") };
+        self.write(&format!("{prefix}nas-ca.pem"), nas.ca_pem())?;
+        self.write(&format!("{prefix}reader.key"), &reader.key)?;
+        self.write(&format!("{prefix}writer.key"), &writer.key)?;
+        let at = format!("{}/{prefix}", self.dir.display());
+        Ok(format!(
+            r#"[[nas]]
+name = "{name}"
+url = "{url}"
+ca_file = "{at}nas-ca.pem"
+reader = {{ username = "{reader}", key = "file:{at}reader.key" }}
+writer = {{ username = "{writer}", key = "file:{at}writer.key" }}
+"#,
+            url = nas.url().trim_end_matches("/api/current"),
+            reader = reader.username,
+            writer = writer.username,
+        ))
     }
 
     /// Writes a file beside the configuration that only its owner can read.

@@ -10,7 +10,7 @@ use crate::caller::{Gate, Rules};
 use crate::clock::Clock;
 use crate::config::{self, Config, Credentials};
 use crate::lifecycle::Lifecycle;
-use crate::nas::{self, Nas};
+use crate::nas::{Fleet, Muster};
 use crate::net::http::Client;
 use crate::oauth::{Provider, Texts};
 use crate::policy::budgets::Budgets;
@@ -22,7 +22,7 @@ pub(super) struct Reload {
     pub(super) config: Config,
     pub(super) gate: Arc<Gate>,
     pub(super) texts: Texts,
-    pub(super) nas: Nas,
+    pub(super) fleet: Fleet,
     pub(super) budgets: Budgets,
     pub(super) clock: Clock,
     pub(super) lifecycle: Lifecycle,
@@ -33,7 +33,7 @@ struct Prepared {
     config: Config,
     provider: Provider,
     texts: Texts,
-    keys: nas::Keys,
+    muster: Muster,
 }
 
 impl Reload {
@@ -71,13 +71,13 @@ impl Reload {
         let provider = Provider::new(&config.provider, url, http, clock, lifecycle)
             .map_err(|error| telemetry::chain(&error))?;
         let texts = Texts::new(url, &config.provider).map_err(|error| telemetry::chain(&error))?;
-        let keys = nas::Keys::load(&config.nas).map_err(|error| telemetry::chain(&error))?;
-        Ok(Prepared { config, provider, texts, keys })
+        let muster = self.fleet.muster(&config.nas, &self.clock).map_err(|error| telemetry::chain(&error))?;
+        Ok(Prepared { config, provider, texts, muster })
     }
 
     /// Takes the new configuration over. Nothing here can fail.
     fn apply(&mut self, prepared: Prepared) {
-        let Prepared { config, provider, texts, keys } = prepared;
+        let Prepared { config, provider, texts, muster } = prepared;
         for setting in needing_a_restart(&self.config, &config) {
             tracing::warn!(setting, "was changed, and needs a restart: until then the old value counts");
         }
@@ -85,34 +85,26 @@ impl Reload {
         let rules = Rules { capability: self.config.tailnet.capability.clone(), ..Rules::of(&config) };
         self.gate.replace(provider, rules);
         self.texts.replace(&texts);
-        self.nas.use_keys(keys);
+        self.fleet.take_over(muster, &self.lifecycle);
         self.budgets.use_limits(config.limits);
-        let Config { provider, grants, relays, agents, limits, log, .. } = config;
+        let Config { provider, nas, grants, relays, agents, limits, log, .. } = config;
         tracing::info!(
+            nas = nas.len(),
             grants = grants.len(),
             relays = relays.len(),
             agents = agents.len(),
             "the configuration was read again"
         );
-        self.config = Config { provider, grants, relays, agents, limits, log, ..self.config.clone() };
+        self.config = Config { provider, nas, grants, relays, agents, limits, log, ..self.config.clone() };
     }
 }
 
 /// The settings that differ and that a running daemon cannot change.
 fn needing_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let accounts = |config: &Config| {
-        let username = |login: &config::Login| login.username.clone();
-        (username(&config.nas.reader), config.nas.writer.as_ref().map(username))
-    };
-    let (was, is) = (&old.nas, &new.nas);
     [
         ("server.url", old.server.url != new.server.url),
         ("server.listen", old.server.listen != new.server.listen),
         ("tailnet", old.tailnet != new.tailnet),
-        ("nas.name", was.name != is.name),
-        ("nas.url", was.url != is.url),
-        ("nas.ca_file or nas.pins", was.trust != is.trust),
-        ("the accounts of nas.reader and nas.writer", accounts(old) != accounts(new)),
         ("audit", old.audit != new.audit),
         ("state.dir", old.state != new.state),
         ("metrics", old.metrics != new.metrics),
@@ -146,10 +138,10 @@ mod tests {
             ("example.ts.net/mcp", "other.ts.net/mcp", Some("server.url")),
             ("unix:/run/tailnas/tailnas.sock", "systemd", Some("server.listen")),
             ("#socket = \"/run/", "socket = \"/tmp/", Some("tailnet")),
-            ("name = \"nas\"", "name = \"attic\"", Some("nas.name")),
-            ("wss://nas.example", "wss://attic.example", Some("nas.url")),
-            ("#pins", "pins", Some("nas.ca_file or nas.pins")),
-            ("tailnas-reader", "somebody", Some("the accounts of nas.reader and nas.writer")),
+            ("name = \"nas\"", "name = \"attic\"", None),
+            ("wss://nas.example", "wss://attic.example", None),
+            ("#pins", "pins", None),
+            ("tailnas-reader", "somebody", None),
             ("/var/log/tailnas", "/var/log/other", Some("audit")),
             ("#dir = \"/var/lib/", "dir = \"/srv/", Some("state.dir")),
             ("idp.example", "other.example", None),

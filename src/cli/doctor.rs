@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::audit::verify::{Against, CannotCheck, Verdict, verify};
 use crate::clock::Clock;
-use crate::config::{Config, Credentials, Pin, Trust};
+use crate::config::{self, Config, Credentials, Pin, Trust};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
 use crate::nas::{self, Nas};
@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// The configuration file
     #[arg(long, short, default_value = CONFIG, value_name = "FILE")]
     config: PathBuf,
-    /// Print the pin of the certificate the NAS shows, and nothing else
+    /// Print the pin of the certificate the NAS shows, behind its name where there are several, and nothing else
     #[arg(long)]
     pin: bool,
     /// Try what the sandbox of the service must make impossible, and nothing else
@@ -52,25 +52,33 @@ pub(super) fn run(args: &Args) -> Exit {
     };
     runtime.block_on(async {
         if args.pin {
-            return match nas::presented_pin(&config.nas).await {
-                Ok(pin) => {
-                    say(&format!("{pin}\n"));
-                    Exit::Ok
-                }
-                Err(error) => {
-                    complain(&chain(&error));
-                    Exit::Unavailable
-                }
-            };
+            return pins(&config.nas).await;
         }
         let mut visit = Visit { ill: false };
         visit.files(&config);
         visit.tailnet(&config).await;
         visit.provider(&config).await;
-        visit.nas(&config).await;
+        for nas in &config.nas {
+            visit.nas(nas).await;
+        }
         visit.audit(&config);
         if visit.ill { Exit::Bad } else { Exit::Ok }
     })
+}
+
+async fn pins(nas: &[config::Nas]) -> Exit {
+    let mut exit = Exit::Ok;
+    for one in nas {
+        let name = if nas.len() == 1 { String::new() } else { format!("{} ", one.name) };
+        match nas::presented_pin(one).await {
+            Ok(pin) => say(&format!("{name}{pin}\n")),
+            Err(error) => {
+                complain(&format!("{name}{}", chain(&error)));
+                exit = Exit::Unavailable;
+            }
+        }
+    }
+    exit
 }
 
 struct Visit {
@@ -164,32 +172,28 @@ impl Visit {
         }
     }
 
-    async fn nas(&mut self, config: &Config) {
-        let name = &config.nas.name;
-        match nas::presented_pin(&config.nas).await {
+    async fn nas(&mut self, config: &config::Nas) {
+        let name = &config.name;
+        match nas::presented_pin(config).await {
             Ok(shown) => self.certificate(config, shown),
             Err(error) => {
                 let mend = format!(
                     "Is {} the address of the NAS, is it on, and may this machine reach it?",
-                    config.nas.url
+                    config.url
                 );
                 return self.bad(&format!("NAS {name}: {}", chain(&error)), &mend);
             }
         }
         let clock = Clock::system();
         let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
-        let heartbeat = lifecycle.heartbeat("NAS connection", PATIENCE);
-        let nas = match Nas::start(&config.nas, &clock, &lifecycle, heartbeat) {
+        let nas = match Nas::start(config, &clock, &lifecycle) {
             Ok(nas) => nas,
             Err(error) => return self.bad(&format!("NAS {name}: {}", chain(&error)), "Mend what it names."),
         };
         match settled(&nas).await {
             nas::Status::Up { version, .. } => {
-                Self::good(&format!(
-                    "NAS {name}: let in as {}, it runs {version}",
-                    config.nas.reader.username
-                ));
-                if config.nas.writer.is_none() {
+                Self::good(&format!("NAS {name}: let in as {}, it runs {version}", config.reader.username));
+                if config.writer.is_none() {
                     Self::note("there is no nas.writer: changes are not possible");
                 }
             }
@@ -204,9 +208,9 @@ impl Visit {
         lifecycle.services_done(PATIENCE).await;
     }
 
-    fn certificate(&mut self, config: &Config, shown: Pin) {
-        let name = &config.nas.name;
-        match &config.nas.trust {
+    fn certificate(&mut self, config: &config::Nas, shown: Pin) {
+        let name = &config.name;
+        match &config.trust {
             Trust::Pinned(pins) if pins.contains(&shown) => {
                 Self::good(&format!("NAS {name}: its certificate is pinned ({shown})"));
             }

@@ -102,7 +102,9 @@ async fn tell(config: &Config, localapi: &LocalApi, login: &str, address: Option
     for address in addresses {
         match explain(localapi, &rules, address).await {
             Ok((peer, grants)) if is_named(&peer, login) => {
-                say(&explanation(&peer, &grants, &config.nas.name));
+                for nas in &config.nas {
+                    say(&explanation(&peer, &grants, &nas.name));
+                }
             }
             Ok((peer, _)) => {
                 exit = Exit::Bad;

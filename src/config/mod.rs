@@ -41,8 +41,8 @@ pub struct Config {
     pub tailnet: Tailnet,
     /// `[provider]`
     pub provider: Provider,
-    /// `[[nas]]`, at present exactly one.
-    pub nas: Nas,
+    /// `[[nas]]`: at least one, and no name twice.
+    pub nas: Vec<Nas>,
     /// `[audit]`
     pub audit: Audit,
     /// `[state] dir`: the folder of what we keep besides the log, such as passkeys.

@@ -61,7 +61,7 @@ fn the_reference_has_every_scope() {
 #[test]
 fn the_example_is_a_configuration() {
     let config = parse(Path::new("tailnas.toml"), EXAMPLE, no_policy).unwrap();
-    assert!(config.nas.writer.is_none());
+    assert!(config.nas[0].writer.is_none());
     assert!(config.grants.is_empty());
 }
 
@@ -73,7 +73,7 @@ fn every_optional_line_of_the_example_can_be_used() {
         .map(|line| if line.starts_with("# ") { line } else { line.strip_prefix('#').unwrap_or(line) })
         .collect();
     let config = parse(Path::new("tailnas.toml"), &text.join("\n"), |_| Ok(String::new())).unwrap();
-    assert!(config.nas.writer.is_some());
+    assert!(config.nas[0].writer.is_some());
     assert_eq!(config.grants.len(), 2);
 }
 

@@ -44,7 +44,12 @@ impl Catalogue {
 
     /// What is true of each tool, in the order of their names.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
-        self.0.values().map(Item::spec)
+        self.items().map(Item::spec)
+    }
+
+    /// The tools, in the order of their names.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.0.values()
     }
 }
 

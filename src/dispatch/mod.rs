@@ -20,7 +20,7 @@ use crate::domain::scope::Scope;
 use crate::domain::who::{McpNote, Via};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::nas::{Nas, Trip};
+use crate::nas::{Fleet, Nas, Roll, Trip};
 use crate::policy::budgets::{Budgets, Purse, TooMany};
 use crate::policy::{self, Ask, Refusal};
 use crate::tools::{Answer, BadArguments, Kind, Ready, Spec, ToolError};
@@ -32,8 +32,7 @@ pub struct Dispatcher {
     catalogue: Catalogue,
     gate: Arc<Gate>,
     journal: Journal,
-    nas: Nas,
-    nas_name: NasName,
+    fleet: Fleet,
     capability: String,
     budgets: Budgets,
     metrics: Metrics,
@@ -47,9 +46,7 @@ pub struct Parts {
     /// Where it is written down.
     pub journal: Journal,
     /// What it is done to.
-    pub nas: Nas,
-    /// What that is called.
-    pub nas_name: NasName,
+    pub fleet: Fleet,
     /// The capability that grants come from, to name in refusals.
     pub capability: String,
     /// How much callers may ask for.
@@ -112,15 +109,28 @@ pub struct Failure {
     pub receipt: Option<String>,
 }
 
+/// A tool that a caller can use.
+#[derive(Debug)]
+pub struct Usable<'a> {
+    /// The tool.
+    pub spec: &'a Spec,
+    /// The NASes to choose from in the argument [`NAS`]; none where there is no such argument.
+    pub nas: Vec<NasName>,
+}
+
+/// The argument that says which NAS a call is for. Every tool that acts on one takes it while there is more than
+/// one.
+pub const NAS: &str = "nas";
+
 const NOTHING_SENT: &str = "Nothing was sent to the NAS.";
 
 impl Dispatcher {
     /// A dispatcher of all the tools there are.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { gate, journal, nas, nas_name, capability, budgets, metrics, lifecycle } = parts;
+        let Parts { gate, journal, fleet, capability, budgets, metrics, lifecycle } = parts;
         let catalogue = Catalogue::new();
-        Arc::new(Self { catalogue, gate, journal, nas, nas_name, capability, budgets, metrics, lifecycle })
+        Arc::new(Self { catalogue, gate, journal, fleet, capability, budgets, metrics, lifecycle })
     }
 
     /// The tools.
@@ -129,20 +139,40 @@ impl Dispatcher {
         &self.catalogue
     }
 
-    /// The tools whose scope the caller has, in the order of their names.
-    pub fn usable<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Spec> {
-        self.catalogue.specs().filter(|spec| self.covered(caller, spec).is_ok())
+    /// The tools that the caller has the scope for on any NAS, in the order of their names.
+    pub fn usable<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = Usable<'a>> {
+        let roll = self.fleet.now();
+        self.catalogue.items().filter_map(move |item| {
+            let spec = item.spec();
+            match item {
+                Item::Whoami(_) => Some(Usable { spec, nas: Vec::new() }),
+                Item::Nas(_) => {
+                    let nas = theirs(&roll, caller, spec);
+                    let nas = (!nas.is_empty()).then_some(nas)?;
+                    // With one NAS it goes without saying which.
+                    Some(Usable { spec, nas: if roll.len() == 1 { Vec::new() } else { nas } })
+                }
+            }
+        })
     }
 
-    /// The scope that `caller` would need a better token for to call `tool`: their grants allow it, and their
-    /// token alone does not.
-    pub fn withheld_by_token(&self, caller: &Caller, tool: &str) -> Option<Scope> {
+    /// The scope that `caller` would need a better token for to call `tool` on the NAS that `nas` names: their
+    /// grants allow it, and their token alone does not.
+    pub fn withheld_by_token(&self, caller: &Caller, tool: &str, nas: Option<&str>) -> Option<Scope> {
         let scope = self.catalogue.find(tool)?.spec().scope?;
-        caller.grants().withheld_by_token(scope, &self.nas_name).then_some(scope)
+        let roll = self.fleet.now();
+        let meant: Vec<_> = match nas.and_then(|name| find(&roll, name)) {
+            Some(nas) => vec![nas.name()],
+            None => roll.keys().collect(),
+        };
+        let grants = caller.grants();
+        let withheld = meant.iter().any(|nas| grants.withheld_by_token(scope, nas));
+        (withheld && meant.iter().all(|nas| grants.allows(scope, nas).is_none())).then_some(scope)
     }
 
     /// Writes down that a caller was sent for a better token.
-    pub fn sent_for_scope(&self, caller: &Caller, tool: &str, missing: Scope) {
+    pub fn sent_for_scope(&self, caller: &Caller, tool: &str, nas: Option<&str>, missing: Scope) {
+        let roll = self.fleet.now();
         self.journal.refused(Refused {
             request: RequestId::new(),
             who: caller.who(),
@@ -151,14 +181,10 @@ impl Dispatcher {
             detail: None,
             what: What::Tool {
                 tool: tool.to_owned(),
-                nas: Some(self.nas_name.clone()),
+                nas: named(&roll, nas).map(|nas| nas.name().clone()),
                 missing: Some(missing),
             },
         });
-    }
-
-    fn covered(&self, caller: &Caller, spec: &Spec) -> Result<String, Refusal> {
-        policy::covered(caller.grants(), spec.scope, spec.risk, Some(&self.nas_name))
     }
 
     /// Carries a call out. It runs to its end even if the caller of this function does not wait for it.
@@ -179,40 +205,75 @@ impl Dispatcher {
         reply
     }
 
-    async fn carry_out(&self, call: Call) -> Reply {
+    async fn carry_out(&self, mut call: Call) -> Reply {
         // First of all: a call that is refused costs something too, were it only the record.
         let _spending = match self.budgets.spend(Purse::of(&call.caller)) {
             Ok(spending) => spending,
             Err(too_many) => return self.too_many(&call, &too_many),
         };
         let Some(item) = self.catalogue.find(&call.tool) else {
-            self.note(&call, None, "unknown_tool");
+            self.note(&call, None, None, "unknown_tool");
             return Reply::NoSuchTool;
         };
         let spec = item.spec();
-        if let Err(refusal) = self.covered(&call.caller, spec) {
-            return self.refuse(&call, spec, &refusal);
-        }
-        match item {
-            Item::Whoami(_) => self.whoami(call, spec).await,
-            Item::Nas(entry) => match &entry.kind {
-                Kind::Read(tool) => match tool.parse(call.arguments.clone()) {
-                    Ok(ready) => self.read(call, spec, ready).await,
-                    Err(fault) => self.misspelt(&call, spec, &fault),
-                },
-                Kind::Change(tool) => match tool.parse(call.arguments.clone()) {
-                    Ok(ready) => self.change(call, spec, ready).await,
-                    Err(fault) => self.misspelt(&call, spec, &fault),
-                },
+        let entry = match item {
+            Item::Whoami(_) => return self.whoami(call, spec).await,
+            Item::Nas(entry) => entry,
+        };
+        let nas = match self.nas_of(&mut call, spec) {
+            Ok(nas) => nas,
+            Err(reply) => return *reply,
+        };
+        match &entry.kind {
+            Kind::Read(tool) => match tool.parse(call.arguments.clone()) {
+                Ok(ready) => self.read(call, spec, nas, ready).await,
+                Err(fault) => self.misspelt(&call, spec, Some(&nas), &fault),
+            },
+            Kind::Change(tool) => match tool.parse(call.arguments.clone()) {
+                Ok(ready) => self.change(call, spec, nas, ready).await,
+                Err(fault) => self.misspelt(&call, spec, Some(&nas), &fault),
             },
         }
     }
 
-    async fn read(&self, call: Call, spec: &Spec, ready: Box<dyn Ready<Read>>) -> Reply {
-        let ask = self.ask(&call, spec, ready.target(), Some(self.nas_name.clone()));
+    /// The NAS that a call is for, if the caller may use the tool there. Takes the argument that names it away:
+    /// no tool knows that there is more than one NAS. With one, it need not be named.
+    fn nas_of(&self, call: &mut Call, spec: &Spec) -> Result<Nas, Box<Reply>> {
+        let roll = self.fleet.now();
+        let name = call.arguments.remove(NAS);
+        let found = match &name {
+            None => named(&roll, None),
+            Some(name) => name.as_str().and_then(|name| find(&roll, name)),
+        };
+        if let Some(nas) = found {
+            return match covered(&call.caller, spec, nas.name()) {
+                Ok(_) => Ok(nas.clone()),
+                Err(refusal) => Err(Box::new(self.refuse(call, spec, Some(nas), &refusal))),
+            };
+        }
+        let theirs = theirs(&roll, &call.caller, spec);
+        let Some(scope) = spec.scope.filter(|_| theirs.is_empty()) else {
+            let what = match name {
+                None => "is missing, and there is more than one NAS".to_owned(),
+                Some(_) => "there is no NAS of that name".to_owned(),
+            };
+            let theirs: Vec<_> = theirs.iter().map(NasName::as_str).collect();
+            let what = format!("{what}; you can use this on: {}", theirs.join(", "));
+            return Err(Box::new(self.misspelt(
+                call,
+                spec,
+                None,
+                &BadArguments { path: NAS.to_owned(), what },
+            )));
+        };
+        Err(Box::new(self.refuse(call, spec, None, &Refusal::MissingScope { scope })))
+    }
+
+    async fn read(&self, call: Call, spec: &Spec, nas: Nas, ready: Box<dyn Ready<Read>>) -> Reply {
+        let ask = self.ask(&call, spec, ready.target(), Some(nas.name().clone()));
         let permit = match policy::judge_read(&call.caller, ask) {
             Ok(permit) => permit,
-            Err(refusal) => return self.refuse(&call, spec, &refusal),
+            Err(refusal) => return self.refuse(&call, spec, Some(&nas), &refusal),
         };
         let warrant = match self.journal.read(permit) {
             Ok(warrant) => warrant,
@@ -220,7 +281,7 @@ impl Dispatcher {
         };
 
         call.tell(1, 2, "asking the NAS");
-        let session = self.nas.session(&warrant);
+        let session = nas.session(&warrant);
         // Looking can be broken off at any time; nobody is left to read the answer.
         let result = tokio::select! {
             result = ready.run(&session) => Some(result),
@@ -240,19 +301,19 @@ impl Dispatcher {
         }
     }
 
-    async fn change(&self, call: Call, spec: &Spec, ready: Box<dyn Ready<Write>>) -> Reply {
+    async fn change(&self, call: Call, spec: &Spec, nas: Nas, ready: Box<dyn Ready<Write>>) -> Reply {
         call.tell(1, 4, "asking tailnet and provider again who you are");
         let caller = match self.gate.readmit(&call.caller).await {
             Ok(caller) => caller,
-            Err(denied) => return self.no_longer(&call, spec, &denied),
+            Err(denied) => return self.no_longer(&call, spec, &nas, &denied),
         };
-        let ask = self.ask(&call, spec, ready.target(), Some(self.nas_name.clone()));
+        let ask = self.ask(&call, spec, ready.target(), Some(nas.name().clone()));
         let permit = match policy::judge_change(&caller, ask) {
             Ok(permit) => permit,
-            Err(refusal) => return self.refuse(&call, spec, &refusal),
+            Err(refusal) => return self.refuse(&call, spec, Some(&nas), &refusal),
         };
         if call.gone.is_cancelled() {
-            self.note(&call, Some(spec), "cancelled");
+            self.note(&call, Some(spec), Some(&nas), "cancelled");
             return Reply::Failed(Failure::cancelled());
         }
 
@@ -264,7 +325,7 @@ impl Dispatcher {
 
         // From here on nobody can break it off: the intent is on disk and its outcome must follow.
         call.tell(3, 4, "changing the NAS");
-        let session = self.nas.session(&warrant);
+        let session = nas.session(&warrant);
         let result = ready.run(&session).await;
         let outcome = outcome_of(Some(&result), &session.trips());
 
@@ -309,9 +370,9 @@ impl Dispatcher {
         }
     }
 
-    fn refuse(&self, call: &Call, spec: &Spec, refusal: &Refusal) -> Reply {
+    fn refuse(&self, call: &Call, spec: &Spec, nas: Option<&Nas>, refusal: &Refusal) -> Reply {
         let failure = match refusal {
-            Refusal::MissingScope { scope } => self.missing_scope(&call.caller, spec, *scope),
+            Refusal::MissingScope { scope } => self.missing_scope(&call.caller, spec, nas, *scope),
             Refusal::TakesAPerson { risk } => Failure {
                 code: "takes_a_person",
                 what: format!("{} is {risk}: it takes a person on a node of their own.", spec.name),
@@ -330,20 +391,23 @@ impl Dispatcher {
                 ..Failure::default()
             },
         };
-        self.note(call, Some(spec), failure.code);
+        self.note(call, Some(spec), nas, failure.code);
         Reply::Failed(failure)
     }
 
-    fn missing_scope(&self, caller: &Caller, spec: &Spec, scope: Scope) -> Failure {
+    fn missing_scope(&self, caller: &Caller, spec: &Spec, nas: Option<&Nas>, scope: Scope) -> Failure {
         let name = caller.name();
+        let several = self.fleet.now().len() > 1;
+        let on = nas.filter(|_| several).map(|nas| format!(" on {}", nas.name())).unwrap_or_default();
+        let nas = nas.map_or("<the NAS it is for>", |nas| nas.name().as_str());
         let grant = serde_json::json!({
             "src": caller.sources(),
             "dst": ["<the node that tailnas runs on>"],
-            "app": { &self.capability: [{ "scopes": [scope], "nas": [&self.nas_name] }] },
+            "app": { &self.capability: [{ "scopes": [scope], "nas": [nas] }] },
         });
         Failure {
             code: "missing_scope",
-            what: format!("{} needs the scope {scope}, and no grant gives it to {name}.", spec.name),
+            what: format!("{} needs the scope {scope}, and no grant gives it to {name}{on}.", spec.name),
             meaning: NOTHING_SENT.to_owned(),
             next_step: match caller.via() {
                 None => {
@@ -367,7 +431,7 @@ impl Dispatcher {
     }
 
     fn too_many(&self, call: &Call, too_many: &TooMany) -> Reply {
-        self.note(call, None, "too_many_calls");
+        self.note(call, None, None, "too_many_calls");
         Reply::Failed(Failure {
             code: "too_many_calls",
             what: format!("These are too many calls: {too_many}."),
@@ -377,8 +441,8 @@ impl Dispatcher {
         })
     }
 
-    fn misspelt(&self, call: &Call, spec: &Spec, fault: &BadArguments) -> Reply {
-        self.note(call, Some(spec), "invalid_arguments");
+    fn misspelt(&self, call: &Call, spec: &Spec, nas: Option<&Nas>, fault: &BadArguments) -> Reply {
+        self.note(call, Some(spec), nas, "invalid_arguments");
         Reply::Failed(Failure {
             code: "invalid_arguments",
             what: format!("The arguments do not fit {}: {fault}.", spec.name),
@@ -388,8 +452,8 @@ impl Dispatcher {
         })
     }
 
-    fn no_longer(&self, call: &Call, spec: &Spec, denied: &Denied) -> Reply {
-        self.note(call, Some(spec), denied.reason());
+    fn no_longer(&self, call: &Call, spec: &Spec, nas: &Nas, denied: &Denied) -> Reply {
+        self.note(call, Some(spec), Some(nas), denied.reason());
         Reply::Failed(Failure {
             code: "not_admitted",
             what: format!("Before a change, tailnet and provider are asked again who you are: {denied}."),
@@ -400,7 +464,7 @@ impl Dispatcher {
     }
 
     /// Writes a refusal down.
-    fn note(&self, call: &Call, spec: Option<&Spec>, reason: &'static str) {
+    fn note(&self, call: &Call, spec: Option<&Spec>, nas: Option<&Nas>, reason: &'static str) {
         let mut who = call.caller.who();
         who.mcp = Some(call.mcp.clone());
         let missing = spec.and_then(|spec| spec.scope).filter(|_| reason == "missing_scope");
@@ -410,7 +474,7 @@ impl Dispatcher {
             from: None,
             reason,
             detail: None,
-            what: What::Tool { tool: call.tool.clone(), nas: Some(self.nas_name.clone()), missing },
+            what: What::Tool { tool: call.tool.clone(), nas: nas.map(|nas| nas.name().clone()), missing },
         });
     }
 }
@@ -466,6 +530,29 @@ impl Failure {
 #[must_use]
 pub fn on_record(receipt: &str) -> String {
     format!("On record: {receipt}")
+}
+
+/// Whether the caller may use a tool on a NAS, and by what.
+fn covered(caller: &Caller, spec: &Spec, nas: &NasName) -> Result<String, Refusal> {
+    policy::covered(caller.grants(), spec.scope, spec.risk, Some(nas))
+}
+
+/// The NASes that the caller may use a tool on.
+fn theirs(roll: &Roll, caller: &Caller, spec: &Spec) -> Vec<NasName> {
+    roll.keys().filter(|nas| covered(caller, spec, nas).is_ok()).cloned().collect()
+}
+
+/// The NAS of this name.
+fn find<'r>(roll: &'r Roll, name: &str) -> Option<&'r Nas> {
+    roll.get(&name.parse::<NasName>().ok()?)
+}
+
+/// The same; the only one, where no name is given.
+fn named<'r>(roll: &'r Roll, name: Option<&str>) -> Option<&'r Nas> {
+    match name {
+        Some(name) => find(roll, name),
+        None => roll.values().next().filter(|_| roll.len() == 1),
+    }
 }
 
 /// How a call ended, for the audit log: `None` where nobody waited for its end.

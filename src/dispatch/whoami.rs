@@ -33,8 +33,8 @@ struct Whoami {
     address: String,
     /// Token that came with the request. An agent has none.
     token: Option<Token>,
-    /// NAS that calls act on.
-    nas: Nas,
+    /// NAS that calls can act on.
+    nas: Vec<Nas>,
     /// Scopes the grants give, each with where it comes from.
     scopes: Vec<Granted>,
     /// Tools that can be called.
@@ -71,6 +71,8 @@ struct Granted {
     scope: String,
     /// Source of the grant.
     from: String,
+    /// On which NAS. Left out: on all of them.
+    on: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -99,13 +101,13 @@ impl Dispatcher {
     pub(super) async fn whoami(&self, call: Call, spec: &Spec) -> Reply {
         if let Some(name) = call.arguments.keys().next() {
             let what = format!("unknown field `{}`, there are none", render::foreign(name, 40));
-            return self.misspelt(&call, spec, &BadArguments { path: "arguments".to_owned(), what });
+            return self.misspelt(&call, spec, None, &BadArguments { path: "arguments".to_owned(), what });
         }
         let ask = self.ask(&call, spec, None, None);
         let warrant = match policy::judge_read(&call.caller, ask).map(|permit| self.journal.read(permit)) {
             Ok(Ok(warrant)) => warrant,
             Ok(Err(error)) => return unrecorded(&error),
-            Err(refusal) => return self.refuse(&call, spec, &refusal),
+            Err(refusal) => return self.refuse(&call, spec, None, &refusal),
         };
         let output = self.describe(&call);
         let (text, items) = (output.to_string(), output.tools.len());
@@ -125,9 +127,10 @@ impl Dispatcher {
     fn describe(&self, call: &Call) -> Whoami {
         let caller = &call.caller;
         let peer = caller.peer();
-        let rule = |scope: Scope, nas: &NasName| caller.grants().allows(scope, nas);
-        let covered = |spec: &&Spec| self.covered(caller, spec).is_ok();
-        let (usable, missing): (Vec<_>, Vec<_>) = self.catalogue.specs().partition(covered);
+        let roll = self.fleet.now();
+        let allows = |scope: Scope, nas: &NasName| caller.grants().allows(scope, nas);
+        let usable: Vec<_> = self.usable(caller).map(|usable| usable.spec.name).collect();
+        let missing = self.catalogue.specs().filter(|spec| !usable.contains(&spec.name));
         Whoami {
             login: caller.name().to_owned(),
             via: caller.via().map(|via| via.as_str().to_owned()),
@@ -141,24 +144,32 @@ impl Dispatcher {
                 scopes: token.scopes().to_vec(),
                 expires: expiry(token.exp()),
             }),
-            nas: Nas { name: self.nas_name.to_string(), status: self.nas.status().to_string() },
+            nas: roll
+                .iter()
+                .filter(|(name, _)| Scope::ALL.iter().any(|scope| allows(*scope, name).is_some()))
+                .map(|(name, nas)| Nas { name: name.to_string(), status: nas.status().to_string() })
+                .collect(),
             scopes: Scope::ALL
                 .iter()
                 .filter_map(|scope| {
-                    let rule = rule(*scope, &self.nas_name)?;
-                    Some(Granted { scope: scope.to_string(), from: rule.as_str().to_owned() })
+                    let on: Vec<_> =
+                        roll.keys().filter_map(|nas| Some((nas, allows(*scope, nas)?))).collect();
+                    let (_, rule) = on.first()?;
+                    let part = on.iter().map(|(nas, _)| nas.to_string()).collect();
+                    Some(Granted {
+                        scope: scope.to_string(),
+                        from: rule.as_str().to_owned(),
+                        on: (on.len() < roll.len()).then_some(part),
+                    })
                 })
                 .collect(),
-            tools: usable.iter().map(|spec| spec.name.to_owned()).collect(),
             unavailable: missing
-                .iter()
                 .filter_map(|spec| {
-                    let scope = spec.scope?;
-                    let why =
-                        format!("needs the scope {scope}, which no grant gives you on {}", self.nas_name);
+                    let why = format!("needs the scope {}, which no grant gives you", spec.scope?);
                     Some(Unavailable { tool: spec.name.to_owned(), why })
                 })
                 .collect(),
+            tools: usable.into_iter().map(str::to_owned).collect(),
         }
     }
 }
@@ -180,11 +191,17 @@ impl fmt::Display for Whoami {
             let client = token.client_id.as_deref().unwrap_or("an unnamed client");
             writeln!(f, "Token: from {} for {client}, good until {}.", token.issuer, token.expires)?;
         }
-        writeln!(f, "NAS {}: {}", nas.name, nas.status)?;
+        for nas in nas {
+            writeln!(f, "NAS {}: {}", nas.name, nas.status)?;
+        }
         if scopes.is_empty() {
             writeln!(f, "Scopes: none. No grant names you yet.")?;
         } else {
-            let scopes: Vec<_> = scopes.iter().map(|g| format!("{} ({})", g.scope, g.from)).collect();
+            let granted = |g: &Granted| match &g.on {
+                Some(on) => format!("{} ({}; on {} alone)", g.scope, g.from, on.join(", ")),
+                None => format!("{} ({})", g.scope, g.from),
+            };
+            let scopes: Vec<_> = scopes.iter().map(granted).collect();
             writeln!(f, "Scopes: {}.", scopes.join(", "))?;
         }
         writeln!(f, "Tools: {}.", tools.join(", "))?;

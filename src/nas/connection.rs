@@ -159,7 +159,6 @@ impl Keeper {
         budget: Budget,
         clock: Clock,
         wanted: Wanted,
-        heartbeat: Option<Heartbeat>,
     ) -> (Self, Line) {
         let reason = match wanted {
             Wanted::Always => "not connected yet",
@@ -171,12 +170,19 @@ impl Keeper {
         let username = account.username.clone();
         let (keys, account) = watch::channel(account);
         let line = Line { username, state: seen, needed: Arc::clone(&needed), account: Arc::new(keys) };
+        let heartbeat = None;
         (Self { nas, account, dialer, budget, clock, wanted, heartbeat, state, needed }, line)
     }
 
-    /// Never comes to an end.
+    /// Gives a sign of life with `heartbeat` from the start on.
+    pub(super) fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
+    /// Comes to its end when nobody holds a [`Line`] to it any more.
     pub(super) async fn run(mut self) {
         let heartbeat = self.heartbeat.take();
+        let state = self.state.clone();
         let beating = async {
             let Some(heartbeat) = &heartbeat else { return std::future::pending().await };
             loop {
@@ -187,6 +193,12 @@ impl Keeper {
         tokio::select! {
             () = self.keep() => {}
             () = beating => {}
+            () = state.closed() => {
+                tracing::info!(nas = %self.nas, user = self.username(), "nobody needs this session any more; it is closed");
+            }
+        }
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.retire();
         }
     }
 

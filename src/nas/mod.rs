@@ -8,6 +8,7 @@
 mod connection;
 mod end_point;
 mod error;
+mod fleet;
 mod http;
 mod login;
 pub mod methods;
@@ -23,11 +24,13 @@ pub mod wire;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 pub use self::error::NasError;
+pub use self::fleet::{Fleet, Muster, Roll};
 pub use self::session::{Bounds, End, Followed, Session, Trip};
 pub use self::tls::{PinError, presented_pin};
 
@@ -40,15 +43,20 @@ use crate::audit::Warrant;
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::access::Access;
-use crate::lifecycle::{Heartbeat, Lifecycle};
+use crate::domain::name::NasName;
+use crate::lifecycle::Lifecycle;
 use crate::secret::{Secret, SecretError};
 
-/// A NAS. Clones are the same one.
+/// How long the loop that keeps a session may show no sign of life before the watchdog is told nothing more.
+const LONGEST_SILENCE: Duration = Duration::from_secs(20);
+
+/// A NAS. Clones are the same one; its sessions are kept until the last of them is gone.
 #[derive(Clone, Debug)]
 pub struct Nas(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    config: config::Nas,
     reader: Line,
     writer: Option<Line>,
 }
@@ -167,33 +175,43 @@ impl Nas {
     /// # Errors
     ///
     /// When there is nothing to connect with: a key or a CA file cannot be read, the address is no use.
-    pub fn start(
-        config: &config::Nas,
-        clock: &Clock,
-        lifecycle: &Lifecycle,
-        heartbeat: Heartbeat,
-    ) -> Result<Self, StartError> {
+    pub fn start(config: &config::Nas, clock: &Clock, lifecycle: &Lifecycle) -> Result<Self, StartError> {
+        Ok(Self::prepare(config, clock)?.start(lifecycle))
+    }
+
+    /// Everything of [`Nas::start`] that can fail, and nothing of the rest.
+    fn prepare(config: &config::Nas, clock: &Clock) -> Result<Prepared, StartError> {
         let dialer = Dialer::new(config)?;
         let budget = Budget::new();
         let offered = Offered::default();
-        let keep = |login: &config::Login, wanted, heartbeat| {
+        let keep = |login: &config::Login, wanted| {
             let key = key_of(login)?;
             let only_looks = wanted == Wanted::Always;
             let account =
                 Account { username: login.username.clone(), key, only_looks, offered: offered.clone() };
             let name = config.name.to_string();
-            Ok(Keeper::new(name, account, dialer.clone(), budget.clone(), clock.clone(), wanted, heartbeat))
+            Ok(Keeper::new(name, account, dialer.clone(), budget.clone(), clock.clone(), wanted))
         };
-        // Both before either is started: what cannot be started whole is not started.
-        let (reader, reader_line) = keep(&config.reader, Wanted::Always, Some(heartbeat))?;
-        let writer = config.writer.as_ref().map(|login| keep(login, Wanted::OnDemand, None)).transpose()?;
+        let reader = keep(&config.reader, Wanted::Always)?;
+        let writer = config.writer.as_ref().map(|login| keep(login, Wanted::OnDemand)).transpose()?;
+        Ok(Prepared { config: config.clone(), reader, writer })
+    }
 
-        run(lifecycle, "nas reader", reader);
-        let writer_line = writer.map(|(writer, line)| {
-            run(lifecycle, "nas writer", writer);
-            line
-        });
-        Ok(Self(Arc::new(Inner { reader: reader_line, writer: writer_line })))
+    /// What we call it.
+    pub fn name(&self) -> &NasName {
+        &self.0.config.name
+    }
+
+    /// Whether this is the NAS of `config`, reached in the same way and with the same accounts. Their keys may be
+    /// others: [`Nas::use_keys`].
+    fn is_the_one(&self, config: &config::Nas) -> bool {
+        let config::Nas { name, url, trust, reader, writer } = &self.0.config;
+        let username = |login: &config::Login| login.username.clone();
+        *name == config.name
+            && *url == config.url
+            && *trust == config.trust
+            && reader.username == config.reader.username
+            && writer.as_ref().map(username) == config.writer.as_ref().map(username)
     }
 
     /// A session for what `warrant` allows. What looks goes over the reader's account, what changes over the
@@ -239,9 +257,29 @@ impl Changes {
     }
 }
 
+/// A NAS that can be started, and nothing can go wrong with that.
+struct Prepared {
+    config: config::Nas,
+    reader: (Keeper, Line),
+    writer: Option<(Keeper, Line)>,
+}
+
+impl Prepared {
+    fn start(self, lifecycle: &Lifecycle) -> Nas {
+        let Self { config, reader: (reader, reader_line), writer } = self;
+        let heartbeat = lifecycle.heartbeat("NAS connection", LONGEST_SILENCE);
+        run(lifecycle, "nas reader", reader.with_heartbeat(heartbeat));
+        let writer_line = writer.map(|(writer, line)| {
+            run(lifecycle, "nas writer", writer);
+            line
+        });
+        Nas(Arc::new(Inner { config, reader: reader_line, writer: writer_line }))
+    }
+}
+
 fn run(lifecycle: &Lifecycle, name: &'static str, keeper: Keeper) {
     let stop = lifecycle.clone();
-    lifecycle.service(name, async move {
+    lifecycle.errand(name, async move {
         tokio::select! {
             () = stop.ending() => {}
             () = keeper.run() => {}

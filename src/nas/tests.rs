@@ -165,8 +165,7 @@ impl Client {
         let config = config(&folder, address, trust(&folder));
         let clock = Clock::system();
         let (lifecycle, deaths) = Lifecycle::new(clock.clone());
-        let heartbeat = lifecycle.heartbeat("nas", Duration::from_mins(1));
-        let nas = Nas::start(&config, &clock, &lifecycle, heartbeat).unwrap();
+        let nas = Nas::start(&config, &clock, &lifecycle).unwrap();
         Self { nas, folder, lifecycle, _deaths: deaths }
     }
 

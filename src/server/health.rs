@@ -1,10 +1,11 @@
 //! Seen from outside: whether we live, whether we can do our work, and what we have done. On a listener of its
 //! own, for there nobody is asked who they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,7 +18,7 @@ use crate::audit::Journal;
 use crate::clock::Clock;
 use crate::config::is_tailnet;
 use crate::metrics::{Metrics, Sample};
-use crate::nas::{self, Nas};
+use crate::nas::{self, Fleet};
 use crate::net::http::Client;
 use crate::oauth::{Outage, Provider};
 use crate::tailnet::LocalApi;
@@ -38,8 +39,8 @@ pub struct Vitals {
     pub issuer: String,
     /// How the provider is reached.
     pub http: Client,
-    /// The NAS.
-    pub nas: Nas,
+    /// The NASes.
+    pub fleet: Fleet,
     /// The audit log.
     pub journal: Journal,
     /// What we have done.
@@ -60,7 +61,8 @@ struct Report {
     ready: bool,
     tailscaled: Part,
     provider: Part,
-    nas: Part,
+    /// By name.
+    nas: BTreeMap<String, Part>,
     audit: Part,
 }
 
@@ -77,12 +79,13 @@ impl From<Result<(), String>> for Part {
     }
 }
 
-/// `/healthz`, `/readyz` and `/metrics`.
+/// `/healthz`, `/readyz`, the same for one NAS alone, and `/metrics`.
 pub fn router(vitals: Vitals) -> Router {
     let watch = Arc::new(Watch { vitals, last: Mutex::default() });
     Router::new()
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))
+        .route("/readyz/{nas}", get(readyz_with))
         .route("/metrics", get(metrics))
         .with_state(watch)
         .layer(from_fn(near))
@@ -100,7 +103,20 @@ async fn near(request: Request, next: Next) -> Response {
 }
 
 async fn readyz(State(watch): State<Arc<Watch>>) -> Response {
-    let report = watch.report().await;
+    told(watch.report().await)
+}
+
+/// Whether calls can be carried out on one NAS, however it is with the others.
+async fn readyz_with(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
+    let mut report = watch.report().await;
+    report.nas.retain(|nas, _| *nas == name);
+    if report.nas.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "there is no NAS of that name");
+    }
+    told(report.judged())
+}
+
+fn told(report: Report) -> Response {
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(report)).into_response()
 }
@@ -129,15 +145,16 @@ impl Watch {
 impl Vitals {
     async fn report(&self) -> Report {
         let (tailscaled, provider) = tokio::join!(self.tailscaled(), self.provider());
-        let (nas, audit) = (self.nas(), self.audit());
-        let ready = [&tailscaled, &provider, &nas, &audit].into_iter().all(Result::is_ok);
-        Report {
-            ready,
+        let fleet = self.fleet.now();
+        let nas = fleet.iter().map(|(name, nas)| (name.to_string(), judged(&nas.status()).into()));
+        let report = Report {
+            ready: false,
             tailscaled: tailscaled.into(),
             provider: provider.into(),
-            nas: nas.into(),
-            audit: audit.into(),
-        }
+            nas: nas.collect(),
+            audit: self.audit().into(),
+        };
+        report.judged()
     }
 
     async fn tailscaled(&self) -> Result<(), String> {
@@ -164,35 +181,48 @@ impl Vitals {
         }
     }
 
-    fn nas(&self) -> Result<(), String> {
-        match self.nas.status() {
-            nas::Status::Up { .. } => Ok(()),
-            away => Err(away.to_string()),
-        }
-    }
-
     fn audit(&self) -> Result<(), String> {
         self.journal.health().dead.map_or(Ok(()), Err)
     }
 }
 
+impl Report {
+    /// Ready when nothing is missing.
+    fn judged(self) -> Self {
+        let Self { ready: _, tailscaled, provider, nas, audit } = &self;
+        let ready = [tailscaled, provider, audit].into_iter().chain(nas.values()).all(|part| part.ok);
+        Self { ready, ..self }
+    }
+}
+
+fn judged(status: &nas::Status) -> Result<(), String> {
+    match status {
+        nas::Status::Up { .. } => Ok(()),
+        away => Err(away.to_string()),
+    }
+}
+
 fn samples(report: &Report, journal: &Journal) -> Vec<Sample> {
-    let gauge = |name, help, value| Sample { name, kind: "gauge", help, value };
+    let gauge = |name, help, value| Sample { name, kind: "gauge", help, label: None, value };
     let up = |part: &Part| f64::from(u8::from(part.ok));
     let mut samples = vec![
         gauge("tailnas_tailscaled_up", "Whether tailscaled is on the tailnet.", up(&report.tailscaled)),
         gauge("tailnas_provider_up", "Whether the provider can be asked about tokens.", up(&report.provider)),
-        gauge("tailnas_nas_up", "Whether the NAS has let us in.", up(&report.nas)),
         gauge("tailnas_audit_up", "Whether the audit log can be written.", up(&report.audit)),
         Sample {
             name: "tailnas_audit_records_total",
             kind: "counter",
+            label: None,
             help: "Records of the audit log that are on disk, since it was begun.",
             // Numbers begin at 0, and up to 2^53 a float has them all.
             #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
             value: journal.health().durable.map_or(0, |seq| seq + 1) as f64,
         },
     ];
+    samples.extend(report.nas.iter().map(|(name, part)| Sample {
+        label: Some(("nas", name.clone())),
+        ..gauge("tailnas_nas_up", "Whether the NAS has let us in.", up(part))
+    }));
     if let Some(bytes) = resident_bytes() {
         samples.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", bytes));
     }

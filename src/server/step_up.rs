@@ -11,19 +11,24 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, NAS};
 use crate::oauth::Texts;
 
-/// The tool that a request calls, beside the request.
+/// What a request calls, beside the request.
 #[derive(Clone, Debug)]
-pub struct Called(String);
+pub struct Called {
+    tool: String,
+    nas: Option<String>,
+}
 
 impl Called {
     /// The tool that `message` calls, if it is a call.
     pub fn by(message: &Value) -> Option<Self> {
         let is_call = message.get("method").and_then(Value::as_str) == Some("tools/call");
-        let tool = message.get("params")?.get("name")?.as_str().filter(|_| is_call)?;
-        Some(Self(tool.to_owned()))
+        let params = message.get("params")?;
+        let tool = params.get("name")?.as_str().filter(|_| is_call)?.to_owned();
+        let nas = params.get("arguments").and_then(|arguments| arguments.get(NAS)?.as_str());
+        Some(Self { tool, nas: nas.map(str::to_owned) })
     }
 }
 
@@ -45,11 +50,11 @@ pub async fn check(State(step_up): State<Arc<StepUp>>, request: Request, next: N
 
 impl StepUp {
     fn challenge(&self, request: &Request) -> Option<Response> {
-        let Called(tool) = request.extensions().get::<Called>()?;
+        let Called { tool, nas } = request.extensions().get::<Called>()?;
         let caller = request.extensions().get::<Arc<Caller>>()?;
-        let missing = self.dispatcher.withheld_by_token(caller, tool)?;
+        let missing = self.dispatcher.withheld_by_token(caller, tool, nas.as_deref())?;
         let challenge = self.texts.step_up(caller.token()?.scopes(), missing)?;
-        self.dispatcher.sent_for_scope(caller, tool, missing);
+        self.dispatcher.sent_for_scope(caller, tool, nas.as_deref(), missing);
         let body = json!({
             "error": "insufficient_scope",
             "error_description": format!(
@@ -75,7 +80,7 @@ mod tests {
             (json!({ "method": "tools/call", "params": ["pools_list"] }), None),
             (json!({ "method": "tools/call" }), None),
         ] {
-            assert_eq!(Called::by(&message).map(|called| called.0).as_deref(), tool, "{message}");
+            assert_eq!(Called::by(&message).map(|called| called.tool).as_deref(), tool, "{message}");
         }
     }
 }

@@ -28,9 +28,13 @@ impl Bench {
 
     /// A daemon whose neighbourhood was changed before it started.
     pub async fn start_with(change: impl FnOnce(&World)) -> Self {
-        let dir = tempfile::Builder::new().prefix("tailnas-test-").tempdir().unwrap();
-        let world = World::start(dir.path(), 0, Generation::V25_10).await.unwrap();
+        let (dir, world) = neighbourhood().await;
         change(&world);
+        Self::of(dir, world).await
+    }
+
+    /// A daemon in a neighbourhood that is there already.
+    pub async fn of(dir: TempDir, world: World) -> Self {
         let daemon = start_daemon(&world, dir.path()).await;
         Self { world, daemon, dir }
     }
@@ -83,6 +87,21 @@ impl Bench {
         panic!("no record of {what} in {:#?}", self.records());
     }
 
+    /// Asks for a reload as `systemctl reload` does, and waits for the end of it.
+    pub async fn reload(&self) {
+        let pid = self.daemon.pid().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        let until = async |wanted: &str| loop {
+            let told = self.daemon.told().await.unwrap();
+            if told.contains(wanted) {
+                return told;
+            }
+        };
+        let reloading = tokio::time::timeout(Duration::from_secs(10), until("RELOADING=1")).await.unwrap();
+        assert!(reloading.contains("MONOTONIC_USEC="), "systemd needs to know when: {reloading}");
+        tokio::time::timeout(Duration::from_secs(10), until("READY=1")).await.unwrap();
+    }
+
     /// What the daemon wrote to stderr.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap()
@@ -93,6 +112,13 @@ impl Bench {
         let calls = self.world.nas.transcript().into_iter().map(|call| call.method);
         calls.filter(|method| !method.starts_with("auth.") && !method.starts_with("core.")).collect()
     }
+}
+
+/// A neighbourhood without its daemon.
+pub async fn neighbourhood() -> (TempDir, World) {
+    let dir = tempfile::Builder::new().prefix("tailnas-test-").tempdir().unwrap();
+    let world = World::start(dir.path(), 0, Generation::V25_10).await.unwrap();
+    (dir, world)
 }
 
 /// The demo's own daemon, the shipped one on a loopback listener: `cargo test` builds examples.

@@ -83,7 +83,7 @@ fn use_of_the_nas(config: &Config, roster: &Roster, src: &str, dst: &str) -> Lin
             "what: all that only looks; tailnas tools lists the others".to_owned(),
         ),
         (
-            format!(r#"    "nas": {} }}] }} }},"#, list([&config.nas.name])),
+            format!(r#"    "nas": {} }}] }} }},"#, list(config.nas.iter().map(|nas| &nas.name))),
             "on which NAS; \"*\" for all".to_owned(),
         ),
     ]

@@ -11,35 +11,33 @@ use crate::config::values::no_user;
 use crate::config::{Login, Nas, Pin, Trust};
 use crate::domain::name::NasName;
 
-/// Reads the one NAS there is, and the names of all that are written down, so that a grant is not blamed for
+/// Reads every NAS, at least one, and the names of all that are written down, so that a grant is not blamed for
 /// naming one that has another mistake in it.
-pub(in crate::config) fn read(root: &mut Section<'_>) -> (Read<Nas>, Read<BTreeSet<NasName>>) {
+pub(in crate::config) fn read(root: &mut Section<'_>) -> (Read<Vec<Nas>>, Read<BTreeSet<NasName>>) {
     let mut names = Ok(BTreeSet::new());
-    let mut count = 0_usize;
-    let each = root.tables("nas", &keys::NAS, |nas| {
-        count += 1;
-        let surplus = (count > 1).then(|| {
-            nas.report_here(
-                Complaint::new("more than one NAS is not supported yet")
-                    .hint("run another tailnas for it, or take it away"),
-            )
-        });
-        let value = one(nas, &mut names)?;
-        surplus.map_or(Ok(value), Err)
-    });
-    let nas = each.and_then(|mut each| each.pop().ok_or_else(|| root.missing("nas")));
-    if let (Err(reported), Ok(known)) = (&nas, &names)
+    let mut urls = BTreeSet::new();
+    let each = root.tables("nas", &keys::NAS, |nas| one(nas, &mut names, &mut urls));
+    let each = each.and_then(|each| if each.is_empty() { Err(root.missing("nas")) } else { Ok(each) });
+    if let (Err(reported), Ok(known)) = (&each, &names)
         && known.is_empty()
     {
         names = Err(*reported);
     }
-    (nas, names)
+    (each, names)
 }
 
-fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>) -> Read<Nas> {
+fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BTreeSet<String>) -> Read<Nas> {
     let name =
         nas.required("name", |text| text.parse::<NasName>().map_err(|bad| Complaint::new(bad.to_string())));
-    let url = nas.required("url", nas_url);
+    let url = nas.required("url", |text| {
+        let url = nas_url(text)?;
+        // Two names for one machine: a grant of the one would be a grant of the other.
+        if urls.insert(url.to_string()) {
+            Ok(url)
+        } else {
+            Err(Complaint::new("is the address of another [[nas]]").hint("take one of the two away"))
+        }
+    });
     let trust = trust(nas);
     let reader = nas.table("reader", &keys::READER, login);
     let reader_key = reader.as_ref().ok().map(|reader| reader.key.clone());
@@ -56,10 +54,20 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>) -> Read<Nas> 
         }
         Ok(writer)
     });
-    match (&name, names.as_mut()) {
-        (Ok(name), Ok(known)) => drop(known.insert(name.clone())),
-        (Err(reported), _) => *names = Err(*reported),
-        (Ok(_), Err(_)) => {}
+    let is_new = match (&name, names.as_mut()) {
+        (Ok(name), Ok(known)) => known.insert(name.clone()),
+        (Err(reported), _) => {
+            *names = Err(*reported);
+            true
+        }
+        (Ok(_), Err(_)) => true,
+    };
+    if !is_new {
+        return Err(nas.report(
+            "name",
+            Complaint::new("is the name of another [[nas]]")
+                .hint("grants and callers tell them apart by name: give each its own"),
+        ));
     }
     Ok(Nas { name: name?, url: url?, trust: trust?, reader: reader?, writer: writer? })
 }
