@@ -15,6 +15,11 @@ const NAME: &str = "audit-00000000000000000000.jsonl";
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("tailnas-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
+    // What was signed of the genuine log, as the daemon keeps it beside.
+    let genuine = String::from_utf8_lossy(GENUINE);
+    let records = genuine.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let notes: String = records.filter_map(|record| Some(format!("{}\n", record["note"].as_str()?))).collect();
+    std::fs::write(folder.join("checkpoints"), notes).expect("a file");
     folder
 });
 

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::record::VERSION;
 
 /// What stands between the covered bytes and the hash.
-const MARK: &[u8] = b",\"hash\":\"";
+pub(super) const MARK: &[u8] = b",\"hash\":\"";
 
 /// Length of everything behind the covered bytes: the mark, 64 digits, `"}`.
 const SEAL: usize = MARK.len() + 64 + 2;

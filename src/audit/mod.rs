@@ -5,13 +5,15 @@
 //! Whatever cannot be recorded is not done: the first error of the disk is the last thing this log does.
 //!
 //! The map: [`record`] says what stands in a line, `chain` seals it, `queue` is where it waits, `writer` is the
-//! one thread that puts it on disk through `storage`. [`note`] signs it, `sinks` keep what was signed elsewhere. `scan` reads it all again, for `recovery` at the start of
-//! the daemon and for [`verify`](mod@verify). `docs/AUDIT-LOG.md` describes the file as an interface.
+//! one thread that puts it on disk through `storage`. [`note`] signs it, `sinks` keep what was signed elsewhere.
+//! `scan` reads it all again, for `recovery` at the start of the daemon and for [`verify`](mod@verify); `damage`
+//! tells it what a crash may have done. `docs/AUDIT-LOG.md` describes the file as an interface.
 //!
 //! What is deliberately not here: any way to alter, shorten, rename or delete a file of the log.
 
 pub mod bench;
 mod chain;
+mod damage;
 mod hasher;
 pub mod note;
 pub mod prune;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::chain::{Hash, Receipt};
+use crate::domain::text::is_harmless;
 use crate::secret::Secret;
 
 /// The signature type of Ed25519.
@@ -225,7 +226,7 @@ fn parts(text: &str) -> Option<(&str, [u8; 4], [u8; 32])> {
 /// > The key name MUST be non-empty, well-formed UTF-8 containing neither Unicode spaces nor plus (U+002B).
 fn is_name(name: &str) -> bool {
     !name.is_empty()
-        && !name.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '+' | ':'))
+        && !name.contains(|c: char| c.is_whitespace() || !is_harmless(c) || matches!(c, '+' | ':'))
 }
 
 impl Checkpoint {

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::chain::seal_of;
-use super::scan::{Break, Unreadable, Wanted, survey};
+use super::scan::{Break, Wanted, survey};
 use super::storage::{Disk, Files as _, Folder, NotOurs, first_of, hashes_name};
 
 /// Why nothing was pruned, or not all.
@@ -50,12 +50,12 @@ pub fn prune(dir: &Path, before: u64) -> Result<Vec<String>, NotPruned> {
         NotOurs::Locked => NotPruned::Running(dir.to_owned()),
         NotOurs::Io(source) => io(source),
     })?;
-    let found = survey(&lock, Wanted::default()).map_err(|error| match error {
-        Unreadable::Io(source) => io(source),
-        Unreadable::Newer(_) => NotPruned::Newer,
-    })?;
+    let found = survey(&lock, Wanted::default()).map_err(io)?;
     if let Some(broken) = found.broken {
         return Err(NotPruned::Damaged(Box::new(broken)));
+    }
+    if found.newer.is_some() {
+        return Err(NotPruned::Newer);
     }
     let names = lock.list().map_err(io)?;
     let old: Vec<&String> = names

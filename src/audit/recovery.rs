@@ -10,7 +10,7 @@ use super::chain::Hash;
 use super::note::{Checkpoint, Note, PublicKey, Signer};
 use super::queue::{NotRecorded, render};
 use super::record::{Event, Genesis, Lost, Outcome, Recovery, Start, Status, VERSION};
-use super::scan::{Break, Survey, Tail, Unreadable, Wanted, survey};
+use super::scan::{Break, Survey, Tail, Wanted, survey};
 use super::sinks::Found;
 use super::storage::{Storage, file_name};
 use super::warrant::Brief;
@@ -163,15 +163,6 @@ impl From<NotRecorded> for Failed {
     }
 }
 
-impl From<Unreadable> for Failed {
-    fn from(error: Unreadable) -> Self {
-        match error {
-            Unreadable::Io(error) => Self::Io(error),
-            Unreadable::Newer(v) => Self::Newer(v),
-        }
-    }
-}
-
 /// Takes up the log in `storage`, or begins one.
 pub(super) fn take_up(
     mut storage: Box<dyn Storage>,
@@ -183,6 +174,9 @@ pub(super) fn take_up(
     let found = survey(&*storage, Wanted { sizes, ..Wanted::default() })?;
     if let Some(broken) = found.broken {
         return Err(Failed::Tampered(Box::new(broken)));
+    }
+    if let Some(version) = found.newer {
+        return Err(Failed::Newer(version));
     }
     if let Some((_, key)) = found.keys.last()
         && key != signer.public()
@@ -257,6 +251,11 @@ pub(super) fn take_up(
         writer.seal(&render(&Event::Lost(lost.clone()))?);
         writer.flush()?;
     }
+    if !lost.is_empty() {
+        // At once: what no checkpoint covers excuses nothing at later starts.
+        writer.sign();
+        writer.flush()?;
+    }
     writer.seal(&render(&Event::Start(Start { tailnas, pid: std::process::id() }))?);
     writer.flush()?;
 
@@ -288,7 +287,7 @@ fn compare(found: &Survey, ours: &PublicKey, outside: &[Found]) -> Result<Vec<Lo
         for Checkpoint { size, root } in good.map(Note::checkpoint) {
             newest = Some((size, root));
             // What an earlier start found to be lost, the sinks still have.
-            let told = found.lost.iter().any(|lost| lost.have < size && size <= lost.size);
+            let told = found.told().any(|lost| lost.have < size && size <= lost.size);
             if !told && found.roots.get(&size).is_some_and(|here| *here != root) {
                 return Err(Failed::Forked { sink: sink.clone(), size });
             }

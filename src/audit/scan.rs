@@ -3,9 +3,9 @@
 //!
 //! The hard question is whether a damaged end is a crash or somebody's hand. A crash leaves bytes where they
 //! were written: of the one batch that was not yet synced, any sectors may be missing, but no record can move,
-//! repeat, or stand where another belongs. And every record carries `durable`, so that the ones behind a damage
-//! prove whether the damaged bytes had been on disk. What neither rule excludes is taken for a crash, described
-//! in a `recovery` record, and listed by `verify` ever after.
+//! repeat, or stand where another belongs, and no byte changes ([`damage`](super::damage)). And every record carries
+//! `durable`, so that the ones behind a damage prove whether the damaged bytes had been on disk. What no rule
+//! excludes is taken for a crash, described in a `recovery` record, and listed by `verify` ever after.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,14 +15,19 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Hash, Receipt, Tree, seal_of};
+use super::damage::not_a_crash;
 use super::note::{Checkpoint, Note, PublicKey};
 use super::record::{LONGEST, Lost, Status, VERSION};
 use super::storage::{Files, first_hash_of, first_of};
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
+use crate::domain::text::foreign;
 
 /// Longest damage that can come from crashes: one batch, and what a hundred starts add that crash in turn.
 const LONGEST_DAMAGE: usize = 1024 * 1024 + 128 * 1024;
+
+/// After how many nanoseconds a checkpoint is surely in the file beside the log.
+const LONG_AGO: u64 = 10_000_000_000;
 
 /// Everything a reading of the log shows.
 #[derive(Clone, Debug)]
@@ -49,10 +54,20 @@ pub(super) struct Survey {
     /// a key ends and by whoever asks for it.
     pub newest: Option<Note>,
     pub lost: Vec<Lost>,
+    /// The numbers of the records that say so.
+    lost_at: Vec<u64>,
+    /// The record behind the last one that says more than how the log itself is kept.
+    quiet_since: u64,
     /// How many of the first records are there as hashes only.
     pub pruned: u64,
     /// Whether the last file is closed, and the next one not there yet.
     pub closed: bool,
+    /// The highest version of a record that is newer than ours: such a record's place is checked, and no more.
+    pub newer: Option<u64>,
+    /// When the first checkpoint of a run was made, as boot and time, and whether one is long past.
+    first_signed: Option<(String, u64)>,
+    stopped: bool,
+    pub signed_for_long: bool,
     /// The roots at the sizes that somebody wants to compare.
     pub roots: BTreeMap<u64, Hash>,
     /// The hashes of the records that somebody wants to compare.
@@ -92,8 +107,6 @@ pub struct Torn {
     pub len: u64,
     /// Their hash.
     pub sha256: Hash,
-    /// Whether they are one line without an end, as when a record is being written at this moment.
-    pub one_line: bool,
     #[serde(skip)]
     pub(super) ends_in_newline: bool,
 }
@@ -180,6 +193,23 @@ pub enum Flaw {
         /// The number in the line.
         durable: Option<u64>,
     },
+    /// A record of ours behind one of a newer version.
+    #[error("a record of format {v} stands behind one of format {newer}, which no older version continues")]
+    Version {
+        /// Its version.
+        v: u64,
+        /// The newer one before it.
+        newer: u64,
+    },
+    /// A record before there is a key.
+    #[error("no record before it names the key that signs, and every log begins with that")]
+    NoKey,
+    /// A record that excuses the loss of more than it could know.
+    #[error("it says that {have} records were there when it was written, and that cannot have been so")]
+    Lost {
+        /// The number in the line.
+        have: u64,
+    },
     /// A record in a file that an earlier one closed.
     #[error("the file was closed by the record before this one")]
     Closed,
@@ -211,20 +241,6 @@ pub enum Flaw {
     },
 }
 
-/// Why a log cannot be read to its end.
-#[derive(Debug)]
-pub(super) enum Unreadable {
-    Io(io::Error),
-    /// Written by a newer version.
-    Newer(u64),
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
 /// What is needed of a record in order to check it. Nothing here is read more strictly than that: a grammar that
 /// changes in a later release must not make an old log look tampered with.
 #[derive(Debug, Deserialize)]
@@ -237,6 +253,9 @@ struct Glance<'a> {
     r#type: Cow<'a, str>,
     #[serde(borrow)]
     prev: Cow<'a, str>,
+    mono: Option<u64>,
+    #[serde(borrow)]
+    boot: Option<Text<'a>>,
     durable: Option<u64>,
     #[serde(borrow)]
     req: Option<Text<'a>>,
@@ -281,9 +300,13 @@ struct GlanceResult<'a> {
     status: Cow<'a, str>,
 }
 
+/// What every version of a record has: its place in the chain.
 #[derive(Deserialize)]
-struct OnlyVersion {
+struct Place<'a> {
     v: u64,
+    seq: u64,
+    #[serde(borrow)]
+    prev: Cow<'a, str>,
 }
 
 /// A run of bytes that are no records, as far as it has been read.
@@ -293,8 +316,6 @@ struct Damage {
     offset: u64,
     bytes: Vec<u8>,
     flaw: Flaw,
-    /// Whether it is more than one line.
-    many_lines: bool,
     /// The highest number of an intact record within.
     highest: u64,
 }
@@ -329,7 +350,7 @@ struct Line<'a> {
 }
 
 /// Reads a whole log, and takes from it what is `wanted`.
-pub(super) fn survey(files: &dyn Files, wanted: Wanted) -> Result<Survey, Unreadable> {
+pub(super) fn survey(files: &dyn Files, wanted: Wanted) -> io::Result<Survey> {
     let mut scanner = Scanner::wanting(wanted);
     let names = files.list()?;
     for name in files.pruned()? {
@@ -374,8 +395,14 @@ impl Scanner {
             checkpoints: 0,
             newest: None,
             lost: Vec::new(),
+            lost_at: Vec::new(),
+            quiet_since: 0,
             pruned: 0,
             closed: false,
+            newer: None,
+            first_signed: None,
+            stopped: false,
+            signed_for_long: false,
             roots: BTreeMap::new(),
             hashes: BTreeMap::new(),
             tail: Tail::Whole,
@@ -399,7 +426,7 @@ impl Scanner {
         if expected != found {
             self.break_at(1, 0, Flaw::File { expected, found }, None);
         }
-        if self.survey.files > 1 && !self.survey.closed {
+        if self.survey.files > 1 && !self.survey.closed && self.survey.newer.is_none() {
             self.break_at(1, 0, Flaw::NotClosed, None);
         }
         self.survey.closed = false;
@@ -429,7 +456,7 @@ impl Scanner {
     }
 
     /// Takes lines, the first of which begins at `offset`, until they end or the log is broken. Says where.
-    pub fn lines(&mut self, mut reader: impl BufRead, mut offset: u64) -> Result<u64, Unreadable> {
+    pub fn lines(&mut self, mut reader: impl BufRead, mut offset: u64) -> io::Result<u64> {
         let mut bytes = Vec::new();
         let mut begins = true;
         while self.survey.broken.is_none() {
@@ -437,7 +464,7 @@ impl Scanner {
             if reader.by_ref().take(LONGEST as u64).read_until(b'\n', &mut bytes)? == 0 {
                 break;
             }
-            self.line(Line { offset, bytes: &bytes, begins })?;
+            self.line(Line { offset, bytes: &bytes, begins });
             offset += bytes.len() as u64;
             begins = bytes.ends_with(b"\n");
         }
@@ -445,32 +472,38 @@ impl Scanner {
     }
 
     /// Takes the next line. Once the log is broken, nothing further is looked at.
-    fn line(&mut self, line: Line<'_>) -> Result<(), Unreadable> {
+    fn line(&mut self, line: Line<'_>) {
         if self.survey.broken.is_some() {
-            return Ok(());
+            return;
         }
         if line.begins {
             self.line += 1;
         }
         let ended = line.bytes.ends_with(b"\n");
         let text = line.bytes.strip_suffix(b"\n").unwrap_or(line.bytes);
-        let (glance, hash) = match look(text, line.begins) {
-            Ok(sound) => sound,
-            Err(Problem::Newer(v)) if self.damage.is_none() => return Err(Unreadable::Newer(v)),
-            Err(Problem::Newer(_)) => {
-                self.damaged(line, Flaw::NoRecord);
-                return Ok(());
+        match look(text, line.begins) {
+            Ok((glance, hash)) => match self.misplaced(glance.seq, &glance.prev) {
+                None => self.next(line, &glance, hash, ended),
+                Some(flaw) => self.sound_but_misplaced(line, &glance, flaw),
+            },
+            Err(Problem::Newer(place, hash)) if self.damage.is_none() => {
+                match self.misplaced(place.seq, &place.prev) {
+                    None => self.newer(place.v, hash, ended),
+                    Some(flaw) => self.break_here(line, flaw, None),
+                }
             }
-            Err(Problem::Flaw(flaw)) => {
-                self.damaged(line, flaw);
-                return Ok(());
-            }
-        };
-        match self.misplaced(&glance) {
-            None => self.next(line, &glance, hash, ended),
-            Some(flaw) => self.sound_but_misplaced(line, &glance, flaw),
+            Err(Problem::Newer(..)) => self.damaged(line, Flaw::NoRecord),
+            Err(Problem::Flaw(flaw)) => self.damaged(line, flaw),
         }
-        Ok(())
+    }
+
+    /// The next record, in a version whose words we do not know.
+    fn newer(&mut self, v: u64, hash: Hash, ended: bool) {
+        self.survey.newer = self.survey.newer.max(Some(v));
+        self.take(hash);
+        if !ended {
+            self.survey.tail = Tail::NoNewline;
+        }
     }
 
     pub fn end_file(&mut self, length: u64) {
@@ -479,37 +512,55 @@ impl Scanner {
             return;
         }
         if let Some(damage) = self.damage.take() {
+            if let Some(why) = self.no_crash(&damage) {
+                return self.break_at(damage.line, damage.offset, damage.flaw, Some(&why));
+            }
             self.survey.tail = Tail::Torn(Torn {
                 file: self.file.clone(),
                 offset: damage.offset,
                 len: damage.bytes.len() as u64,
                 sha256: Hash::of(&damage.bytes),
-                one_line: !damage.many_lines && !damage.bytes.ends_with(b"\n"),
                 ends_in_newline: damage.bytes.ends_with(b"\n"),
             });
         }
     }
 
     /// Why an intact record is not the next one.
-    fn misplaced(&self, glance: &Glance<'_>) -> Option<Flaw> {
+    fn misplaced(&self, seq: u64, prev: &str) -> Option<Flaw> {
         let expected = &self.survey.chain;
-        if glance.seq != expected.next {
-            return Some(Flaw::Sequence { expected: expected.next, found: glance.seq });
+        if seq != expected.next {
+            return Some(Flaw::Sequence { expected: expected.next, found: seq });
         }
-        (glance.prev.as_bytes() != expected.prev.digits())
-            .then(|| Flaw::Link { expected: expected.prev, found: glance.prev.clone().into_owned() })
+        (prev.as_bytes() != expected.prev.digits())
+            .then(|| Flaw::Link { expected: expected.prev, found: foreign(prev, 64) })
+    }
+
+    /// Why a damage is none that a crash leaves. What a newer version left, we cannot tell.
+    fn no_crash(&self, damage: &Damage) -> Option<String> {
+        match self.survey.newer {
+            Some(_) => None,
+            None => not_a_crash(&damage.bytes, damage.offset, self.survey.chain.next),
+        }
     }
 
     /// The next record of the chain.
     fn next(&mut self, line: Line<'_>, glance: &Glance<'_>, hash: Hash, ended: bool) {
         let recovery = (glance.r#type == "recovery").then(|| self.describes(line, glance));
         match (self.damage.take(), recovery) {
-            (None | Some(_), Some(true)) | (None, None) => {}
+            (None, Some(true) | None) => {}
+            (Some(damage), Some(true)) => {
+                if let Some(why) = self.no_crash(&damage) {
+                    return self.break_at(damage.line, damage.offset, damage.flaw, Some(&why));
+                }
+            }
             (_, Some(false)) => return self.break_here(line, Flaw::Misdescribed, None),
             (Some(damage), None) => {
                 let because = format!("record {}, which belongs there, stands whole behind it", glance.seq);
                 return self.break_at(damage.line, damage.offset, damage.flaw, Some(&because));
             }
+        }
+        if let Some(newer) = self.survey.newer {
+            return self.break_here(line, Flaw::Version { v: glance.v, newer }, None);
         }
         if glance.durable < self.survey.durable || glance.durable.is_some_and(|durable| durable >= glance.seq)
         {
@@ -568,10 +619,8 @@ impl Scanner {
             offset: line.offset,
             bytes: Vec::new(),
             flaw,
-            many_lines: false,
             highest: self.survey.chain.next,
         });
-        damage.many_lines |= line.begins && !damage.bytes.is_empty();
         damage.bytes.extend_from_slice(line.bytes);
         if damage.bytes.len() > LONGEST_DAMAGE {
             let (line, offset, flaw) = (damage.line, damage.offset, damage.flaw.clone());
@@ -660,8 +709,8 @@ impl Survey {
                 self.newest = Some(note);
             }
             "key" => {
-                let vkey = glance.vkey.clone().unwrap_or_default();
-                let bad = || Flaw::Key { vkey: vkey.clone() };
+                let vkey = glance.vkey.as_deref().unwrap_or_default();
+                let bad = || Flaw::Key { vkey: foreign(vkey, 200) };
                 let next: PublicKey = vkey.parse().map_err(|_| bad())?;
                 if self.keys.last().is_some_and(|(_, before)| *before == next) {
                     return Ok(());
@@ -677,9 +726,47 @@ impl Survey {
                 self.keys.push((glance.seq, next));
                 self.newest = None;
             }
+            "genesis" | "recovery" => {}
+            _ if self.keys.is_empty() => return Err(Flaw::NoKey),
+            // A start writes it before anything else, so it can excuse nothing but what was missing then.
+            "lost" => {
+                let have = glance.have.unwrap_or_default();
+                if have < self.quiet_since || have > glance.seq {
+                    return Err(Flaw::Lost { have });
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// What starts found to be missing, as far as it is beyond doubt that they did: a checkpoint covers the record, or
+    /// nothing was written behind it. What a stranger puts behind the last checkpoint excuses nothing.
+    pub fn told(&self) -> impl Iterator<Item = &Lost> {
+        let covered = self.newest.as_ref().map_or(0, |note| note.checkpoint().size);
+        let last_word = self.quiet_since;
+        let beyond_doubt = move |&(at, _): &(&u64, &Lost)| *at < covered || *at >= last_word;
+        self.lost_at.iter().zip(&self.lost).filter(beyond_doubt).map(|(_, lost)| lost)
+    }
+
+    /// Whether a checkpoint was made so long ago, or before an end in order, that it must have reached the file beside
+    /// the log.
+    fn note_age(&mut self, glance: &Glance<'_>) {
+        let (Some(boot), Some(mono)) = (glance.boot.as_deref(), glance.mono) else { return };
+        let at = self.first_signed.as_ref().filter(|(first, _)| first == boot).map(|(_, at)| *at);
+        match (&*glance.r#type, at) {
+            ("stop", _) => {
+                self.stopped = true;
+                self.signed_for_long |= at.is_some();
+            }
+            ("start", _) => {
+                self.signed_for_long |= self.stopped && self.first_signed.is_some();
+                self.stopped = false;
+            }
+            ("checkpoint", None) => self.first_signed = Some((boot.to_owned(), mono)),
+            (_, Some(at)) => self.signed_for_long |= mono.saturating_sub(at) > LONG_AGO,
+            (_, None) => {}
+        }
     }
 
     fn note(&mut self, glance: &Glance<'_>, file: &str) {
@@ -687,6 +774,10 @@ impl Survey {
         let last = self.last.get_or_insert_default();
         last.clear();
         last.push_str(&glance.ts);
+        if !matches!(&*glance.r#type, "genesis" | "recovery" | "key" | "checkpoint" | "lost") {
+            self.quiet_since = glance.seq + 1;
+        }
+        self.note_age(glance);
         match &*glance.r#type {
             "genesis" if self.install.is_none() => self.install.clone_from(&glance.install),
             "intent" => {
@@ -715,12 +806,15 @@ impl Survey {
                     None => self.stray.push(glance.seq),
                 }
             }
-            "lost" => self.lost.push(Lost {
-                have: glance.have.unwrap_or_default(),
-                size: glance.size.unwrap_or_default(),
-                root: glance.root.unwrap_or(Hash::ZERO),
-                sink: glance.sink.clone().unwrap_or_default(),
-            }),
+            "lost" => {
+                self.lost_at.push(glance.seq);
+                self.lost.push(Lost {
+                    have: glance.have.unwrap_or_default(),
+                    size: glance.size.unwrap_or_default(),
+                    root: glance.root.unwrap_or(Hash::ZERO),
+                    sink: foreign(glance.sink.as_deref().unwrap_or_default(), 200),
+                });
+            }
             "recovery" => self.recoveries.push(Recovered {
                 seq: glance.seq,
                 file: file.to_owned(),
@@ -738,24 +832,25 @@ fn as_typed<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     T::deserialize(serde::de::value::BorrowedStrDeserializer::<serde::de::value::Error>::new(text)).ok()
 }
 
-enum Problem {
+enum Problem<'a> {
     Flaw(Flaw),
-    Newer(u64),
+    /// A record of a newer version, its place and its hash.
+    Newer(Place<'a>, Hash),
 }
 
 /// Looks at a line by itself: is it an intact record?
-fn look(text: &[u8], begins: bool) -> Result<(Glance<'_>, Hash), Problem> {
+fn look(text: &[u8], begins: bool) -> Result<(Glance<'_>, Hash), Problem<'_>> {
     let seal = seal_of(text).filter(|_| begins).ok_or(Problem::Flaw(Flaw::NoRecord))?;
     if seal.written != seal.computed {
         return Err(Problem::Flaw(Flaw::Altered { written: seal.written, computed: seal.computed }));
     }
-    match serde_json::from_slice::<Glance<'_>>(text) {
-        Ok(glance) if glance.v == VERSION => Ok((glance, seal.written)),
-        Ok(glance) if glance.v > VERSION => Err(Problem::Newer(glance.v)),
-        Ok(glance) => Err(Problem::Flaw(Flaw::Unreadable { problem: format!("version {}", glance.v) })),
-        Err(error) => match serde_json::from_slice::<OnlyVersion>(text) {
-            Ok(OnlyVersion { v }) if v > VERSION => Err(Problem::Newer(v)),
-            _ => Err(Problem::Flaw(Flaw::Unreadable { problem: error.to_string() })),
-        },
+    let problem = match serde_json::from_slice::<Glance<'_>>(text) {
+        Ok(glance) if glance.v == VERSION => return Ok((glance, seal.written)),
+        Ok(glance) => format!("version {}", glance.v),
+        Err(error) => error.to_string(),
+    };
+    match serde_json::from_slice::<Place<'_>>(text) {
+        Ok(place) if place.v > VERSION => Err(Problem::Newer(place, seal.written)),
+        _ => Err(Problem::Flaw(Flaw::Unreadable { problem: foreign(&problem, 200) })),
     }
 }

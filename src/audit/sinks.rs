@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::note::Note;
+use super::storage::Folder;
 use crate::clock::Clock;
 
 /// The file beside the log.
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much of the end of a file is looked at for its last checkpoints.
 const TAIL: u64 = 16 * 1024;
+
+/// How much of it is looked at for all of them: three years of one a minute.
+const MOST: u64 = 512 * 1024 * 1024;
 
 /// Where checkpoints go.
 #[derive(Debug, Default)]
@@ -198,7 +202,7 @@ fn append(path: &Path, note: &str) -> io::Result<()> {
 pub(super) fn look(dir: &Path, copy: Option<&Path>) -> (Vec<Found>, Option<String>) {
     let mut found = Vec::new();
     let mut unread = None;
-    match last_notes(&dir.join(BESIDE)) {
+    match last_notes(&dir.join(BESIDE), TAIL) {
         Ok(notes) => found.push(Found { sink: BESIDE.to_owned(), notes }),
         Err(error) => unread = Some(format!("{BESIDE}: {error}")),
     }
@@ -216,21 +220,31 @@ pub(super) fn look(dir: &Path, copy: Option<&Path>) -> (Vec<Found>, Option<Strin
 fn within(patience: Duration, path: &Path) -> io::Result<Vec<Note>> {
     let (to, answer) = mpsc::channel();
     let path = path.to_owned();
-    std::thread::Builder::new().name("audit-copy".to_owned()).spawn(move || to.send(last_notes(&path)))?;
+    std::thread::Builder::new()
+        .name("audit-copy".to_owned())
+        .spawn(move || to.send(last_notes(&path, TAIL)))?;
     answer.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn last_notes(path: &Path) -> io::Result<Vec<Note>> {
+/// All the checkpoints in the file beside a log in `folder`; none where there is no such file.
+pub(super) fn beside(folder: &Folder) -> io::Result<Vec<Note>> {
+    last_notes(&folder.path(BESIDE), MOST)
+}
+
+fn last_notes(path: &Path, tail: u64) -> io::Result<Vec<Note>> {
     let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
     let mut file = match File::options().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other(format!("{} is not a regular file", path.display())));
+    }
     let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(tail)))?;
     let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes)?;
+    file.take(tail).read_to_end(&mut bytes)?;
     Ok(Note::all_in(&String::from_utf8_lossy(&bytes)))
 }
 

@@ -84,6 +84,10 @@ impl Folder {
         Ok(names)
     }
 
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     pub fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
         let file = File::options().read(true).custom_flags(flags).open(self.0.join(name))?;

@@ -34,12 +34,17 @@ pub struct Tail {
     pending: Vec<u8>,
 }
 
-/// Opens the log in `dir` and reads its last `most` lines, oldest first.
+/// Most lines that are shown at a time, and most bytes that are looked at for them.
+const MOST: usize = 100_000;
+const MOST_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Opens the log in `dir` and reads its last `most` lines, oldest first; at most a hundred thousand.
 ///
 /// # Errors
 ///
 /// When there is no log, or it cannot be read.
 pub fn last(dir: &Path, most: usize) -> io::Result<(Vec<Entry>, Tail)> {
+    let most = most.min(MOST);
     let folder = Folder::new(dir);
     let names = folder.list()?;
     let mut lines: VecDeque<Entry> = VecDeque::new();
@@ -78,7 +83,7 @@ pub fn each_from(dir: &Path, from: u64, mut each: impl FnMut(&str, &Entry) -> bo
     for name in &names[first..] {
         let mut lines = BufReader::new(folder.open(name)?);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line)? > 0 {
+        while read_line(&mut lines, &mut line)? > 0 {
             let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
             let entry = Entry::of(text.as_bytes());
             reached |= matches!(&entry, Entry::Record(record) if record.seq >= from);
@@ -89,6 +94,11 @@ pub fn each_from(dir: &Path, from: u64, mut each: impl FnMut(&str, &Entry) -> bo
         }
     }
     Ok(())
+}
+
+/// Reads a line, or as much of it as a record may be long: what is longer is none, and comes in pieces.
+fn read_line(lines: &mut impl io::BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    lines.take(LONGEST as u64).read_until(b'\n', line)
 }
 
 fn no_log(dir: &Path) -> io::Error {
@@ -117,33 +127,44 @@ impl Tail {
     }
 
     fn rest(&mut self) -> io::Result<Vec<Entry>> {
-        self.file.read_to_end(&mut self.pending)?;
-        let Some(end) = self.pending.iter().rposition(|&byte| byte == b'\n') else {
-            return Ok(Vec::new());
-        };
-        let whole: Vec<u8> = self.pending.drain(..=end).collect();
-        Ok(lines_of(&whole))
+        let mut entries = Vec::new();
+        // A piece at a time: a file may grow by more than there is memory.
+        while self.file.by_ref().take(LONGEST as u64).read_to_end(&mut self.pending)? > 0 {
+            if let Some(end) = self.pending.iter().rposition(|&byte| byte == b'\n') {
+                entries.extend(lines_of(&self.pending.drain(..=end).collect::<Vec<u8>>()));
+            } else if self.pending.len() >= LONGEST {
+                entries.push(Entry::of(&std::mem::take(&mut self.pending)));
+            }
+        }
+        Ok(entries)
     }
 }
 
-/// The last `most` whole lines of a file, and what stands behind them. Leaves the file at its end.
+/// The last `most` whole lines of a file, and what stands behind them. Leaves the file at its end. A line that is
+/// longer than any record is shown in pieces, or not to its beginning.
 fn last_lines(file: &mut File, most: usize) -> io::Result<(Vec<Entry>, Vec<u8>)> {
     let length = file.seek(SeekFrom::End(0))?;
+    let furthest = ((most as u64).saturating_add(2)).saturating_mul(LONGEST as u64).min(MOST_BYTES);
     // A guess that is nearly always right; where it is not, twice as much.
-    let mut reach = (most as u64 + 1).saturating_mul(1024).max(LONGEST as u64);
+    let mut reach = (most as u64).saturating_add(1).saturating_mul(1024).max(LONGEST as u64);
     loop {
+        reach = reach.min(furthest);
         let start = length.saturating_sub(reach);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
         file.by_ref().take(length - start).read_to_end(&mut bytes)?;
         let newlines = bytes.split(|&byte| byte == b'\n').count() - 1;
-        if newlines <= most && start > 0 {
+        if newlines <= most && start > 0 && reach < furthest {
             reach = reach.saturating_mul(2);
             continue;
         }
         let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        let pending = bytes.split_off(end);
+        let mut pending = bytes.split_off(end);
         let mut lines = lines_of(&bytes);
+        if pending.len() >= LONGEST {
+            pending.truncate(LONGEST);
+            lines.push(Entry::of(&std::mem::take(&mut pending)));
+        }
         lines.drain(..lines.len().saturating_sub(most));
         return Ok((lines, pending));
     }
@@ -161,7 +182,7 @@ impl Entry {
     fn of(line: &[u8]) -> Self {
         match serde_json::from_slice(line) {
             Ok(record) => Self::Record(record),
-            Err(_) => Self::Other(String::from_utf8_lossy(line).into_owned()),
+            Err(_) => Self::Other(String::from_utf8_lossy(&line[..line.len().min(LONGEST)]).into_owned()),
         }
     }
 }

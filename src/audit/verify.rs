@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -12,9 +13,10 @@ pub use super::scan::{Break, Flaw, Recovered, Torn};
 use super::chain::{Hash, Receipt};
 use super::note::{Checkpoint, Given, Note, PublicKey};
 use super::record::{Lost, Status, VERSION};
-use super::scan::{Survey, Tail, Unreadable, Wanted, survey};
-use super::sinks::BESIDE;
+use super::scan::{Survey, Tail, Wanted, survey};
+use super::sinks::{self, BESIDE};
 use super::storage::{Files as _, Folder};
+use crate::domain::text::foreign;
 
 /// What a log is held against, besides itself.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Against {
     pub vkey: Option<PublicKey>,
     /// Checkpoints from outside, each with where it comes from.
     pub outside: Vec<(String, Vec<Note>)>,
+    /// Those in the file beside the log, which [`verify`](verify()) reads by itself.
+    pub beside: Option<Vec<Note>>,
     /// Receipts that clients have.
     pub receipts: Option<Vec<Given>>,
 }
@@ -33,6 +37,13 @@ pub enum CannotCheck {
     /// There is none.
     #[error("there is no audit log in {}", .0.display())]
     NoLog(PathBuf),
+    /// There is nothing in it that could be checked.
+    #[error(
+        "the audit log in {} has no signed record yet: there is nothing to check. So it looks when it has just begun, \
+         and when somebody emptied it; only a checkpoint or a receipt from outside can tell",
+        .0.display()
+    )]
+    Nothing(PathBuf),
     /// A newer version wrote it.
     #[error(
         "the audit log was written by a newer tailnas (format {0}; this one knows {VERSION}): check it with that one"
@@ -79,7 +90,7 @@ pub struct Report {
     pub lost: Vec<Lost>,
     /// Bytes at the end that are not records.
     pub torn: Option<Torn>,
-    /// Whether a daemon was writing to it during the check.
+    /// Whether somebody, such as a daemon, had it locked during the check.
     pub live: bool,
     /// Damage from crashes that a later start has described.
     pub recoveries: Vec<Recovered>,
@@ -146,12 +157,37 @@ pub struct Intents {
     pub stray: Vec<u64>,
 }
 
+/// How often a running log is read again whose end looks torn.
+const LOOKS: u32 = 8;
+
+/// How long between two such looks. A write that takes longer is one that does not come to its end.
+const BETWEEN: Duration = Duration::from_millis(300);
+
 /// Checks the log in `dir`.
 ///
 /// # Errors
 ///
 /// When it cannot be read to its end; that says nothing about whether it is sound.
 pub fn verify(dir: &Path, against: &Against) -> Result<Report, CannotCheck> {
+    let mut report = look(dir, against)?;
+    // A batch that is being written at this moment looks torn, and a moment later its end is elsewhere. That somebody
+    // holds the lock is no proof of that: anybody who may read the folder can.
+    for _ in 0..LOOKS {
+        if report.verdict != Verdict::Torn || !report.live {
+            break;
+        }
+        std::thread::sleep(BETWEEN);
+        let again = look(dir, against)?;
+        let stands = again.torn == report.torn && again.head == report.head;
+        report = again;
+        if stands {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+fn look(dir: &Path, against: &Against) -> Result<Report, CannotCheck> {
     let unreadable = |source| CannotCheck::Unreadable { dir: dir.to_owned(), source };
     let folder = Folder::new(dir);
     if folder.list().map_err(unreadable)?.is_empty() {
@@ -160,27 +196,25 @@ pub fn verify(dir: &Path, against: &Against) -> Result<Report, CannotCheck> {
     let live = folder.is_being_written().map_err(unreadable)?;
     // Read before the log is: what is signed of a running log is in it by the time it is read.
     let mut against = against.clone();
-    match std::fs::read(dir.join(BESIDE)) {
-        Ok(bytes) => {
-            let notes = Note::all_in(&String::from_utf8_lossy(&bytes));
-            against.outside.insert(0, (BESIDE.to_owned(), notes));
+    against.beside = Some(sinks::beside(&folder).map_err(unreadable)?);
+    let found = survey(&folder, against.wanted()).map_err(unreadable)?;
+    let newer = found.newer;
+    let report = Report::of(found, live, &against);
+    match newer {
+        _ if report.verdict == Verdict::Tampered => Ok(report),
+        Some(version) => Err(CannotCheck::Newer(version)),
+        None if report.verdict == Verdict::Clean && report.signed.keys.is_empty() => {
+            Err(CannotCheck::Nothing(dir.to_owned()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unreadable(error)),
+        None => Ok(report),
     }
-    let found = survey(&folder, against.wanted()).map_err(|error| match error {
-        Unreadable::Newer(version) => CannotCheck::Newer(version),
-        Unreadable::Io(source) => unreadable(source),
-    })?;
-    Ok(Report::of(found, live, &against))
 }
 
 impl Against {
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
             sizes: self
-                .outside
-                .iter()
+                .checkpoints()
                 .flat_map(|(_, notes)| notes)
                 .map(|note| note.checkpoint().size)
                 .collect(),
@@ -188,11 +222,17 @@ impl Against {
         }
     }
 
+    /// What there is of checkpoints, each with where it comes from.
+    fn checkpoints(&self) -> impl Iterator<Item = (&str, &Vec<Note>)> {
+        let beside = self.beside.iter().map(|notes| (BESIDE, notes));
+        beside.chain(self.outside.iter().map(|(what, notes)| (what.as_str(), notes)))
+    }
+
     /// Holds checkpoints and receipts against what the reading of the log took down for them.
     fn compare(&self, found: &Survey) -> Vec<Compared> {
         let keys: Vec<&PublicKey> = found.keys.iter().map(|(_, key)| key).chain(&self.vkey).collect();
         let mut all: Vec<Compared> = Vec::new();
-        for (what, notes) in &self.outside {
+        for (what, notes) in self.checkpoints() {
             let mut compared = Compared::new(what);
             for note in notes {
                 let checkpoint = note.checkpoint();
@@ -207,6 +247,9 @@ impl Against {
                 };
                 let ours = keys.iter().any(|key| key.name() == note.name());
                 compared.add(ours, &format!("checkpoint over {size} records"), size, result);
+            }
+            if self.beside.is_some() && all.is_empty() {
+                compared.look_beside(found, notes);
             }
             all.push(compared);
         }
@@ -234,6 +277,21 @@ impl Compared {
         Self { what: what.to_owned(), agree: 0, reach: None, foreign: 0, problems: Vec::new() }
     }
 
+    /// What the file beside the log must have, and must not.
+    fn look_beside(&mut self, found: &Survey, notes: &[Note]) {
+        let problem = match (found.keys.is_empty(), self.agree == 0 && self.problems.is_empty()) {
+            (true, _) if !notes.is_empty() => {
+                "it has checkpoints, and the log has no key that could have signed them"
+            }
+            (false, true) if found.signed_for_long => {
+                "it has none of the checkpoints that the log has: it was emptied or taken away, or never could be \
+                 written, and then the journal says so"
+            }
+            _ => return,
+        };
+        self.problems.push(problem.to_owned());
+    }
+
     fn add(&mut self, ours: bool, what: &str, reach: u64, result: Result<(), &str>) {
         match result {
             _ if !ours => self.foreign += 1,
@@ -253,10 +311,7 @@ impl Signed {
             (Some(false), _) => {
                 Some("the newest checkpoint is not signed with the key of the log".to_owned())
             }
-            (_, Some(vkey)) if found.keys.is_empty() => {
-                Some(format!("the log is not signed at all, and should be with {vkey}"))
-            }
-            (_, Some(vkey)) if found.keys.iter().all(|(_, key)| key != vkey) => {
+            (_, Some(vkey)) if !found.keys.is_empty() && found.keys.iter().all(|(_, key)| key != vkey) => {
                 Some(format!("another key than the one that should have signed it: {vkey}"))
             }
             _ => None,
@@ -276,19 +331,18 @@ impl Report {
     pub(super) fn of(found: Survey, live: bool, against: &Against) -> Self {
         let signed = Signed::of(&found, against.vkey.as_ref());
         let compared = against.compare(&found);
-        let not_checked = not_checked(against, &signed, &compared);
+        let outside = &compared[usize::from(against.beside.is_some()).min(compared.len())..];
+        let not_checked = not_checked(against, &signed, outside);
         let (records, head, root) = (found.records(), found.head(), found.tree.root());
         let no_newline = found.tail == Tail::NoNewline;
         let torn = match found.tail {
             Tail::Torn(torn) if found.broken.is_none() => Some(torn),
             _ => None,
         };
-        // A line without an end is what a batch looks like that is being written at this moment.
-        let in_flight = live && torn.as_ref().is_none_or(|torn| torn.one_line);
         let contradicted = signed.problem.is_some() || compared.iter().any(|one| !one.problems.is_empty());
         let verdict = if found.broken.is_some() || !found.stray.is_empty() || contradicted {
             Verdict::Tampered
-        } else if (torn.is_some() || no_newline) && !in_flight {
+        } else if torn.is_some() || no_newline {
             Verdict::Torn
         } else {
             Verdict::Clean
@@ -298,9 +352,9 @@ impl Report {
             files: found.files,
             records,
             pruned: found.pruned,
-            first: found.first,
-            last: found.last,
-            install: found.install,
+            first: found.first.map(|time| foreign(&time, 40)),
+            last: found.last.map(|time| foreign(&time, 40)),
+            install: found.install.map(|name| foreign(&name, 64)),
             head,
             root,
             broken: found.broken,
@@ -329,15 +383,14 @@ impl Report {
 }
 
 /// What a reading could not show, in so many words.
-fn not_checked(against: &Against, signed: &Signed, compared: &[Compared]) -> Vec<String> {
+fn not_checked(against: &Against, signed: &Signed, outside: &[Compared]) -> Vec<String> {
     let mut list = Vec::new();
     if signed.keys.is_empty() {
         list.push("who wrote it: there is no signature in it".to_owned());
     } else if against.vkey.is_none() {
         list.push("whether the key that signed it is yours: it was taken from the log (--vkey)".to_owned());
     }
-    let elsewhere = compared.iter().filter(|one| one.what != BESIDE && one.reach.is_some());
-    match elsewhere.filter_map(|one| one.reach).max() {
+    match outside.iter().filter_map(|one| one.reach).max() {
         Some(reach) => list.push(format!(
             "whether records were cut off at its end behind record {reach}: nothing from outside reaches further"
         )),
@@ -429,10 +482,11 @@ impl fmt::Display for Report {
             let Recovered { seq, file, offset, len, sha256 } = recovered;
             writeln!(f, "recovery   seq {seq}: {len} bytes from byte {offset} of {file}, sha256 {sha256}")?;
         }
-        if let Some(Torn { file, offset, len, one_line, .. }) = &self.torn {
-            let meaning = match (self.live, one_line) {
-                (true, true) => "a daemon is writing it at this moment",
-                _ => "as a crash leaves it; the next start describes it",
+        if let Some(Torn { file, offset, len, .. }) = &self.torn {
+            let meaning = if self.live {
+                "somebody has the log open, and it stays as it is: no daemon is writing it to its end"
+            } else {
+                "as a crash leaves it; the next start describes it"
             };
             writeln!(f, "torn end   {len} bytes from byte {offset} of {file}: {meaning}")?;
         }

@@ -451,12 +451,85 @@ async fn the_tail_shows_the_last_and_then_the_next() {
     assert_eq!(tail::last(dir.path(), 1000).unwrap().0.len(), 47);
 }
 
+/// A file of a gigabyte that has no line in it, and a number of lines that nobody has.
+#[tokio::test]
+async fn the_tail_takes_no_more_memory_than_it_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let (all, mut tail) = tail::last(dir.path(), usize::MAX).unwrap();
+    assert_eq!(all.len(), 3);
+    journal.close().await.unwrap();
+    let file = dir.path().join("audit-00000000000000000000.jsonl");
+    let length = std::fs::metadata(&file).unwrap().len();
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(length + (1 << 30)).unwrap();
+    let (lines, mut behind) = tail::last(dir.path(), 2).unwrap();
+    let size: usize = lines.iter().map(|line| line.to_string().len()).sum();
+    assert!(lines.len() <= 2 && size < 16 * 1024, "{} lines, {size} bytes", lines.len());
+    assert!(behind.more().unwrap().is_empty());
+    // What a follower is given of it comes in pieces of which none is larger than a record.
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(length + (1 << 20)).unwrap();
+    let more = tail.more().unwrap();
+    assert!(more.len() > 60, "{}", more.len());
+    let long = |entry: &Entry| matches!(entry, Entry::Other(text) if text.len() > 16 * 1024);
+    assert!(!more.iter().any(long));
+}
+
 #[test]
 fn where_there_is_no_log_nothing_is_claimed() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(verify(dir.path()), Err(CannotCheck::NoLog(_))));
     assert!(matches!(verify(&dir.path().join("x")), Err(CannotCheck::Unreadable { .. })));
     assert!(tail::last(dir.path(), 1).is_err());
+}
+
+/// Whoever may read the folder may hold its lock.
+#[tokio::test]
+async fn a_torn_end_stays_a_torn_end_while_somebody_holds_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).0.close().await.unwrap();
+    let file = dir.path().join("audit-00000000000000000000.jsonl");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.extend_from_slice(b"{\"v\":1,\"seq\":5,");
+    std::fs::write(&file, &bytes).unwrap();
+    let lock = std::fs::File::open(dir.path()).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert_eq!((report.verdict, report.live), (Verdict::Torn, true), "{report}");
+    assert!(report.to_string().contains("somebody has the log open"), "{report}");
+}
+
+#[tokio::test]
+async fn an_emptied_log_is_not_clean() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).0.close().await.unwrap();
+    std::fs::write(dir.path().join("audit-00000000000000000000.jsonl"), b"").unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert_eq!(report.verdict, Verdict::Tampered, "the checkpoints beside it are still there: {report}");
+    std::fs::remove_file(dir.path().join("checkpoints")).unwrap();
+    assert!(matches!(verify(dir.path()), Err(CannotCheck::Nothing(_))));
+    let vkey = Some(signer().public().clone());
+    let known = verify::verify(dir.path(), &Against { vkey, ..Against::default() });
+    assert!(matches!(known, Err(CannotCheck::Nothing(_))), "{known:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_checkpoints_that_was_emptied_or_taken_away_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        open(dir.path()).0.close().await.unwrap();
+        assert!(verify(dir.path()).unwrap().is_clean());
+    }
+    let log = dir.path().join("audit-00000000000000000000.jsonl");
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(dir.path().join("checkpoints"), b"").unwrap();
+    // A torn end, which alone would be a crash, does not hide it.
+    for cut in [0, 20] {
+        std::fs::write(&log, &whole[..whole.len() - cut]).unwrap();
+        let report = verify(dir.path()).unwrap();
+        assert_eq!(report.verdict, Verdict::Tampered, "{report}");
+        assert!(report.to_string().contains("it was emptied or taken away"), "{report}");
+        let _ = std::fs::remove_file(dir.path().join("checkpoints"));
+    }
 }
 
 #[tokio::test]
@@ -466,7 +539,7 @@ async fn a_torn_end_is_told_until_the_next_start_describes_it() {
     let file = dir.path().join("audit-00000000000000000000.jsonl");
     let mut bytes = std::fs::read(&file).unwrap();
     let whole = bytes.len();
-    bytes.extend_from_slice(b"{\"v\":1,\"seq\":3,");
+    bytes.extend_from_slice(b"{\"v\":1,\"seq\":5,");
     std::fs::write(&file, &bytes).unwrap();
     let report = verify(dir.path()).unwrap();
     assert_eq!(report.verdict, Verdict::Torn);

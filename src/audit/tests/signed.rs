@@ -237,16 +237,101 @@ async fn a_log_signed_anew_with_another_key_is_found_by_whoever_knows_the_right_
 }
 
 #[test]
-fn a_log_that_should_be_signed_and_is_not_is_tampered_with() {
-    let mut chain = Chain::EMPTY;
-    let mut bytes = Vec::new();
-    let stamp = Stamp { at: DateTime::UNIX_EPOCH, mono: 0, boot: "b", durable: None };
-    chain.seal(&stamp, br#"{"type":"genesis","install":"x","tailnas":"0","format":1}"#, &mut bytes);
-    let found = || Model::of(&bytes).survey();
-    assert!(Report::of(found(), false, &Against::default()).is_clean());
-    let told = Report::of(found(), false, &expected());
-    assert_eq!(told.verdict, Verdict::Tampered);
-    assert!(told.to_string().contains("not signed at all"), "{told}");
+fn a_log_that_names_no_key_is_none_of_ours() {
+    let log = |events: &[&str]| {
+        let (mut chain, mut bytes) = (Chain::EMPTY, Vec::new());
+        let stamp = Stamp { at: DateTime::UNIX_EPOCH, mono: 0, boot: "b", durable: None };
+        for event in events {
+            chain.seal(&stamp, event.as_bytes(), &mut bytes);
+        }
+        Report::of(Model::of(&bytes).survey(), false, &Against::default())
+    };
+    let genesis = r#"{"type":"genesis","install":"x","tailnas":"0","format":1}"#;
+    let lost = format!(r#"{{"type":"lost","have":1,"size":9,"root":"{}","sink":"copy"}}"#, Hash::ZERO);
+    assert_eq!(log(&[genesis]).verdict, Verdict::Clean, "a start may have been cut off here");
+    for event in [&lost, r#"{"type":"start","tailnas":"0","pid":1}"#] {
+        let told = log(&[genesis, event]);
+        assert_eq!(told.broken.unwrap().what, scan::Flaw::NoKey);
+    }
+}
+
+/// What a stranger writes behind the last checkpoint excuses nothing, whatever it says of what is missing.
+#[tokio::test]
+async fn a_forged_word_of_loss_excuses_no_other_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    run(dir, 2).await;
+    let short = fs::read(file(dir)).unwrap();
+    run(dir, 40).await;
+    let survey = Model::of(&short).survey();
+    let forged = |events: &[String]| {
+        let (mut chain, mut bytes) = (survey.chain.clone(), short.clone());
+        for event in events {
+            let durable = Some(survey.records() - 1);
+            let stamp = Stamp { at: DateTime::UNIX_EPOCH, mono: 0, boot: "b", durable };
+            chain.seal(&stamp, event.as_bytes(), &mut bytes);
+        }
+        bytes
+    };
+    let have = survey.records();
+    let lost = |have: u64| {
+        format!(r#"{{"type":"lost","have":{have},"size":9999,"root":"{}","sink":"copy"}}"#, Hash::ZERO)
+    };
+    let others: Vec<String> = std::iter::repeat_n(String::from_utf8(intent("evil")).unwrap(), 130).collect();
+
+    fs::write(file(dir), forged(&[&[lost(have)], &others[..]].concat())).unwrap();
+    let error = open(dir, with_copy(dir)).unwrap_err();
+    assert!(matches!(error, OpenError::Forked { .. }), "{error}");
+    assert_eq!(report(dir, &expected()).verdict, Verdict::Tampered);
+
+    // Behind the other records it would have to know less than it did.
+    fs::write(file(dir), forged(&[&others[..], &[lost(have)]].concat())).unwrap();
+    assert!(matches!(report(dir, &expected()).broken.unwrap().what, scan::Flaw::Lost { .. }));
+    fs::write(file(dir), forged(&[&others[..], &[lost(have + 130)]].concat())).unwrap();
+    assert!(matches!(open(dir, with_copy(dir)).unwrap_err(), OpenError::Forked { .. }));
+}
+
+#[test]
+fn a_log_cannot_take_hold_of_the_terminal_that_shows_its_report() {
+    let evil = "\\u001b]0;x\\u0007\\u202e\\u009b";
+    let key = format!(r#"{{"type":"key","vkey":"{}"}}"#, signer().public());
+    let lost = format!(r#"{{"type":"lost","have":2,"size":9,"root":"{}","sink":"{evil}"}}"#, Hash::ZERO);
+    let sound = [r#"{"type":"genesis","install":"x","tailnas":"0","format":1}"#, &key, &lost];
+    let report = |events: &[&str], change: &dyn Fn(String) -> String| {
+        let (mut chain, mut text) = (Chain::EMPTY, String::new());
+        for event in events {
+            let mut line = Vec::new();
+            let stamp = Stamp { at: DateTime::UNIX_EPOCH, mono: 0, boot: "b", durable: None };
+            chain.seal(&stamp, event.as_bytes(), &mut line);
+            let line = change(String::from_utf8(line).unwrap());
+            let body = line.split(",\"hash\":").next().unwrap();
+            chain.prev = Hash::leaf(body.as_bytes());
+            writeln!(text, "{body},\"hash\":\"{}\"}}", chain.prev).unwrap();
+        }
+        Report::of(Model::of(text.as_bytes()).survey(), false, &Against::default())
+    };
+    let as_it_is = |line: String| line;
+    let time = |line: String| line.replace("1970-01-01T00:00:00.000000Z", evil);
+    let prev = |line: String| {
+        let before = line.split("\"prev\"").next().unwrap();
+        if line.contains("\"seq\":2") { format!("{before}\"prev\":\"{evil}\",\"hash\":") } else { line }
+    };
+    let vkey = format!(r#"{{"type":"key","vkey":"{evil}"}}"#);
+    let odd = format!(r#"{{"type":"stop","durable":"{evil}"}}"#);
+    for (what, told) in [
+        ("a sink", report(&sound, &as_it_is)),
+        ("a time", report(&sound, &time)),
+        ("a link", report(&sound, &prev)),
+        ("a key", report(&[sound[0], &vkey], &as_it_is)),
+        ("a value of the wrong kind", report(&[sound[0], &odd], &as_it_is)),
+    ] {
+        let shown = told.to_string();
+        let json = serde_json::to_string(&told).unwrap();
+        assert!(
+            shown.lines().chain([&*json]).all(|l| l.chars().all(crate::domain::text::is_harmless)),
+            "{what}: {shown:?}"
+        );
+    }
 }
 
 #[tokio::test]
