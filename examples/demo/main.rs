@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the demo talks to a person")]
 
 mod daemon;
+mod neighbourhood;
 mod tour;
 mod welcome;
 
@@ -50,6 +51,14 @@ enum Command {
         /// Where it listens
         address: std::net::SocketAddr,
     },
+    /// What a daemon needs around it, and none; for tests of an installed one
+    #[command(hide = true)]
+    Neighbourhood {
+        /// A folder for it
+        dir: PathBuf,
+        /// The URL of the daemon
+        url: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,7 +67,13 @@ fn main() -> ExitCode {
         return daemon::run(&config, address);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime.and_then(|runtime| runtime.block_on(demo(&args))) {
+    let ran = runtime.and_then(|runtime| match &args.command {
+        Some(Command::Neighbourhood { dir, url }) => {
+            runtime.block_on(neighbourhood::run(dir, url, TOKEN_LIFETIME)).map(|()| true)
+        }
+        Some(Command::Daemon { .. }) | None => runtime.block_on(demo(&args)),
+    });
+    match ran {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -17,7 +17,7 @@ use crate::telemetry::chain;
 use super::{CONFIG, complain, load, sandbox, say};
 
 /// How long the NAS may take to let us in.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// More than this many seconds between two clocks makes good tokens look bad.
 const SKEW: i64 = 5;
@@ -241,7 +241,7 @@ impl Visit {
 }
 
 /// How it is with the NAS once it has let us in or refused us, or once we have waited long enough.
-async fn settled(nas: &Nas) -> nas::Status {
+pub(super) async fn settled(nas: &Nas) -> nas::Status {
     let mut changes = nas.changes();
     let settled = changes.until(|status| !matches!(status, nas::Status::Away { .. }));
     match tokio::time::timeout(PATIENCE, settled).await {

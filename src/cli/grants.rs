@@ -2,6 +2,8 @@
 
 mod block;
 
+pub(super) use self::block::text;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -61,7 +63,7 @@ pub(super) fn run(args: &Args) -> Exit {
             Command::Explain { login, address } => tell(&config, &localapi, login, *address).await,
             Command::Print => match localapi.roster().await {
                 Ok(roster) => {
-                    say(&block::text(&config, &roster));
+                    say(&text(&config, &roster));
                     Exit::Ok
                 }
                 Err(error) => unreachable_tailscaled(&error),

@@ -6,6 +6,7 @@ mod doctor;
 mod grants;
 mod sandbox;
 mod serve;
+mod setup;
 mod tools;
 
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ enum Command {
     Audit(audit::Args),
     /// Try to reach tailscaled, the provider and the NAS, and say how to mend what is wrong
     Doctor(doctor::Args),
+    /// Set tailnas up on this machine, step by step; a second run goes on where the first one ended
+    Setup(setup::Args),
     /// Say who may call what and why, and write grants for the tailnet policy
     Grants(grants::Args),
     /// Print the version
@@ -61,6 +64,7 @@ pub fn main() -> Exit {
         Command::Tools(args) => tools::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Setup(args) => setup::run(&args),
         Command::Grants(args) => grants::run(&args),
         Command::Version => {
             say(&format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));

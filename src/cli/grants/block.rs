@@ -16,7 +16,7 @@ use crate::tailnet::{Node, Roster};
 type Lines = Vec<(String, String)>;
 
 /// The grants that `config` needs on the tailnet of `roster`.
-pub(super) fn text(config: &Config, roster: &Roster) -> String {
+pub(in crate::cli) fn text(config: &Config, roster: &Roster) -> String {
     let ours = destination(roster.own());
     let (provider_name, provider_port) = place(&config.provider.issuer);
     let provider = roster.others().iter().find(|node| node.name().eq_ignore_ascii_case(&provider_name));

@@ -1,0 +1,405 @@
+//! `tailnas setup`: from an installed program to a running service, one leg after the other.
+//!
+//! Each leg is tried before the next one is begun, and says ✓, or ✗ with what to do about it. What has been answered
+//! and works is kept, so that a second run goes on where the first one ended.
+
+mod answers;
+mod files;
+mod texts;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use self::answers::{Answers, Question};
+use self::texts::Draft;
+use super::{CONFIG, complain, doctor, grants, say};
+use crate::audit::Signer;
+use crate::clock::Clock;
+use crate::config::{self, Complaint, Config, Login, Pin, Trust, is_tailnet};
+use crate::exit::Exit;
+use crate::lifecycle::Lifecycle;
+use crate::nas::{self, Nas};
+use crate::net::http::Client;
+use crate::oauth::Provider;
+use crate::secret::{Secret, SecretSource};
+use crate::tailnet::{LocalApi, Node, Roster};
+use crate::telemetry::chain;
+use crate::tools::render;
+
+/// Where the sockets of `tailnas.socket` are changed.
+const SOCKET_DROP_IN: &str = "/etc/systemd/system/tailnas.socket.d/listen.conf";
+
+/// Where `tailscale serve` finds us.
+const SERVED: &str = "unix:/run/tailnas/tailnas.sock";
+
+/// More of a command's words than this is not shown.
+const LONGEST_WORDS: usize = 400;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Ask nothing, and take the answers from FILE: lines of NAME = VALUE
+    #[arg(long, value_name = "FILE", long_help = answers::help())]
+    answers: Option<PathBuf>,
+    /// The configuration file to write
+    #[arg(long, short, default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+    /// Where keys are kept for systemd
+    #[arg(long, default_value = "/etc/credstore", value_name = "DIR")]
+    credstore: PathBuf,
+}
+
+/// Why setting up cannot go on, and the one thing to do about it.
+#[derive(Debug)]
+struct Trouble {
+    what: String,
+    mend: String,
+}
+
+impl Trouble {
+    fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into() }
+    }
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("tailnas: the asynchronous runtime could not be started: {error}"));
+            return Exit::Bug;
+        }
+    };
+    match runtime.block_on(walk(args)) {
+        Ok(()) => Exit::Ok,
+        Err(Trouble { what, mend }) => {
+            say(&format!("✗ {what}\n  → {mend}\n  Then run this again: it goes on from here.\n"));
+            Exit::Bad
+        }
+    }
+}
+
+fn good(what: &str) {
+    say(&format!("✓ {what}\n"));
+}
+
+async fn walk(args: &Args) -> Result<(), Trouble> {
+    let mut answers = Answers::new(args.answers.as_deref())?;
+    files::can_be_written(&args.config)?;
+    let config = if args.config.exists() { kept(&args.config)? } else { written(args, &mut answers).await? };
+    let roster = tailnet(&config.tailnet.socket).await?;
+    keys(&config, &args.credstore, &mut answers).await?;
+    log(&config, &args.credstore)?;
+    start(&config, roster.own())?;
+    say(&texts::farewell(&config, &grants::text(&config, &roster)));
+    Ok(())
+}
+
+/// A configuration that is there is somebody's, and is used as it is.
+fn kept(file: &Path) -> Result<Config, Trouble> {
+    let config = config::load(file).map_err(|problems| {
+        Trouble::new(
+            format!("{} is not a configuration: {problems}", file.display()),
+            "Correct that; or, to begin anew, move the file away.",
+        )
+    })?;
+    good(&format!("configuration: {} is kept as it is; to begin anew, move it away", file.display()));
+    Ok(config)
+}
+
+/// Asks for what only a person knows, tries it, and writes the configuration.
+async fn written(args: &Args, answers: &mut Answers) -> Result<Config, Trouble> {
+    let socket = PathBuf::from(answers.to(&Question::TAILSCALED, None)?);
+    let roster = tailnet(&socket).await?;
+    let name = roster.own().name().to_owned();
+    let mut draft = Draft {
+        url: format!("https://{name}/mcp"),
+        socket,
+        issuer: provider_name(&roster).map(|name| format!("https://{name}")).unwrap_or_default(),
+        nas_name: "nas".to_owned(),
+        nas: String::new(),
+        trust: Trust::System,
+        reader: "tailnas-reader".to_owned(),
+        writer: None,
+    };
+    good(&format!("the URL of this server, its OAuth resource and its audience: {}", draft.url));
+
+    let guess = Some(draft.issuer.clone()).filter(|issuer| !issuer.is_empty());
+    draft.issuer = answers.to(&Question::PROVIDER, guess.as_deref())?;
+    draft.nas = texts::nas_url(&answers.to(&Question::NAS, None)?);
+    draft.nas_name = answers.to(&Question::NAS_NAME, Some(&draft.nas_name))?;
+    let config = draft.parse(&args.config)?;
+    provider(&config).await?;
+    for nas in &config.nas {
+        draft.trust = trust(nas, answers).await?;
+    }
+    draft.reader = answers.to(&Question::READER, Some(&draft.reader))?;
+    let writer = answers.to(&Question::WRITER, Some(""))?;
+    draft.writer = (!writer.is_empty()).then_some(writer);
+
+    let config = draft.parse(&args.config)?;
+    files::write(&args.config, &draft.text(), files::READABLE)?;
+    good(&format!("configuration: written to {}", args.config.display()));
+    Ok(config)
+}
+
+/// Who is on the tailnet, if we are.
+async fn tailnet(socket: &Path) -> Result<Roster, Trouble> {
+    let local_api = LocalApi::new(socket, Clock::system());
+    let silent = |error: &dyn std::error::Error| {
+        Trouble::new(
+            format!("tailscaled: {}", chain(error)),
+            "Install Tailscale (https://tailscale.com/download/linux), and run: systemctl start tailscaled",
+        )
+    };
+    let status = local_api.status().await.map_err(|error| silent(&error))?;
+    if !status.is_running() {
+        let what = format!("tailscaled: its state is {:?}", status.backend_state());
+        return Err(Trouble::new(what, "Run: tailscale up --advertise-tags=tag:tailnas"));
+    }
+    if status.dns_name().is_empty() {
+        return Err(Trouble::new(
+            "tailscaled: this machine has no name on the tailnet",
+            "Enable MagicDNS on the DNS page of the tailnet's admin console.",
+        ));
+    }
+    if !status.cert_domains().iter().any(|name| name == status.dns_name()) {
+        return Err(Trouble::new(
+            format!("tailscaled: it can get no certificate for {}", status.dns_name()),
+            "Enable HTTPS certificates on the DNS page of the tailnet's admin console.",
+        ));
+    }
+    let roster = local_api.roster().await.map_err(|error| silent(&error))?;
+    good(&format!("tailnet: this machine is {}, and can have a certificate", status.dns_name()));
+    Ok(roster)
+}
+
+/// The node that is called as TSIDP calls itself.
+fn provider_name(roster: &Roster) -> Option<String> {
+    roster.others().iter().map(Node::name).find(|name| name.starts_with("idp.")).map(str::to_owned)
+}
+
+async fn provider(config: &Config) -> Result<(), Trouble> {
+    let issuer = &config.provider.issuer;
+    let clock = Clock::system();
+    let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
+    let refused = |error: &dyn std::error::Error| {
+        Trouble::new(
+            format!("provider: {}", chain(error)),
+            format!(
+                "Open {issuer}/.well-known/openid-configuration from this machine. The tailnet policy must let this \
+                 node reach the provider (ip: tcp:443), and the issuer must be spelled as it spells itself."
+            ),
+        )
+    };
+    let http = Client::new(config.provider.ca_file.as_deref()).map_err(|error| refused(&error))?;
+    let provider = Provider::new(&config.provider, &config.server.url, http, clock, lifecycle)
+        .map_err(|error| refused(&error))?;
+    provider.discover().await.map_err(|error| refused(&error))?;
+    good(&format!("provider: {issuer} can be asked about tokens"));
+    Ok(())
+}
+
+/// How the NAS's certificate is to be known: by the one it shows now, once a person has compared it.
+async fn trust(nas: &config::Nas, answers: &mut Answers) -> Result<Trust, Trouble> {
+    let shown = nas::presented_pin(nas).await.map_err(|error| {
+        Trouble::new(
+            format!("NAS: {}", chain(&error)),
+            format!("Is {} its address, is it on, and may this machine reach it?", nas.url),
+        )
+    })?;
+    say(&texts::compare(&shown));
+    let pin = answers.to(&Question::PIN, Some("no"))?;
+    match pin.as_str() {
+        "system" => Ok(Trust::System),
+        "yes" if answers.are_a_persons() => Ok(pinned(shown)),
+        given if given == shown.to_string() => Ok(pinned(shown)),
+        _ => Err(Trouble::new(
+            format!("NAS: its certificate is {shown}, and nobody said that this is the right one"),
+            "Compare it with what the NAS itself says. If they differ, somebody stands between: find out who.",
+        )),
+    }
+}
+
+fn pinned(pin: Pin) -> Trust {
+    good(&format!("NAS: its certificate is pinned, {pin}"));
+    Trust::Pinned(vec![pin])
+}
+
+/// The API keys of the accounts, each tried before it is kept.
+async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Result<(), Trouble> {
+    for nas in &config.nas {
+        let accounts = [
+            (Some(&nas.reader), &Question::READER_KEY, texts::Account::Looks),
+            (nas.writer.as_ref(), &Question::WRITER_KEY, texts::Account::Changes),
+        ];
+        for (login, question, account) in accounts {
+            let Some(Login { username, key }) = login else { continue };
+            let place = files::place(key, credstore);
+            let fresh = !place.exists();
+            if fresh {
+                if answers.are_a_persons() {
+                    say(&texts::account(username, account));
+                }
+                let key = answers.secret(question)?;
+                files::write(&place, &format!("{}\n", key.expose()), files::SECRET)?;
+            }
+            let login = Login { username: username.clone(), key: SecretSource::File(place.clone()) };
+            if let Err(trouble) = let_in(nas, login).await {
+                // One that does not work must not be what the next run finds.
+                if fresh {
+                    let _ = std::fs::remove_file(&place);
+                }
+                return Err(trouble);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the NAS lets this login in.
+async fn let_in(nas: &config::Nas, login: Login) -> Result<(), Trouble> {
+    let settings = config::Nas { reader: login.clone(), writer: None, ..nas.clone() };
+    let clock = Clock::system();
+    let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
+    let nas = Nas::start(&settings, &clock, &lifecycle)
+        .map_err(|error| Trouble::new(format!("NAS: {}", chain(&error)), "Mend what it names."))?;
+    let status = doctor::settled(&nas).await;
+    lifecycle.end();
+    lifecycle.services_done(doctor::PATIENCE).await;
+    match status {
+        nas::Status::Up { version, .. } => {
+            good(&format!("NAS: {} is let in, it runs {version}", login.username));
+            Ok(())
+        }
+        nas::Status::LoginRefused { reason, hint, .. } => {
+            Err(Trouble::new(format!("NAS: it refused {}: {reason}", login.username), hint))
+        }
+        nas::Status::Away { reason, .. } => {
+            Err(Trouble::new(format!("NAS: {reason}"), "Is it still starting? Wait a minute."))
+        }
+    }
+}
+
+/// The keys of the audit log: made once, and never again for a log that is there.
+fn log(config: &Config, credstore: &Path) -> Result<(), Trouble> {
+    let dir = &config.audit.dir;
+    let begun = std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some());
+    let missing: Vec<_> = [&config.audit.hmac_key, &config.audit.signing_key]
+        .into_iter()
+        .map(|source| files::place(source, credstore))
+        .filter(|place| !place.exists())
+        .collect();
+    if begun && let Some(place) = missing.first() {
+        return Err(Trouble::new(
+            format!(
+                "audit log: there is one in {}, and its key {} is not there",
+                dir.display(),
+                place.display()
+            ),
+            format!(
+                "Put the key back from your backup; or, to begin a new log, move {} away.",
+                dir.display()
+            ),
+        ));
+    }
+    for place in &missing {
+        let text = if *place == files::place(&config.audit.signing_key, credstore) {
+            signing_key(config)?
+        } else {
+            Secret::new(hex::encode(random()?))
+        };
+        files::write(place, &format!("{}\n", text.expose()), files::SECRET)?;
+    }
+    if missing.is_empty() {
+        good("audit log: its keys are there");
+    }
+    Ok(())
+}
+
+fn signing_key(config: &Config) -> Result<Secret, Trouble> {
+    let number = hex::encode(random()?);
+    let name = format!("tailnas/{}-{}", config.server.url.host(), number.get(..8).unwrap_or_default());
+    let (secret, public) = Signer::generate(&name).map_err(|error| {
+        Trouble::new(
+            format!("audit log: no key could be made: {error}"),
+            "Report this: it should not happen.",
+        )
+    })?;
+    good(
+        "audit log: a key that signs it was made. Keep its public part somewhere else than on this machine:",
+    );
+    say(&format!("  {public}\n"));
+    Ok(secret)
+}
+
+fn random() -> Result<[u8; 32], Trouble> {
+    let mut bytes = [0; 32];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(Trouble::new(format!("the kernel has no randomness: {error}"), "Wait a minute.")),
+    }
+}
+
+/// Starts the service, and puts it on the tailnet.
+fn start(config: &Config, own: &Node) -> Result<(), Trouble> {
+    let direct = config.server.listen.iter().any(|listen| *listen != config::Listen::Systemd);
+    if !direct {
+        told(
+            "systemctl",
+            &["enable", "--now", "tailnas.socket"],
+            "Read: journalctl -u tailnas.socket -n 20",
+        )?;
+    }
+    told("systemctl", &["enable", "tailnas.service"], "Read: journalctl -n 20")?;
+    told("systemctl", &["restart", "tailnas.service"], "Read: journalctl -u tailnas -n 20")?;
+    good("service: tailnas runs, and will after a restart of this machine");
+    if !direct && !Path::new(SOCKET_DROP_IN).exists() {
+        let mend = "Run it by hand, and do what it says: Serve may have to be allowed for the tailnet once.";
+        told("tailscale", &["serve", "--bg", "--yes", SERVED], mend)?;
+        good(&format!("tailnet: {} is served to it", own.name()));
+    }
+    let outside: Vec<_> = outside(config).iter().map(IpAddr::to_string).collect();
+    if !outside.is_empty() {
+        say(&texts::outside(&outside.join(" ")));
+    }
+    Ok(())
+}
+
+/// Addresses of the NAS and the provider that the sandbox of the unit does not let us reach, where names tell them.
+fn outside(config: &Config) -> Vec<IpAddr> {
+    let provider = url::Url::parse(&config.provider.issuer).ok();
+    let nas = config.nas.iter().map(|nas| &nas.url);
+    nas.chain(&provider)
+        .filter_map(|url| url.socket_addrs(|| None).ok())
+        .flatten()
+        .map(|address| address.ip())
+        .filter(|ip| !is_near(*ip))
+        .collect()
+}
+
+/// As `IPAddressAllow=` in tailnas.service has it.
+fn is_near(ip: IpAddr) -> bool {
+    is_tailnet(ip)
+        || match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        }
+}
+
+fn told(program: &str, args: &[&str], mend: &str) -> Result<(), Trouble> {
+    let line = format!("{program} {}", args.join(" "));
+    let failed = |what: &str| Trouble::new(format!("{line}: {what}"), mend);
+    let output = Command::new(program).args(args).output().map_err(|error| failed(&error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let words = render::foreign(&words, LONGEST_WORDS);
+    Err(failed(if words.is_empty() { "it failed and said nothing" } else { &words }))
+}
+
+/// A configuration that names other files is somebody's work; what setup writes names none.
+fn no_policy_file(_: &Path) -> Result<String, Complaint> {
+    Err(Complaint::new("is not what setup writes"))
+}

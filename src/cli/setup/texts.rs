@@ -1,0 +1,184 @@
+//! What setup writes and says at length.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Trouble, no_policy_file};
+use crate::config::{self, Config, Pin, Trust};
+
+/// A configuration to be.
+pub(super) struct Draft {
+    pub(super) url: String,
+    pub(super) socket: PathBuf,
+    pub(super) issuer: String,
+    pub(super) nas_name: String,
+    pub(super) nas: String,
+    pub(super) trust: Trust,
+    pub(super) reader: String,
+    pub(super) writer: Option<String>,
+}
+
+impl Draft {
+    /// What it means, by the same reader that the daemon has.
+    pub(super) fn parse(&self, file: &Path) -> Result<Config, Trouble> {
+        config::parse(file, &self.text(), no_policy_file).map_err(|problems| {
+            Trouble::new(format!("the answers make no configuration: {problems}"), "Give other answers.")
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        let quoted = |text: &str| json!(text).to_string();
+        let trust = match &self.trust {
+            Trust::Pinned(pins) => {
+                format!("pins = {}\n", json!(pins.iter().map(Pin::to_string).collect::<Vec<_>>()))
+            }
+            // A file of a CA is nothing that setup asks for.
+            Trust::System | Trust::CaFile(_) => String::new(),
+        };
+        let writer = self.writer.as_ref().map(|writer| {
+            format!("\n[nas.writer]\nusername = {}\nkey = \"credential:nas-writer-key\"\n", quoted(writer))
+        });
+        format!(
+            "# Written by `tailnas setup`, which keeps it from now on as it is: change what you like.\n\
+             # docs/CONFIG.md, or man tailnas.toml, explains every key; `tailnas check` finds mistakes.\n\
+             [server]\nurl = {url}\nlisten = [\"systemd\"]\n\n\
+             [tailnet]\nsocket = {socket}\n\n\
+             [provider]\nissuer = {issuer}\n\n\
+             [[nas]]\nname = {name}\nurl = {nas}\n{trust}\n\
+             [nas.reader]\nusername = {reader}\nkey = \"credential:nas-reader-key\"\n{writer}\n\
+             [audit]\ndir = \"/var/log/tailnas\"\nhmac_key = \"credential:audit-hmac-key\"\n\
+             signing_key = \"credential:audit-signing-key\"\n",
+            url = quoted(&self.url),
+            socket = quoted(&self.socket.to_string_lossy()),
+            issuer = quoted(&self.issuer),
+            name = quoted(&self.nas_name),
+            nas = quoted(&self.nas),
+            reader = quoted(&self.reader),
+            writer = writer.unwrap_or_default(),
+        )
+    }
+}
+
+/// The address of a NAS as somebody types it, as a URL.
+pub(super) fn nas_url(typed: &str) -> String {
+    let bare = typed.trim_start_matches("https://").trim_end_matches('/');
+    if bare.contains("://") { bare.to_owned() } else { format!("wss://{bare}") }
+}
+
+/// How to find out whose certificate it is.
+pub(super) fn compare(shown: &Pin) -> String {
+    format!(
+        "The NAS shows a certificate with this SHA-256:\n\n  {shown}\n\nCompare it with what the NAS itself says. In \
+         its own shell (System > Shell):\n\n  openssl s_client -connect localhost:443 </dev/null 2>/dev/null | openssl \
+         x509 -outform DER | sha256sum\n\n"
+    )
+}
+
+/// What an account on the NAS is for.
+#[derive(Clone, Copy)]
+pub(super) enum Account {
+    Looks,
+    Changes,
+}
+
+/// How to make an account with a key on the NAS.
+pub(super) fn account(username: &str, account: Account) -> String {
+    let roles = match account {
+        Account::Looks => json!(["READONLY_ADMIN"]),
+        Account::Changes => json!(["READONLY_ADMIN", "SNAPSHOT_WRITE"]),
+    };
+    let group = json!({ "name": username, "smb": false });
+    let privilege = json!({ "name": username, "local_groups": ["GID"], "roles": roles, "web_shell": false })
+        .to_string()
+        .replace("\"GID\"", "'$gid'");
+    let user = json!({
+        "username": username, "full_name": "tailnas", "group": "GROUP", "smb": false, "password_disabled": true,
+        "shell": "/usr/sbin/nologin",
+    })
+    .to_string()
+    .replace("\"GROUP\"", "'$group'");
+    let key = json!({ "name": username, "username": username });
+    format!(
+        "An account {username} with an API key. Where there is none yet, this makes both, in the shell of the NAS as \
+         root; the last line prints the key once:\n\n  \
+         group=$(midclt call group.create '{group}')\n  \
+         gid=$(midclt call group.get_instance \"$group\" | jq .gid)\n  \
+         midclt call privilege.create '{privilege}' >/dev/null\n  \
+         midclt call user.create '{user}' >/dev/null\n  \
+         midclt call api_key.create '{key}' | jq -r .key\n\n"
+    )
+}
+
+/// What the sandbox does not let us reach.
+pub(super) fn outside(addresses: &str) -> String {
+    format!(
+        "· These addresses are on the internet, which the sandbox of the service closes: {addresses}\n  \
+         → systemctl edit tailnas, and write:\n      [Service]\n      IPAddressAllow={addresses}\n  \
+         then: systemctl restart tailnas\n"
+    )
+}
+
+/// What is left to do elsewhere.
+pub(super) fn farewell(config: &Config, grants: &str) -> String {
+    let url = config.server.url.as_str();
+    format!(
+        r#"
+Nobody may do anything yet. Put this into the tailnet's policy (https://login.tailscale.com/admin/acls):
+
+{grants}
+Then connect a client:
+
+  Claude Code     claude mcp add --transport http tailnas {url}
+                  then /mcp, "Authenticate"
+  VS Code         .vscode/mcp.json
+                  {{"servers":{{"tailnas":{{"type":"http","url":"{url}"}}}}}}
+  Cursor          ~/.cursor/mcp.json
+                  {{"mcpServers":{{"tailnas":{{"url":"{url}"}}}}}}
+  Claude Desktop  claude_desktop_config.json
+                  {{"mcpServers":{{"tailnas":{{"command":"npx","args":["mcp-remote","{url}"]}}}}}}
+
+`tailnas grants explain LOGIN` says who may call what; `tailnas doctor` what is wrong.
+
+  {url}
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_becomes_a_url() {
+        for (typed, url) in [
+            ("nas.example", "wss://nas.example"),
+            ("192.0.2.1", "wss://192.0.2.1"),
+            ("https://nas.example/", "wss://nas.example"),
+            ("wss://nas.example:444", "wss://nas.example:444"),
+            ("ws://nas.example", "ws://nas.example"),
+        ] {
+            assert_eq!(nas_url(typed), url);
+        }
+    }
+
+    #[test]
+    fn no_answer_can_write_another_key_into_the_configuration() {
+        let draft = Draft {
+            url: "https://nas-mcp.tail1234.ts.net/mcp".to_owned(),
+            socket: "/run/tailscale/tailscaled.sock".into(),
+            issuer: "https://idp.tail1234.ts.net".to_owned(),
+            nas_name: "nas".to_owned(),
+            nas: "wss://nas.example".to_owned(),
+            trust: Trust::System,
+            reader: "x\"\n[metrics]\nlisten = \"127.0.0.1:1".to_owned(),
+            writer: None,
+        };
+        let metrics = draft.parse(Path::new("c")).map(|config| config.metrics);
+        assert!(!matches!(metrics, Ok(Some(_))), "{metrics:?}");
+        let harmless = Draft { reader: "tailnas-reader".to_owned(), writer: Some("w".to_owned()), ..draft };
+        let config = harmless.parse(Path::new("c")).unwrap();
+        assert_eq!(config.nas[0].reader.username, "tailnas-reader");
+        assert_eq!(config.nas[0].writer.as_ref().unwrap().username, "w");
+    }
+}
