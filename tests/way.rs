@@ -648,6 +648,54 @@ async fn the_list_of_tools_is_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_shows_the_fields_that_are_asked_for_and_all_of_its_items() {
+    let bench = Bench::complete().await;
+    let alice = bench.client(ALICE);
+    let mut lists = 0;
+    for spec in Catalogue::new().specs() {
+        let takes_fields = spec.input["properties"]["fields"].is_object();
+        assert!(takes_fields || !spec.name.ends_with("_list"), "{} is a list", spec.name);
+        if !takes_fields {
+            continue;
+        }
+        lists += 1;
+        let members = spec.output["properties"].as_object().unwrap();
+        let (list, member) = members.iter().find(|(_, m)| m["items"]["properties"].is_object()).unwrap();
+        let field = member["items"]["properties"].as_object().unwrap().keys().next().unwrap();
+        let whole = alice.call(spec.name, arguments(spec.name, "all")).await.unwrap();
+        let mut asked = arguments(spec.name, "some");
+        asked["fields"] = json!([field]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let some = alice.call(spec.name, asked).await.unwrap();
+        assert!(!some.is_error(), "{}: {}", spec.name, some.text());
+        let data = |answer: &Answer| answer.json()["result"]["structuredContent"].clone();
+        let items = |answer: &Answer| data(answer)[list].as_array().unwrap().clone();
+        let projected: Vec<_> = items(&whole)
+            .iter()
+            .map(|item| item.get(field).map_or(json!({}), |value| json!({ field: value })))
+            .collect();
+        // What is measured is another number a moment later.
+        if ["metrics", "app_stats"].contains(&spec.name) {
+            assert_eq!(items(&some).len(), projected.len(), "{}", spec.name);
+        } else {
+            assert_eq!(items(&some), projected, "{}", spec.name);
+        }
+        assert_eq!(data(&some)["total"], data(&whole)["total"], "{}", spec.name);
+        let validator = jsonschema::validator_for(&Value::Object(spec.output.clone())).unwrap();
+        assert!(validator.is_valid(&data(&some)) && validator.is_valid(&data(&whole)), "{}", spec.name);
+    }
+    assert!(lists > 20, "{lists}");
+    let record = bench.record("it", |r| r["tool"] == "pools_list" && r["args"]["fields"].is_array()).await;
+    assert_eq!(record["type"], "read", "which fields is told as it is: {record}");
+
+    let before = bench.nas_calls().len();
+    let wrong = alice.call("pools_list", json!({ "fields": ["nmae"] })).await.unwrap();
+    assert!(wrong.is_error() && wrong.text().contains("fields[0]: no item has a field"), "{}", wrong.text());
+    assert!(wrong.text().contains("name"), "it says which there are: {}", wrong.text());
+    assert_eq!(bench.nas_calls().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_on_tank_never_shows_tank2() {
     let bench = Bench::start_with(|world| {
         world.nas.state(|state| {

@@ -23,7 +23,8 @@ use crate::metrics::Metrics;
 use crate::nas::{Fleet, Nas, Roll, Trip};
 use crate::policy::budgets::{Budgets, Purse, TooMany};
 use crate::policy::{self, Ask, Refusal};
-use crate::tools::{Answer, BadArguments, Kind, Ready, Spec, ToolError};
+use crate::tools::fields::FIELDS;
+use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, ToolError};
 
 pub use catalogue::{Catalogue, Item};
 
@@ -356,7 +357,9 @@ impl Dispatcher {
     }
 
     fn ask(&self, call: &Call, spec: &Spec, target: Option<String>, nas: Option<NasName>) -> Ask {
-        let (args, args_h) = redact::arguments(&call.arguments, spec.log, self.journal.hasher());
+        // Every list takes it, and what is in it by now are names from our own schemas.
+        let log = [spec.log, &[(FIELDS, Log::Plain)]].concat();
+        let (args, args_h) = redact::arguments(&call.arguments, &log, self.journal.hasher());
         Ask {
             request: RequestId::new(),
             tool: spec.name,

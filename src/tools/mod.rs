@@ -13,6 +13,7 @@ mod backup;
 mod capacity;
 mod coverage;
 mod disks;
+pub mod fields;
 mod hide;
 mod jobs;
 mod limit;
@@ -31,6 +32,7 @@ mod vms;
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -42,6 +44,7 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::{NasError, Session};
 
+use fields::{Fields, List};
 use schema::{answer_schema_of, schema_of, without_nulls};
 
 /// Every tool that acts on a NAS.
@@ -264,12 +267,15 @@ pub struct BadArguments {
 impl Entry {
     fn read<T: Tool<Access = Read>>() -> Self {
         const { assert!(matches!(T::RISK, Risk::Read), "a tool that only reads has the risk of reading") };
-        Self { spec: spec::<T>(), kind: Kind::Read(Box::new(Erased::<T>(PhantomData))) }
+        let mut spec = spec::<T>();
+        let list = fields::offer(&mut spec.input, &mut spec.output).map(Arc::new);
+        Self { spec, kind: Kind::Read(Box::new(Erased::<T> { list, tool: PhantomData })) }
     }
 
     fn change<T: Tool<Access = Write>>() -> Self {
         const { assert!(!matches!(T::RISK, Risk::Read), "a tool that changes the NAS has a risk above reading") };
-        Self { spec: spec::<T>(), kind: Kind::Change(Box::new(Erased::<T>(PhantomData))) }
+        let change = Erased::<T> { list: None, tool: PhantomData };
+        Self { spec: spec::<T>(), kind: Kind::Change(Box::new(change)) }
     }
 }
 
@@ -286,10 +292,18 @@ fn spec<T: Tool>() -> Spec {
     }
 }
 
-struct Erased<T>(PhantomData<T>);
+struct Erased<T> {
+    /// What the answer is a list of, if it is one.
+    list: Option<Arc<List>>,
+    tool: PhantomData<T>,
+}
 
 impl<T: Tool> Parse<T::Access> for Erased<T> {
-    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn Ready<T::Access>>, BadArguments> {
+    fn parse(&self, mut arguments: Map<String, Value>) -> Result<Box<dyn Ready<T::Access>>, BadArguments> {
+        let narrow = match &self.list {
+            Some(list) => list.take_fields(&mut arguments)?.map(|fields| (Arc::clone(list), fields)),
+            None => None,
+        };
         let args = serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
             let path = error.path().to_string();
             BadArguments {
@@ -297,15 +311,19 @@ impl<T: Tool> Parse<T::Access> for Erased<T> {
                 what: error.into_inner().to_string(),
             }
         })?;
-        Ok(Box::new(Parsed::<T>(args)))
+        Ok(Box::new(Parsed::<T> { args, narrow }))
     }
 }
 
-struct Parsed<T: Tool>(T::Args);
+struct Parsed<T: Tool> {
+    args: T::Args,
+    /// The fields to show, and of what.
+    narrow: Option<(Arc<List>, Fields)>,
+}
 
 impl<T: Tool> Ready<T::Access> for Parsed<T> {
     fn target(&self) -> Option<String> {
-        T::target(&self.0)
+        T::target(&self.args)
     }
 
     fn run<'s>(
@@ -313,12 +331,16 @@ impl<T: Tool> Ready<T::Access> for Parsed<T> {
         nas: &'s Session<'s, T::Access>,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, ToolError>> + Send + 's>> {
         Box::pin(async move {
-            let output = T::run(nas, self.0).await?;
+            let output = T::run(nas, self.args).await?;
             let items = output.items();
             let text = output.to_string();
             // Our own types hold nothing that JSON cannot say.
             let structured = without_nulls(serde_json::to_value(output).unwrap_or_default());
-            Ok(Answer { structured, text, items })
+            let answer = Answer { structured, text, items };
+            Ok(match &self.narrow {
+                Some((list, fields)) => list.narrow(answer, fields),
+                None => answer,
+            })
         })
     }
 }

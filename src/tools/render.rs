@@ -42,16 +42,22 @@ pub fn time(at: DateTime<Utc>) -> String {
 /// A table in plain text: the columns as wide as their widest cell, two spaces between them.
 #[must_use]
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = head.map(|cell| cell.chars().count());
-    for row in rows {
+    columns(head.map(str::to_owned).to_vec(), rows.iter().map(|row| row.to_vec()).collect())
+}
+
+/// The same where the number of columns is not known beforehand.
+#[must_use]
+pub fn columns(head: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    let mut widths: Vec<_> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for row in std::iter::once(&head.map(str::to_owned)).chain(rows) {
+    for row in std::iter::once(head).chain(rows) {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
