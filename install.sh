@@ -403,7 +403,7 @@ folder away before you install again."
         change tailscale serve --https=443 off || say 'tailscale serve could not be told; run: tailscale serve reset'
     fi
     if [ -e "$PREFIX/lib/systemd/system/tailnas.service" ]; then
-        change systemctl disable --now tailnas.service tailnas.socket
+        change systemctl disable --now tailnas.socket tailnas.service
     fi
     while read -r file; do
         if is_ours "$file"; then change rm -f "$file"; fi
@@ -417,7 +417,7 @@ folder away before you install again."
     # The number of a user that is gone may be given to another.
     if [ -d "$LOGS" ]; then change chown -R root:root "$LOGS"; fi
     if id tailnas >/dev/null 2>&1; then change userdel tailnas; fi
-    for folder in lib/systemd/system lib/systemd lib/sysusers.d share/man/man5 share/man/man8; do
+    for folder in lib/systemd/system lib/systemd lib/sysusers.d share/man/man5 share/man/man8 share/doc; do
         [ "$dry" = yes ] || rmdir "$PREFIX/$folder" 2>/dev/null || true
     done
     # Last, because it says what there is to take away.

@@ -74,9 +74,9 @@ stage() {
         install -D -m 0644 "systemd/$file" "$root$prefix/lib/systemd/system/$file"
     done
     install -D -m 0644 systemd/tailnas.sysusers "$root$prefix/lib/sysusers.d/tailnas.conf"
-    for file in packaging/man/*.[0-9]; do
-        install -D -m 0644 "$file" "$root$prefix/share/man/man${file##*.}/$(basename "$file")"
-    done
+    install -D -m 0644 packaging/man/tailnas.8 "$root$prefix/share/man/man8/tailnas.8"
+    mkdir -p "$root$prefix/share/man/man5"
+    awk -f packaging/config-man.awk docs/CONFIG.md >"$root$prefix/share/man/man5/tailnas.toml.5"
     for file in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT deploy/tailnas.toml docs/*.md; do
         install -D -m 0644 "$file" "$root$prefix/share/doc/tailnas/$(basename "$file")"
     done
@@ -101,7 +101,7 @@ make_package() {
     sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$(du -sk "$root" | cut -f 1)/" packaging/deb/control >"$root/DEBIAN/control"
     install -m 0755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/DEBIAN/"
     find "$root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    dpkg-deb --root-owner-group -Zxz --build "$root" "$out/tailnas_${version}_amd64.deb" >/dev/null
+    dpkg-deb --root-owner-group -Zzstd --build "$root" "$out/tailnas_${version}_amd64.deb" >/dev/null
 }
 
 make_installer() {

@@ -389,7 +389,7 @@ setup() {
     [ "$(cat "$M/etc/credstore/other")" = other ]
     [ -z "$(find "$M/local" -type f)" ]
     [ ! -e "$ANSWERS/user" ]
-    grep -qx 'systemctl disable --now tailnas.service tailnas.socket' "$CALLS"
+    grep -qx 'systemctl disable --now tailnas.socket tailnas.service' "$CALLS"
     grep -qx 'chown -R root:root /var/log/tailnas' "$CALLS"
 }
 
@@ -446,6 +446,7 @@ setup() {
 }
 
 @test "shellcheck has nothing to say, with nothing disabled" {
-    run shellcheck "$SOURCE/install.sh" "$SOURCE"/packaging/*.sh "$SOURCE"/packaging/deb/p* "$SOURCE"/tests/install/fake
+    run shellcheck "$SOURCE/install.sh" "$SOURCE"/packaging/*.sh "$SOURCE"/packaging/deb/p* "$SOURCE"/tests/install/fake \
+        "$SOURCE"/tests/install/units.sh "$SOURCE"/tests/lab/*.sh
     succeeds
 }

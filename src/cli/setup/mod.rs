@@ -86,8 +86,14 @@ fn good(what: &str) {
 async fn walk(args: &Args) -> Result<(), Trouble> {
     let mut answers = Answers::new(args.answers.as_deref())?;
     files::can_be_written(&args.config)?;
-    let config = if args.config.exists() { kept(&args.config)? } else { written(args, &mut answers).await? };
-    let roster = tailnet(&config.tailnet.socket).await?;
+    let (config, roster) = if args.config.exists() {
+        let config = kept(&args.config)?;
+        let roster = tailnet(&config.tailnet.socket).await?;
+        provider(&config).await?;
+        (config, roster)
+    } else {
+        written(args, &mut answers).await?
+    };
     keys(&config, &args.credstore, &mut answers).await?;
     log(&config, &args.credstore)?;
     start(&config, roster.own())?;
@@ -108,7 +114,7 @@ fn kept(file: &Path) -> Result<Config, Trouble> {
 }
 
 /// Asks for what only a person knows, tries it, and writes the configuration.
-async fn written(args: &Args, answers: &mut Answers) -> Result<Config, Trouble> {
+async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster), Trouble> {
     let socket = PathBuf::from(answers.to(&Question::TAILSCALED, None)?);
     let roster = tailnet(&socket).await?;
     let name = roster.own().name().to_owned();
@@ -140,7 +146,7 @@ async fn written(args: &Args, answers: &mut Answers) -> Result<Config, Trouble> 
     let config = draft.parse(&args.config)?;
     files::write(&args.config, &draft.text(), files::READABLE)?;
     good(&format!("configuration: written to {}", args.config.display()));
-    Ok(config)
+    Ok((config, roster))
 }
 
 /// Who is on the tailnet, if we are.
