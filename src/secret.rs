@@ -91,6 +91,17 @@ impl SecretSource {
     }
 }
 
+impl SecretSource {
+    /// Where a person puts the secret: the file, or the one that the unit loads the credential from.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Credential(name) => format!("/etc/credstore/tailnas.{name}"),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
 fn read(path: &Path) -> Result<Secret, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     // Not blocking: a FIFO put in the place of the file must not hold up the start.

@@ -11,6 +11,8 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::audit::JOURNALED;
 
+pub use crate::domain::text::chain;
+
 /// What decides which events are logged. There is one, as there is one log.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
@@ -50,17 +52,4 @@ fn filter(level: Level) -> Targets {
         .with_target("rmcp", LevelFilter::OFF)
         .with_target("h2", LevelFilter::OFF)
         .with_target(JOURNALED, Level::INFO)
-}
-
-/// An error with all its causes, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -53,6 +53,27 @@ const fn lacking(generation: Generation) -> &'static [&'static str] {
     }
 }
 
+/// The roles that the documentation asks for follow from what each tool says that it uses.
+fn uses_what_it_says<'a>(tool: &str, asked: impl Iterator<Item = &'a str>) {
+    let catalogue = Catalogue::new();
+    let spec = catalogue.specs().find(|spec| spec.name == tool).unwrap();
+    let said: Vec<_> = spec.needs.iter().flat_map(|need| need.candidates).map(|one| one.name).collect();
+    for method in asked {
+        // What the connection itself asks for.
+        let own = [
+            "core.ping",
+            "core.subscribe",
+            "core.unsubscribe",
+            "system.version",
+            "privilege.become_readonly",
+        ];
+        assert!(
+            method.starts_with("auth.") || own.contains(&method) || said.contains(&method),
+            "{tool} asks for {method} and does not say so"
+        );
+    }
+}
+
 fn authenticate(answer: &Answer) -> String {
     answer.headers["www-authenticate"].to_str().unwrap().to_owned()
 }
@@ -83,10 +104,13 @@ async fn every_tool_answers_in_both_eras_and_every_generation() {
                 // Within what one caller may ask for in a second.
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 let params = json!({ "name": tool, "arguments": arguments(tool, era) });
+                let before = bench.world.nas.transcript().len();
                 let answer = match era {
                     "legacy" => alice.legacy("tools/call", params).await.unwrap(),
                     _ => alice.modern("tools/call", params).await.unwrap(),
                 };
+                let asked = bench.world.nas.transcript().split_off(before);
+                uses_what_it_says(tool, asked.iter().map(|call| call.method.as_str()));
                 assert!(!answer.text().is_empty(), "{tool} has no text");
                 if answer.is_error() {
                     // The only excuse, and it names the version.

@@ -414,6 +414,10 @@ async fn a_role_opens_what_it_says_and_nothing_else() {
         (&reader, "core.subscribe", json!(["*"]), false),
         (&writer, "pool.snapshot.create", snapshot, true),
         (&writer, "pool.scrub.scrub", json!(["tank"]), false),
+        (&writer, "pool.dataset.query", json!([]), true),
+        (&writer, "pool.query", json!([]), false),
+        (&writer, "api_key.query", json!([]), false),
+        (&reader, "api_key.query", json!([]), true),
         (&admin, "pool.scrub.scrub", json!(["tank"]), true),
         (&admin, "core.subscribe", json!(["no.such.collection"]), true),
     ];
@@ -710,6 +714,7 @@ mod schema {
             "core.get_jobs",
             "auth.me",
             "auth.mechanism_choices",
+            "api_key.query",
             "alert.list",
             "pool.query",
             "pool.dataset.query",

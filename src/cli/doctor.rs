@@ -1,26 +1,37 @@
 //! `tailnas doctor`: tries what the daemon needs, one thing after the other, and says how to mend what fails.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use crate::audit::verify::{Against, CannotCheck, Verdict, verify};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::audit::Signer;
+use crate::audit::verify::{Against, CannotCheck, Report, Verdict, verify};
 use crate::clock::Clock;
-use crate::config::{self, Config, Credentials, Pin, Trust};
+use crate::config::{self, Config, Credentials, Listen, Login, Trust};
+use crate::dispatch::Catalogue;
+use crate::domain::risk::Risk;
+use crate::domain::text::{chain, foreign};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
-use crate::nas::{self, Nas};
+use crate::nas;
+use crate::nas::visit::{self, KeyEnd, LetIn, Shown};
+use crate::net::certificate;
 use crate::net::http::Client;
-use crate::oauth::Provider;
+use crate::oauth::{NoAnswer, Outage, Provider};
+use crate::secret::{SecretError, SecretSource};
 use crate::tailnet::LocalApi;
-use crate::telemetry::chain;
 
 use super::{CONFIG, complain, load, sandbox, say};
 
-/// How long the NAS may take to let us in.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-
 /// More than this many seconds between two clocks makes good tokens look bad.
 const SKEW: i64 = 5;
+
+/// What ends sooner than this is told.
+const NOTICE: TimeDelta = TimeDelta::days(14);
+
+/// Where systemd keeps the credentials of the running service.
+const CREDENTIALS: &str = "/run/credentials/tailnas.service";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -54,7 +65,7 @@ pub(super) fn run(args: &Args) -> Exit {
         if args.pin {
             return pins(&config.nas).await;
         }
-        let mut visit = Visit { ill: false };
+        let mut visit = Visit { ill: false, clock: Clock::system() };
         visit.files(&config);
         visit.tailnet(&config).await;
         visit.provider(&config).await;
@@ -83,6 +94,7 @@ async fn pins(nas: &[config::Nas]) -> Exit {
 
 struct Visit {
     ill: bool,
+    clock: Clock,
 }
 
 impl Visit {
@@ -105,8 +117,13 @@ impl Visit {
             let mend = problem.hint.as_deref().unwrap_or("Correct it in the configuration.");
             self.bad(&format!("{}: {}", problem.key, problem.what), mend);
         }
-        for note in &findings.notes {
-            Self::note(&format!("{}: {}", note.key, note.what));
+        if !findings.notes.is_empty() {
+            let keys: Vec<_> = findings.notes.iter().map(|note| note.key.as_str()).collect();
+            Self::note(&format!(
+                "not tried, since systemd gives these credentials to the service alone: {}\n  → As root: {}",
+                keys.join(", "),
+                with_credentials(config)
+            ));
         }
         if findings.problems.is_empty() {
             Self::good("configuration, and the files it names");
@@ -114,7 +131,8 @@ impl Visit {
     }
 
     async fn tailnet(&mut self, config: &Config) {
-        let status = match LocalApi::new(&config.tailnet.socket, Clock::system()).status().await {
+        let local_api = LocalApi::new(&config.tailnet.socket, self.clock.clone());
+        let status = match local_api.status().await {
             Ok(status) => status,
             Err(error) => {
                 let mend =
@@ -127,55 +145,75 @@ impl Visit {
             return self.bad(&format!("tailscaled: its state is {:?}", status.backend_state()), mend);
         }
         Self::good(&format!("tailscaled: this machine is {}", status.dns_name()));
-        if !config.server.url.host().eq_ignore_ascii_case(status.dns_name()) {
+        let host = config.server.url.host();
+        if !host.eq_ignore_ascii_case(status.dns_name()) {
             Self::note(&format!(
-                "server.url names {}, and this machine is {}. That is right only if a Tailscale service or a \
+                "server.url names {host}, and this machine is {}. That is right only if a Tailscale service or a \
                  certificate of your own has that name",
-                config.server.url.host(),
                 status.dns_name()
             ));
+        }
+        // Behind `tailscale serve`, tailscaled ends TLS itself.
+        if !config.server.listen.iter().any(|listen| matches!(listen, Listen::Tailnet(_))) {
+            return;
+        }
+        match local_api.certificate(host).await {
+            Ok(shown) => {
+                let ends = shown.chain.first().and_then(|own| certificate::ends(own));
+                let mend = "tailscaled renews it when it is asked: does it reach Let's Encrypt? \
+                            See: journalctl -u tailscaled";
+                self.end(&format!("our certificate for {host}"), ends, mend);
+            }
+            Err(error) => self.bad(
+                &format!("our certificate for {host}: {}", chain(&error)),
+                "Turn on HTTPS certificates for the tailnet (admin console, DNS), and see that server.url has the name \
+                 of this machine.",
+            ),
         }
     }
 
     async fn provider(&mut self, config: &Config) {
         let issuer = &config.provider.issuer;
-        let clock = Clock::system();
-        let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
+        if let Some(client) = &config.provider.client
+            && is_withheld(&client.secret)
+        {
+            return Self::note("provider: not asked, since our secret there was not to be had");
+        }
         let http = match Client::new(config.provider.ca_file.as_deref()) {
             Ok(http) => http,
             Err(error) => return self.bad(&format!("provider: {}", chain(&error)), "Mend provider.ca_file."),
         };
-        let asked =
-            Provider::new(&config.provider, &config.server.url, http.clone(), clock.clone(), lifecycle)
-                .map_err(|error| chain(&error));
-        let found = match asked {
-            Ok(provider) => provider.discover().await.map_err(|error| chain(&error)),
-            Err(error) => Err(error),
-        };
-        match found {
-            Ok(()) => Self::good(&format!("provider: {issuer} can be asked about tokens")),
+        let (lifecycle, _deaths) = Lifecycle::new(self.clock.clone());
+        let provider =
+            Provider::new(&config.provider, &config.server.url, http.clone(), self.clock.clone(), lifecycle);
+        let provider = match provider {
+            Ok(provider) => provider,
             Err(error) => {
-                let mend = format!(
-                    "Open {issuer}/.well-known/openid-configuration from this machine. The tailnet policy must let \
-                     this node reach the provider (ip: tcp:443), and the issuer must be spelled as it spells itself."
+                return self.bad(
+                    &format!("provider: {}", chain(&error)),
+                    "Correct [provider] in the configuration.",
                 );
-                return self.bad(&format!("provider: {error}"), &mend);
+            }
+        };
+        match provider.try_out().await {
+            Ok(()) => Self::good(&format!("provider: {issuer} tells us about tokens")),
+            Err(no_answer) => {
+                let what = format!("provider: {issuer}: {}", foreign(&no_answer.to_string(), 400));
+                return self.bad(&what, &mend_provider(&no_answer, issuer));
             }
         }
-        match skew(&http, issuer, &clock).await {
-            Some(seconds) if seconds.abs() > SKEW => self.bad(
-                &format!("clocks: the provider's is {seconds} s from ours"),
-                "Set up time synchronisation on both (timedatectl). Tokens live five minutes, and their end has no leeway.",
-            ),
-            Some(seconds) => Self::good(&format!("clocks: the provider's is {seconds} s from ours")),
-            None => Self::note("clocks: the provider does not say what time it has"),
-        }
+        let theirs = time_at(&http, issuer).await;
+        self.clocks(
+            "provider",
+            theirs,
+            "Set up time synchronisation on both (timedatectl). Tokens live five minutes, and their end has no leeway.",
+        );
     }
 
     async fn nas(&mut self, config: &config::Nas) {
         let name = &config.name;
-        match nas::presented_pin(config).await {
-            Ok(shown) => self.certificate(config, shown),
+        let shown = match visit::look(config).await {
+            Ok(shown) => shown,
             Err(error) => {
                 let mend = format!(
                     "Is {} the address of the NAS, is it on, and may this machine reach it?",
@@ -183,79 +221,266 @@ impl Visit {
                 );
                 return self.bad(&format!("NAS {name}: {}", chain(&error)), &mend);
             }
-        }
-        let clock = Clock::system();
-        let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
-        let nas = match Nas::start(config, &clock, &lifecycle) {
-            Ok(nas) => nas,
-            Err(error) => return self.bad(&format!("NAS {name}: {}", chain(&error)), "Mend what it names."),
         };
-        match settled(&nas).await {
-            nas::Status::Up { version, .. } => {
-                Self::good(&format!("NAS {name}: let in as {}, it runs {version}", config.reader.username));
-                if config.writer.is_none() {
-                    Self::note("there is no nas.writer: changes are not possible");
-                }
-            }
-            nas::Status::LoginRefused { reason, hint, .. } => {
-                self.bad(&format!("NAS {name}: it refused the login: {reason}"), &hint);
-            }
-            nas::Status::Away { reason, .. } => {
-                self.bad(&format!("NAS {name}: {reason}"), "Is it still starting? Try again in a minute.");
+        let Shown { pin, ends, trusted, generation, clock } = shown;
+        if let Err(no_way) = trusted {
+            // No key is shown to somebody who may not be the NAS.
+            let mend =
+                no_way.advice.unwrap_or("Try again; if it stays so, look at the web server of the NAS.");
+            return self.bad(&format!("NAS {name}: {} (it shows {pin})", no_way.what), &format!("{mend}."));
+        }
+        match &config.trust {
+            Trust::Pinned(_) => Self::good(&format!("NAS {name}: its certificate is pinned ({pin})")),
+            Trust::System | Trust::CaFile(_) => {
+                let mend = "Renew it under System > Certificates on the NAS.";
+                self.end(&format!("NAS {name}: its certificate ({pin})"), ends, mend);
             }
         }
-        lifecycle.end();
-        lifecycle.services_done(PATIENCE).await;
+        self.clocks(
+            &format!("NAS {name}"),
+            clock,
+            "Set up time synchronisation on both (timedatectl here, System > General > NTP on the NAS): the records of the \
+             two cannot be put in one order otherwise.",
+        );
+        if let Err(why) = generation {
+            return self.bad(&format!("NAS {name}: {why}"), "Is nas.url that of a TrueNAS, 25.04 or newer?");
+        }
+        self.account(config, "reader", &config.reader).await;
+        match &config.writer {
+            Some(writer) => self.account(config, "writer", writer).await,
+            None => Self::note("there is no nas.writer: changes are not possible"),
+        }
     }
 
-    fn certificate(&mut self, config: &config::Nas, shown: Pin) {
+    async fn account(&mut self, config: &config::Nas, which: &str, login: &Login) {
         let name = &config.name;
-        match &config.trust {
-            Trust::Pinned(pins) if pins.contains(&shown) => {
-                Self::good(&format!("NAS {name}: its certificate is pinned ({shown})"));
+        let Login { username, key } = login;
+        if is_withheld(key) {
+            return Self::note(&format!(
+                "NAS {name}: not logged in as the {which}, its key was not to be had"
+            ));
+        }
+        let LetIn { version, roles, ends } = match visit::knock(config, login).await {
+            Ok(let_in) => let_in,
+            Err(turned_away) => {
+                let what =
+                    format!("NAS {name}: the {which} {username}: {}", foreign(&turned_away.reason, 400));
+                return self.bad(&what, &foreign(&turned_away.hint, 400));
             }
-            Trust::Pinned(_) => self.bad(
-                &format!("NAS {name}: it shows another certificate than the pinned ones: {shown}"),
-                "If you renewed it, compare this with System > Certificates on the NAS and put it into nas.pins. \
-                 If you did not, somebody may stand between.",
-            ),
-            Trust::System | Trust::CaFile(_) => {
-                Self::note(&format!("NAS {name}: its certificate has the pin {shown}"));
+        };
+        Self::good(&format!(
+            "NAS {name}: let in as the {which} {username}, it runs {}",
+            foreign(&version, 80)
+        ));
+        let missing = missing(which == "writer", &roles);
+        if !missing.is_empty() {
+            let missing: Vec<_> =
+                missing.iter().map(|(role, tools)| format!("{role} ({})", tools.join(", "))).collect();
+            self.bad(
+                &format!("NAS {name}: the {which} {username} lacks roles: {}", missing.join("; ")),
+                "Give it the roles on the NAS: Credentials > Groups > Privileges.",
+            );
+        }
+        if roles.iter().any(|role| role == "FULL_ADMIN") {
+            let enough =
+                if which == "reader" { "READONLY_ADMIN" } else { "the roles of the changes it is to make" };
+            Self::note(&format!(
+                "NAS {name}: the {which} {username} is a full administrator there. Give it {enough} and no more, so \
+                 that the NAS holds it to that too"
+            ));
+        }
+        let what = format!("NAS {name}: the API key of the {which} {username}");
+        match ends {
+            KeyEnd::At(at) => {
+                let mend = "Make a new key (Credentials > Users > API Keys), put it in place, and run: \
+                            systemctl reload tailnas";
+                self.end(&what, Some(at), mend);
+            }
+            KeyEnd::Never => Self::note(&format!("{what} has no end")),
+            KeyEnd::Unseen => {
+                Self::note(&format!("{what}: when it ends, that account cannot see (API_KEY_READ)"));
             }
         }
     }
 
     fn audit(&mut self, config: &Config) {
         let dir = &config.audit.dir;
-        match verify(dir, &Against::default()) {
-            Ok(report) if report.verdict == Verdict::Tampered => self.bad(
-                "audit log: it is not what was written",
-                &format!("Run: tailnas audit verify --dir {}", dir.display()),
-            ),
-            Ok(report) => Self::good(&format!("audit log: {} records, the chain holds", report.records)),
+        let key = match config.audit.signing_key.load() {
+            Ok(secret) => match Signer::parse(&secret) {
+                Ok(signer) => Some(signer.public().clone()),
+                Err(error) => {
+                    let mend = format!("Make one: tailnas audit keygen {}", config.audit.signing_key.place());
+                    self.bad(&format!("audit.signing_key: {error}"), &mend);
+                    None
+                }
+            },
+            // Told with the files.
+            Err(_) => None,
+        };
+        match verify(dir, &Against { vkey: key, ..Against::default() }) {
+            Ok(report) => self.log(dir, &report),
             Err(CannotCheck::NoLog(_)) => Self::note("audit log: there is none yet"),
+            Err(CannotCheck::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Self::note("audit log: there is none yet");
+            }
             Err(error) => self
                 .bad(&format!("audit log: {}", chain(&error)), "Run this as root, or as the daemon's user."),
         }
     }
-}
 
-/// How it is with the NAS once it has let us in or refused us, or once we have waited long enough.
-pub(super) async fn settled(nas: &Nas) -> nas::Status {
-    let mut changes = nas.changes();
-    let settled = changes.until(|status| !matches!(status, nas::Status::Away { .. }));
-    match tokio::time::timeout(PATIENCE, settled).await {
-        Ok(Some(status)) => status,
-        Ok(None) | Err(_) => nas.status(),
+    fn log(&mut self, dir: &Path, report: &Report) {
+        let records = report.records;
+        match (report.verdict, &report.torn) {
+            (Verdict::Clean, _) => Self::good(&format!("audit log: {records} records, the chain holds")),
+            (Verdict::Tampered, _) => self.bad(
+                "audit log: it is not what was written",
+                &format!("Run: tailnas audit verify --dir {}", dir.display()),
+            ),
+            (Verdict::Torn, _) => self.bad(
+                &format!(
+                    "audit log: the {records} whole records hold, and behind them stands something that is no record, \
+                     as a crash leaves it"
+                ),
+                "Start tailnas (systemctl start tailnas): a start describes the damage in the log and goes on behind it.",
+            ),
+        }
+    }
+
+    /// Tells of the end of something, as good news or as bad.
+    fn end(&mut self, what: &str, ends: Option<DateTime<Utc>>, mend: &str) {
+        let now = self.clock.now();
+        match ends {
+            None => Self::note(&format!("{what}: when it ends cannot be read")),
+            Some(at) if at <= now => self.bad(&format!("{what} ended on {}", day(at)), mend),
+            Some(at) if at - now < NOTICE => {
+                self.bad(&format!("{what} ends in {} days, on {}", (at - now).num_days(), day(at)), mend);
+            }
+            Some(at) => Self::good(&format!("{what} is good until {}", day(at))),
+        }
+    }
+
+    /// Compares a clock with ours.
+    fn clocks(&mut self, whose: &str, theirs: Option<DateTime<Utc>>, mend: &str) {
+        match theirs.map(|theirs| (theirs - self.clock.now()).num_seconds()) {
+            Some(seconds) if seconds.abs() > SKEW => {
+                self.bad(&format!("clocks: that of {whose} is {seconds} s from ours"), mend);
+            }
+            Some(seconds) => Self::good(&format!("clocks: that of {whose} is {seconds} s from ours")),
+            None => Self::note(&format!("clocks: {whose} does not say what time it has")),
+        }
     }
 }
 
-/// Seconds by which the provider's clock is ahead of ours.
-async fn skew(http: &Client, issuer: &str, clock: &Clock) -> Option<i64> {
+fn day(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// Whether a secret is one that only the service is given.
+fn is_withheld(source: &SecretSource) -> bool {
+    matches!(source.load(), Err(SecretError::NoCredentials(_)))
+}
+
+/// The line that runs this command with the credentials of the service.
+fn with_credentials(config: &Config) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "tailnas".into());
+    let command = format!("{} doctor --config {}", program.display(), config.file.display());
+    // While the service runs, root can read what it was given.
+    if Path::new(CREDENTIALS).is_dir() {
+        return format!("CREDENTIALS_DIRECTORY={CREDENTIALS} {command}");
+    }
+    let mut sources = vec![&config.audit.hmac_key, &config.audit.signing_key];
+    sources.extend(config.provider.client.as_ref().map(|client| &client.secret));
+    for nas in &config.nas {
+        sources.push(&nas.reader.key);
+        sources.extend(nas.writer.as_ref().map(|writer| &writer.key));
+    }
+    let loads: String = sources
+        .into_iter()
+        .filter_map(|source| match source {
+            SecretSource::Credential(name) => Some(format!("-p LoadCredential={name}:tailnas.{name} ")),
+            SecretSource::File(_) => None,
+        })
+        .collect();
+    format!("systemd-run --quiet --pipe --wait --collect {loads}{command}")
+}
+
+/// What to do about a provider that was of no help.
+pub(super) fn mend_provider(no_answer: &NoAnswer, issuer: &str) -> String {
+    let metadata = format!("{issuer}/.well-known/openid-configuration");
+    match no_answer.outage() {
+        Outage::Unreachable if no_answer.to_string().contains("certificate") => {
+            "Its certificate is not accepted: name the CA that signed it in provider.ca_file.".to_owned()
+        }
+        Outage::Unreachable | Outage::TimedOut | Outage::Busy | Outage::Internal => format!(
+            "Is it running, and does the tailnet policy let this node reach it (ip: tcp:443)? Try: curl {metadata}"
+        ),
+        Outage::Status(400 | 401 | 403) | Outage::Unrecognised => {
+            "It does not accept us. TSIDP must see this node's own tailnet address; any other provider wants a client \
+             that may ask about tokens, in provider.client."
+                .to_owned()
+        }
+        Outage::Status(_) | Outage::Malformed | Outage::Metadata => format!(
+            "Is provider.issuer spelled as the provider spells itself? Compare it with \"issuer\" in: curl {metadata}"
+        ),
+    }
+}
+
+/// What time the provider has.
+async fn time_at(http: &Client, issuer: &str) -> Option<DateTime<Utc>> {
     let url = format!("{issuer}/.well-known/openid-configuration");
     let request = http::Request::get(url).body(Vec::new()).ok()?;
     let response = http.send(request).await.ok()?;
     let date = response.headers().get(http::header::DATE)?.to_str().ok()?;
-    let theirs = chrono::DateTime::parse_from_rfc2822(date).ok()?;
-    Some((theirs.to_utc() - clock.now()).num_seconds())
+    DateTime::parse_from_rfc2822(date).ok().map(|date| date.to_utc())
+}
+
+/// The roles that the tools of an account need and that it does not have, each with those tools. Nothing where the
+/// NAS does not tell the roles.
+fn missing(of_writer: bool, roles: &[String]) -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut missing: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
+    if roles.is_empty() {
+        return missing;
+    }
+    let catalogue = Catalogue::new();
+    for spec in catalogue.specs().filter(|spec| (spec.risk != Risk::Read) == of_writer) {
+        for role in spec.needs.iter().filter_map(|need| need.role).filter(|role| !has(roles, role)) {
+            match missing.iter_mut().find(|(known, _)| *known == role) {
+                Some((_, tools)) if tools.last() == Some(&spec.name) => {}
+                Some((_, tools)) => tools.push(spec.name),
+                None => missing.push((role, vec![spec.name])),
+            }
+        }
+    }
+    missing
+}
+
+/// Whether these roles hold `role`. A role to write holds the one to read the same, and a NAS may tell the ones that
+/// others hold or not.
+fn has(roles: &[String], role: &str) -> bool {
+    let writes = role.strip_suffix("_READ").map(|what| format!("{what}_WRITE"));
+    roles.iter().any(|held| {
+        held == role
+            || held == "FULL_ADMIN"
+            || (held == "READONLY_ADMIN" && role.ends_with("_READ"))
+            || writes.as_ref() == Some(held)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_roles_that_the_documentation_names_are_enough_and_less_is_not() {
+        assert_eq!(missing(false, &roles(&["READONLY_ADMIN"])), []);
+        assert_eq!(missing(true, &roles(&["SNAPSHOT_WRITE", "DATASET_READ"])), []);
+        assert_eq!(missing(true, &roles(&["SNAPSHOT_WRITE"])), [("DATASET_READ", vec!["snapshot_create"])]);
+        assert!(missing(false, &roles(&["POOL_READ"])).iter().any(|(role, _)| *role == "DATASET_READ"));
+        assert!(has(&roles(&["SNAPSHOT_WRITE"]), "SNAPSHOT_READ"));
+        assert!(!has(&roles(&["READONLY_ADMIN"]), "SNAPSHOT_WRITE"));
+    }
 }

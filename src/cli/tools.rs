@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::dispatch::Catalogue;
+use crate::nas::methods::Need;
 use crate::tools::{Spec, render};
 
 use crate::exit::Exit;
@@ -35,10 +36,17 @@ fn scope(spec: &Spec) -> String {
     spec.scope.map_or_else(|| "-".to_owned(), |scope| scope.to_string())
 }
 
+/// What it is called, newest generation first.
+fn names(need: &Need) -> Vec<&'static str> {
+    need.candidates.iter().map(|candidate| candidate.name).collect()
+}
+
 fn as_json(spec: &Spec) -> serde_json::Value {
-    let Spec { name, title, description, scope, risk, log: _, input, output } = spec;
+    let Spec { name, title, description, scope, risk, needs, log: _, input, output } = spec;
+    let needs: Vec<_> =
+        needs.iter().map(|need| json!({ "methods": names(need), "role": need.role })).collect();
     json!({
-        "name": name, "title": title, "description": description, "scope": scope, "risk": risk,
+        "name": name, "title": title, "description": description, "scope": scope, "risk": risk, "nas": needs,
         "input_schema": input, "output_schema": output,
     })
 }

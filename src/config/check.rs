@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::problem::{Complaint, Position, Problems};
 use super::{Config, file};
+use crate::domain::text::chain;
 use crate::secret::{SecretError, SecretSource};
 
 /// What it means when systemd passed no credentials.
@@ -97,19 +98,13 @@ impl Findings {
                     self.notes.push(Note { key: key.clone(), what });
                     Ok(())
                 }
-                (Err(error), _) => Err(Complaint::new(with_causes(&error))),
+                (Err(error), _) => Err(Complaint::new(chain(&error))),
             },
         };
         if let Err(complaint) = found {
             self.problems.push(complaint.at(Some(file), *at, key.clone()));
         }
     }
-}
-
-/// The message does not repeat its cause, and the cause is what tells "not there" from "not allowed".
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn ca_file(path: &Path) -> Result<(), Complaint> {

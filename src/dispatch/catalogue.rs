@@ -1,7 +1,8 @@
 //! The table of tools, built once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::risk::Risk;
 use crate::tools::{Entry, Spec, registry};
 
 use super::whoami;
@@ -45,6 +46,13 @@ impl Catalogue {
     /// What is true of each tool, in the order of their names.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.items().map(Item::spec)
+    }
+
+    /// The roles that an account on the NAS must have so that every change can be made with it, and no more.
+    #[must_use]
+    pub fn roles_of_changes(&self) -> BTreeSet<&'static str> {
+        let changes = self.specs().filter(|spec| spec.risk != Risk::Read);
+        changes.flat_map(|spec| spec.needs).filter_map(|need| need.role).collect()
     }
 
     /// The tools, in the order of their names.

@@ -85,6 +85,7 @@ struct Unavailable {
 
 pub(super) fn spec() -> Spec {
     Spec {
+        needs: &[],
         name: "whoami",
         title: "Who am I here",
         description: "Who you are to this server: tailnet login and node, token, scopes with their source, the tools \

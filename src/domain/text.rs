@@ -38,6 +38,13 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// An error with all its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Whether a character is seen where it stands and changes nothing about its neighbours: no control character, no
 /// separator of lines, none that Unicode lets a reader ignore (`Default_Ignorable_Code_Point`: direction marks,
 /// joiners, variation selectors, tags, fillers), no annotation.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -237,25 +239,11 @@ impl Keeper {
     /// One session, from the first packet to its end.
     async fn session(&mut self) -> Trouble {
         let account = self.account.borrow_and_update().clone();
-        let generation = match http::generation(&self.dialer).await {
-            Ok(generation) => generation,
-            Err(reason) => return Trouble::Away(reason),
+        let (live, mut socket) = match connect(&self.dialer, &self.budget, &account).await {
+            Ok(connected) => connected,
+            Err(trouble) => return trouble,
         };
-        let (connection, socket, end_point) = match rpc::open(&self.dialer, &self.budget).await {
-            Ok(opened) => opened,
-            Err(reason) => return Trouble::Away(reason),
-        };
-        let mut socket = std::pin::pin!(socket);
-        let version = tokio::select! {
-            // The socket first: when both are there, the reason it gives is the better one.
-            biased;
-            lost = &mut socket => return Trouble::Away(format!("during the login, {lost}")),
-            version = login::log_in(&connection, &account, generation, end_point.as_deref()) => match version {
-                Ok(version) => version,
-                Err(trouble) => return trouble,
-            },
-        };
-        self.up(Live { connection, generation, version });
+        self.up(live);
         let lost: Lost = loop {
             self.look_at_certificate();
             tokio::select! {
@@ -331,6 +319,26 @@ impl Keeper {
         let status = Status::LoginRefused { since, reason: reason.into(), hint };
         self.state.send_replace(State { status, live: None, fresh: false });
     }
+}
+
+/// Connects and logs in. The second part must be polled for as long as the session is to live; it answers why it
+/// ended.
+pub(super) async fn connect(
+    dialer: &Dialer,
+    budget: &Budget,
+    account: &Account,
+) -> Result<(Live, BoxFuture<'static, Lost>), Trouble> {
+    let generation =
+        http::greet(dialer).await.and_then(|greeting| greeting.generation).map_err(Trouble::Away)?;
+    let (connection, socket, end_point) = rpc::open(dialer, budget).await.map_err(Trouble::Away)?;
+    let mut socket = socket.boxed();
+    let version = tokio::select! {
+        // The socket first: when both are there, the reason it gives is the better one.
+        biased;
+        lost = &mut socket => return Err(Trouble::Away(format!("during the login, {lost}"))),
+        version = login::log_in(&connection, account, generation, end_point.as_deref()) => version?,
+    };
+    Ok((Live { connection, generation, version }, socket))
 }
 
 /// Between half of `pause` and all of it, so that many clients of one NAS do not come back at the same moment.

@@ -3,6 +3,8 @@
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
+use crate::net::certificate::signature_algorithm;
+
 /// The digest of `certificate`, made as its signature was, or by SHA-256 where that was by something weaker.
 ///
 /// `None` where the RFC does not say, as for Ed25519, or where the certificate cannot be read.
@@ -24,35 +26,6 @@ const SHA1_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1];
 const SHA256_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const SHA384_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
 const SHA512_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4];
-
-/// `Certificate ::= SEQUENCE { tbsCertificate SEQUENCE, signatureAlgorithm SEQUENCE { OBJECT IDENTIFIER, … }, … }`
-fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
-    const SEQUENCE: u8 = 0x30;
-    const OBJECT_IDENTIFIER: u8 = 0x06;
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (_, behind) = element(certificate, SEQUENCE)?;
-    let (algorithm, _) = element(behind, SEQUENCE)?;
-    let (identifier, _) = element(algorithm, OBJECT_IDENTIFIER)?;
-    Some(identifier)
-}
-
-/// The content of the DER element that `bytes` begins with, and what stands behind it.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, short], rest) = bytes.split_first_chunk()?;
-    if found != tag {
-        return None;
-    }
-    let (length, rest) = match usize::from(short) {
-        length @ ..=0x7f => (length, rest),
-        // More than four bytes of length would be a certificate of more than 4 GiB.
-        long @ 0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(long - 0x80)?;
-            (digits.iter().fold(0, |length, &digit| length << 8 | usize::from(digit)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
-}
 
 #[cfg(test)]
 mod tests {

@@ -179,7 +179,8 @@ fn not_proven(fault: Fault) -> Trouble {
     let (reason, hint): (_, String) = match fault {
         Fault::KeyForm => (
             "the API key has not the form NUMBER-TEXT",
-            "Copy the whole key, with the number in front, put it in place and restart tailnas.".into(),
+            "Copy the whole key, with the number in front, put it in place and run: systemctl reload tailnas"
+                .into(),
         ),
         Fault::Username => (
             "the user name is empty or has a comma or an equals sign in it, which this login cannot carry",
@@ -221,15 +222,15 @@ fn judge(verdict: &Verdict, username: &str) -> Result<(), Trouble> {
             "the user name and the API key do not belong together, or the key is no more",
             format!(
                 "Check that the key was made for the user {username}, or make a new one \
-                 (Credentials > Users > API Keys), put it in place and restart tailnas. From TrueNAS 26 on a proxy \
-                 that ends TLS between the two makes the login fail too: connect to the NAS itself."
+                 (Credentials > Users > API Keys), put it in place and run: systemctl reload tailnas. From TrueNAS 26 on \
+                 a proxy that ends TLS between the two makes the login fail too: connect to the NAS itself."
             ),
         ),
         "EXPIRED" => (
             "the API key has expired or was revoked",
             format!(
                 "The NAS revokes a key that was ever sent without TLS, through a proxy too. Make a new key for \
-                 {username}, put it in place and restart tailnas."
+                 {username}, put it in place and run: systemctl reload tailnas"
             ),
         ),
         "OTP_REQUIRED" => (
@@ -285,7 +286,7 @@ fn no_verdict(failure: Failure) -> Trouble {
         }
         Failure::TooLong => Trouble::Refused {
             reason: "the API key or the user name is far too long",
-            hint: "Put the right key in place and restart tailnas.".into(),
+            hint: "Put the right key in place and run: systemctl reload tailnas".into(),
         },
         Failure::Answered(refusal) if refusal.errno() == Some(Refusal::EBUSY) => {
             Trouble::NotSoSoon("the NAS limits logins for a minute".into())

@@ -19,6 +19,7 @@ mod session;
 mod tests;
 mod tls;
 pub mod version;
+pub mod visit;
 pub mod wire;
 
 use std::fmt;
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 pub use self::error::NasError;
 pub use self::fleet::{Fleet, Muster, Roll};
 pub use self::session::{Bounds, End, Followed, Session, Trip};
-pub use self::tls::{PinError, presented_pin};
+pub use self::tls::{NoWay, PinError, presented_pin};
 
 use self::connection::{Keeper, Line, State, Wanted};
 use self::login::{Account, Offered};

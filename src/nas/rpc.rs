@@ -310,7 +310,7 @@ pub(super) async fn open(
     dialer: &Dialer,
     budget: &Budget,
 ) -> Result<(Connection, impl Future<Output = Lost> + Send + use<>, Option<Vec<u8>>), String> {
-    let stream = dialer.dial().await?;
+    let stream = dialer.dial().await.map_err(|no_way| no_way.to_string())?;
     let end_point = server_end_point(&stream);
     let address = format!("wss://{}/api/current", dialer.authority());
     let request = address.into_client_request().map_err(|error| say(&error))?;

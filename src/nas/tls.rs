@@ -1,5 +1,6 @@
 //! Whose certificate is the NAS's.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -71,11 +72,11 @@ impl Dialer {
     }
 
     /// A TLS connection whose other end has shown that it is the NAS.
-    pub(super) async fn dial(&self) -> Result<TlsStream<TcpStream>, String> {
+    pub(super) async fn dial(&self) -> Result<TlsStream<TcpStream>, NoWay> {
         let shake = async {
-            let tcp = TcpStream::connect((self.host.as_str(), self.port))
-                .await
-                .map_err(|error| format!("no connection to {}: {error}", self.authority()))?;
+            let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| {
+                NoWay::without_advice(format!("no connection to {}: {error}", self.authority()))
+            })?;
             // Calls are small and wait for their answers.
             let _ = tcp.set_nodelay(true);
             let stream =
@@ -84,8 +85,33 @@ impl Dialer {
             Ok(stream)
         };
         tokio::time::timeout(PATIENCE, shake).await.unwrap_or_else(|_| {
-            Err(format!("no answer from {} within {} s", self.authority(), PATIENCE.as_secs()))
+            let what = format!("no answer from {} within {} s", self.authority(), PATIENCE.as_secs());
+            Err(NoWay::without_advice(what))
         })
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoWay {
+    /// What happened.
+    pub what: String,
+    /// What to do about it, where that follows from what happened.
+    pub advice: Option<&'static str>,
+}
+
+impl NoWay {
+    const fn without_advice(what: String) -> Self {
+        Self { what, advice: None }
+    }
+}
+
+impl fmt::Display for NoWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.advice {
+            Some(advice) => write!(f, "{}. {advice}", self.what),
+            None => f.write_str(&self.what),
+        }
     }
 }
 
@@ -131,11 +157,18 @@ pub enum PinError {
 /// The pin of the certificate that the NAS shows. It proves nothing about whose it is: somebody must compare it
 /// with what the NAS itself says. Nothing is sent over this connection.
 pub async fn presented_pin(nas: &config::Nas) -> Result<Pin, PinError> {
+    presented(nas).await.map(|(pin, _)| pin)
+}
+
+/// The same, with the certificate.
+pub(super) async fn presented(nas: &config::Nas) -> Result<(Pin, CertificateDer<'static>), PinError> {
     let onlooker = Arc::new(Onlooker(provider()));
-    let stream = Dialer::with_verifier(nas, onlooker)?.dial().await.map_err(PinError::Unreachable)?;
+    let dialed = Dialer::with_verifier(nas, onlooker)?.dial().await;
+    let stream = dialed.map_err(|no_way| PinError::Unreachable(no_way.what))?;
     let (_, session) = stream.get_ref();
     let shown = session.peer_certificates().and_then(<[_]>::first);
-    shown.map(pin).ok_or_else(|| PinError::Unreachable("the server shows no certificate".into()))
+    let shown = shown.ok_or_else(|| PinError::Unreachable("the server shows no certificate".into()))?;
+    Ok((pin(shown), shown.clone().into_owned()))
 }
 
 fn pin(certificate: &CertificateDer<'_>) -> Pin {
@@ -267,18 +300,26 @@ impl ServerCertVerifier for Onlooker {
 }
 
 /// A failed handshake in the words of somebody who has to do something about it.
-fn explain(error: &io::Error) -> String {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::General(ours)) => format!(
-            "{ours}. If the certificate was renewed, compare with `tailnas doctor --pin` and add it to the \
-             configuration; if not, somebody stands between us and the NAS"
+fn explain(error: &io::Error) -> NoWay {
+    // Never "compare with `tailnas doctor --pin`": that asks whoever answers at the address, and agrees with them.
+    let (what, advice) = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::General(ours)) => (
+            ours.clone(),
+            Some(
+                "If the certificate was renewed, compare the pin with System > Certificates on the NAS itself and add it \
+                 to nas.pins; if not, somebody stands between us and the NAS",
+            ),
         ),
-        Some(rustls::Error::InvalidCertificate(problem)) => format!(
-            "the certificate of the NAS is not accepted: {problem}. Pin it (`tailnas doctor --pin`) or name \
-             its CA in the configuration"
+        Some(rustls::Error::InvalidCertificate(problem)) => (
+            format!("the certificate of the NAS is not accepted: {problem}"),
+            Some(
+                "If a CA of your own signed it, name that in nas.ca_file; if the NAS made it, compare its pin with \
+                 System > Certificates on the NAS itself and put it into nas.pins",
+            ),
         ),
-        _ => format!("TLS with the NAS failed: {error}"),
-    }
+        _ => (format!("TLS with the NAS failed: {error}"), None),
+    };
+    NoWay { what, advice }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use openidconnect::{AdditionalProviderMetadata, IssuerUrl, ProviderMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
-use super::error::{Outage, Unavailable};
+use super::error::{NoAnswer, Outage};
 use super::exchange::exchange;
 use super::flight::Flights;
 use super::provider::ProviderError;
@@ -92,7 +92,7 @@ struct State {
     flights: Flights<(), Found>,
 }
 
-type Found = Result<Arc<Introspector>, Unavailable>;
+type Found = Result<Arc<Introspector>, NoAnswer>;
 
 impl Discovery {
     pub(super) fn new(
@@ -118,9 +118,10 @@ impl Discovery {
                 return Ok(Arc::clone(known));
             }
             state.flights.join(&()).unwrap_or_else(|| {
-                state.flights.launch((), Err(Outage::Internal.into()), |number| {
-                    self.0.lifecycle.deed(self.clone().fly(number))
-                })
+                let fallen = NoAnswer::new(Outage::Internal, "the task that asked it failed");
+                state
+                    .flights
+                    .launch((), Err(fallen), |number| self.0.lifecycle.deed(self.clone().fly(number)))
             })
         };
         flight.await
@@ -145,7 +146,7 @@ impl Discovery {
         let issuer = &self.0.issuer;
         let bad = |why: &str| {
             tracing::warn!(issuer = issuer.as_str(), "the provider's metadata cannot be used: {why}");
-            Unavailable::from(Outage::Metadata)
+            NoAnswer::new(Outage::Metadata, format!("its metadata cannot be used: {why}"))
         };
         let url = issuer.join(".well-known/openid-configuration").map_err(|error| bad(&error.to_string()))?;
         let mut request = Request::new(Vec::new());

@@ -1,5 +1,6 @@
 //! Why there is no active token, by what is to be done about it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::claims::Flaw;
@@ -57,6 +58,38 @@ impl IntrospectError {
 pub struct Unavailable {
     outage: Outage,
     retry_after: Duration,
+}
+
+/// The same, with what lies behind it: for a person who wants to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct NoAnswer {
+    unavailable: Unavailable,
+    cause: Arc<str>,
+}
+
+impl NoAnswer {
+    pub(super) fn new(unavailable: impl Into<Unavailable>, cause: impl Into<Arc<str>>) -> Self {
+        Self { unavailable: unavailable.into(), cause: cause.into() }
+    }
+
+    /// In which way it was of no help.
+    #[must_use]
+    pub const fn outage(&self) -> Outage {
+        self.unavailable.outage
+    }
+}
+
+impl From<NoAnswer> for Unavailable {
+    fn from(no_answer: NoAnswer) -> Self {
+        no_answer.unavailable
+    }
+}
+
+impl From<NoAnswer> for IntrospectError {
+    fn from(no_answer: NoAnswer) -> Self {
+        Self::Unavailable(no_answer.unavailable)
+    }
 }
 
 /// In which way a provider is of no help.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
-use super::error::{Outage, Unavailable};
+use super::error::{NoAnswer, Outage, Unavailable};
+use crate::domain::text::chain;
 use crate::net::http::{Client, HttpError, Request, Response};
 use crate::net::json;
 
@@ -14,7 +15,7 @@ pub(super) const DEEPEST: usize = 16;
 
 /// Sends `request` and gives the answer only if it is a JSON object with status 200. This is stricter than
 /// the OAuth libraries are: they take other content types and do not look behind the object.
-pub(super) async fn exchange(http: Client, request: Request) -> Result<Response, Unavailable> {
+pub(super) async fn exchange(http: Client, request: Request) -> Result<Response, NoAnswer> {
     let response = http.send(request).await.map_err(|error| {
         let outage = match error {
             HttpError::TimedOut => Outage::TimedOut,
@@ -23,23 +24,23 @@ pub(super) async fn exchange(http: Client, request: Request) -> Result<Response,
             HttpError::InTheClear | HttpError::Request(_) => Outage::Metadata,
         };
         tracing::warn!(error = &error as &dyn std::error::Error, "the provider gave no answer");
-        outage
+        NoAnswer::new(outage, chain(&error))
     })?;
     let status = response.status();
     if status != StatusCode::OK {
         // The body is not logged: it may repeat what it was sent.
         tracing::warn!(status = status.as_u16(), "the provider answered with another status than 200");
-        return Err(
-            Unavailable::from(Outage::Status(status.as_u16())).asking_for(wished_wait(response.headers()))
-        );
+        let unavailable =
+            Unavailable::from(Outage::Status(status.as_u16())).asking_for(wished_wait(response.headers()));
+        return Err(NoAnswer::new(unavailable, format!("it answered with status {}", status.as_u16())));
     }
     if !is_json(response.headers()) {
         tracing::warn!("the provider's answer is not said to be application/json");
-        return Err(Outage::Malformed.into());
+        return Err(NoAnswer::new(Outage::Malformed, "its answer is not said to be application/json"));
     }
     if let Err(error) = json::check(response.body(), DEEPEST) {
         tracing::warn!(%error, "the provider's answer cannot be read");
-        return Err(Outage::Malformed.into());
+        return Err(NoAnswer::new(Outage::Malformed, format!("its answer cannot be read: {error}")));
     }
     Ok(response)
 }

@@ -19,7 +19,7 @@ mod token;
 
 pub use self::bearer::{Bearer, Presented};
 pub use self::claims::Flaw;
-pub use self::error::{IntrospectError, Outage, Unavailable};
+pub use self::error::{IntrospectError, NoAnswer, Outage, Unavailable};
 pub use self::provider::{Freshness, Provider, ProviderError};
 pub use self::texts::{Challenge, Texts, TextsError};
 pub use self::token::{ActiveToken, Holder};

@@ -12,7 +12,7 @@ use super::breaker::Breaker;
 use super::cache::Shelf;
 use super::claims::{Flaw, Rules};
 use super::discovery::{Credentials, Discovery};
-use super::error::{IntrospectError, Outage, Unavailable};
+use super::error::{IntrospectError, NoAnswer, Outage};
 use super::exchange::exchange;
 use super::fingerprint::{Fingerprint, Ink};
 use super::fishing::Fishing;
@@ -231,8 +231,25 @@ impl Provider {
     }
 
     /// Asks the provider for its metadata, unless it is known already.
-    pub async fn discover(&self) -> Result<(), Unavailable> {
+    ///
+    /// # Errors
+    ///
+    /// When it is of no help, with the cause.
+    pub async fn discover(&self) -> Result<(), NoAnswer> {
         self.0.discovery.introspector().await.map(drop)
+    }
+
+    /// Asks the provider for its metadata and then about a token that nobody ever issued, to see whether it would
+    /// tell us about others. Nothing of the answer is kept.
+    ///
+    /// # Errors
+    ///
+    /// When it would not, with the cause.
+    pub async fn try_out(&self) -> Result<(), NoAnswer> {
+        self.discover().await?;
+        let mut made_up = [0; 32];
+        getrandom::fill(&mut made_up).map_err(|error| NoAnswer::new(Outage::Internal, error.to_string()))?;
+        self.question(AccessToken::new(hex::encode(made_up))).await.map(drop)
     }
 
     /// In which way the provider was of no help when it was last asked about a token, or how its answers of
@@ -272,25 +289,9 @@ impl Provider {
     }
 
     async fn ask(&self, print: Fingerprint, bearer: &Bearer) -> Outcome {
-        let introspector = self.0.discovery.introspector().await?;
-        let token = AccessToken::new(bearer.expose().to_owned());
-        let http = |request| exchange(self.0.http.clone(), request);
-        let answer: Answer = introspector
-            .introspect(&token)
-            .request_async(&http)
-            .await
-            .map_err(|error| match error {
-                RequestTokenError::Request(unavailable) => unavailable,
-                RequestTokenError::Parse(error, _) => {
-                    tracing::warn!(%error, "the provider's answer is not one about a token");
-                    Outage::Malformed.into()
-                }
-                RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => {
-                    Outage::Malformed.into()
-                }
-            })
-            .inspect_err(|unavailable| {
-                if unavailable.outage() == Outage::Status(404) {
+        let answer =
+            self.question(AccessToken::new(bearer.expose().to_owned())).await.inspect_err(|no_answer| {
+                if no_answer.outage() == Outage::Status(404) {
                     self.0.discovery.forget();
                 }
             })?;
@@ -300,6 +301,21 @@ impl Provider {
             tracing::warn!(tok = print.short(), exp = facts.exp, "a token lives for more than a day");
         }
         Ok(Arc::new(facts))
+    }
+
+    /// What the provider says about `token`, whatever that is.
+    async fn question(&self, token: AccessToken) -> Result<Answer, NoAnswer> {
+        let introspector = self.0.discovery.introspector().await?;
+        let unreadable = || NoAnswer::new(Outage::Malformed, "its answer is not one about a token");
+        let http = |request| exchange(self.0.http.clone(), request);
+        introspector.introspect(&token).request_async(&http).await.map_err(|error| match error {
+            RequestTokenError::Request(no_answer) => no_answer,
+            RequestTokenError::Parse(error, _) => {
+                tracing::warn!(%error, "the provider's answer is not one about a token");
+                unreadable()
+            }
+            RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => unreadable(),
+        })
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

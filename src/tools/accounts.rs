@@ -14,7 +14,7 @@ use crate::nas::methods::{account, directory};
 
 use super::limit::Limit;
 use super::render::{foreign, shown_of};
-use super::{Entry, Items, Log, Nothing, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -93,6 +93,7 @@ impl Tool for Users {
     const SCOPE: Scope = Scope::UsersRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = LOGGED;
+    const NEEDS: &'static [Need] = needs![account::UserCount, account::Users];
     type Access = Read;
     type Args = Which;
     type Output = UsersOutput;
@@ -195,6 +196,7 @@ impl Tool for Groups {
     const SCOPE: Scope = Scope::UsersRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = LOGGED;
+    const NEEDS: &'static [Need] = needs![account::GroupCount, account::Groups];
     type Access = Read;
     type Args = Which;
     type Output = GroupsOutput;
@@ -267,6 +269,7 @@ impl Tool for Directory {
     const SCOPE: Scope = Scope::UsersRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![directory::State];
     type Access = Read;
     type Args = Nothing;
     type Output = DirectoryOutput;

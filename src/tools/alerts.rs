@@ -13,7 +13,7 @@ use crate::nas::methods::alert;
 
 use super::limit::Limit;
 use super::render::{foreign, shown_of, time};
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -68,6 +68,7 @@ impl Tool for List {
     const SCOPE: Scope = Scope::AlertsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("dismissed", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![alert::Alerts];
     type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;

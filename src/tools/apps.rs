@@ -19,7 +19,7 @@ use crate::nas::{Bounds, End, NasError, Session};
 use super::hide::{HIDDEN, hide, is_secret_name};
 use super::limit::Limit;
 use super::render::{fenced, foreign, shown_of, size, table, time};
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -115,6 +115,7 @@ impl Tool for List {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![app::Brief];
     type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
@@ -228,6 +229,7 @@ impl Tool for Get {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
+    const NEEDS: &'static [Need] = needs![app::Apps];
     type Access = Read;
     type Args = OfApp;
     type Output = GetOutput;
@@ -345,6 +347,7 @@ impl Tool for Stats {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![app::Stats];
     type Access = Read;
     type Args = Nothing;
     type Output = StatsOutput;
@@ -461,6 +464,7 @@ impl Tool for Config {
     const SCOPE: Scope = Scope::AppsConfig;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![app::Config];
     type Access = Read;
     type Args = ConfigArgs;
     type Output = ConfigOutput;
@@ -586,6 +590,7 @@ impl Tool for Logs {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("app", Log::Plain), ("lines", Log::Plain), ("seconds", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![app::Apps, app::Log];
     type Access = Read;
     type Args = LogsArgs;
     type Output = LogsOutput;
@@ -717,6 +722,7 @@ impl Tool for Images {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![app::Images];
     type Access = Read;
     type Args = ImagesArgs;
     type Output = ImagesOutput;
@@ -785,6 +791,7 @@ impl Tool for Ports {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![app::UsedPorts, app::UsedHostIps];
     type Access = Read;
     type Args = Nothing;
     type Output = PortsOutput;
@@ -878,6 +885,7 @@ impl Tool for Search {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("text", Log::Hmac), ("category", Log::Hmac), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![app::Available];
     type Access = Read;
     type Args = SearchArgs;
     type Output = SearchOutput;
@@ -981,6 +989,7 @@ impl Tool for CatalogGet {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
+    const NEEDS: &'static [Need] = needs![app::Available];
     type Access = Read;
     type Args = OfApp;
     type Output = CatalogGetOutput;
@@ -1068,6 +1077,7 @@ impl Tool for UpgradeSummary {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
+    const NEEDS: &'static [Need] = needs![app::Brief, app::UpgradeSummary];
     type Access = Read;
     type Args = OfApp;
     type Output = UpgradeOutput;
@@ -1179,6 +1189,7 @@ impl Tool for Currency {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![app::Brief, app::OutdatedImages];
     type Access = Read;
     type Args = CurrencyArgs;
     type Output = CurrencyOutput;

@@ -18,7 +18,7 @@ use crate::nas::methods::{audit, system};
 
 use super::limit::Limit;
 use super::render::{foreign, shown_of, table, time};
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -106,6 +106,7 @@ impl Tool for Query {
         ("failed", Log::Plain),
         ("limit", Log::Plain),
     ];
+    const NEEDS: &'static [Need] = needs![system::Info, audit::EventCount, audit::Events];
     type Access = Read;
     type Args = QueryArgs;
     type Output = QueryOutput;

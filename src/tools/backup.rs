@@ -19,7 +19,7 @@ use crate::nas::wire::Date;
 use super::limit::Limit;
 use super::render::{foreign, shown_of, time};
 use super::seen::Seen;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -133,6 +133,13 @@ impl Tool for List {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("kind", Log::Plain), ("failed", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![
+        backup::SnapshotTasks,
+        backup::Replications,
+        backup::CloudSyncs,
+        backup::CloudBackups,
+        backup::Rsyncs
+    ];
     type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;

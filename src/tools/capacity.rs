@@ -17,7 +17,7 @@ use crate::nas::wire::Property;
 use super::limit::Limit;
 use super::render::{foreign, percent, size};
 use super::storage::no_such_pool;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -80,6 +80,7 @@ impl Tool for Capacity {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![pool::Pools, dataset::Datasets];
     type Access = Read;
     type Args = CapacityArgs;
     type Output = CapacityOutput;

@@ -15,14 +15,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::name::DatasetPath;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{dataset, snapshot, system};
+use crate::nas::methods::{backup as tasks, dataset, snapshot, system};
 
 use super::backup::{self, State, Task};
 use super::limit::Limit;
 use super::render::{foreign, shown_of, time};
 use super::seen::Seen;
 use super::storage::no_such_dataset;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -103,6 +103,16 @@ impl Tool for Coverage {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("within", Log::Plain), ("max_age_days", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![
+        dataset::Datasets,
+        system::Info,
+        snapshot::Times,
+        tasks::SnapshotTasks,
+        tasks::Replications,
+        tasks::CloudSyncs,
+        tasks::CloudBackups,
+        tasks::Rsyncs
+    ];
     type Access = Read;
     type Args = CoverageArgs;
     type Output = CoverageOutput;

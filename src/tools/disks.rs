@@ -16,7 +16,7 @@ use crate::nas::methods::{disk, pool, scrub};
 use super::render::{foreign, size, table, time};
 use super::seen::Seen;
 use super::storage::no_such_pool;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -69,6 +69,7 @@ impl Tool for Disks {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![disk::Disks, disk::Temperatures];
     type Access = Read;
     type Args = OfPool;
     type Output = DisksOutput;
@@ -172,6 +173,7 @@ impl Tool for Scrubs {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![pool::Pools, scrub::Schedules];
     type Access = Read;
     type Args = OfPool;
     type Output = ScrubsOutput;

@@ -13,7 +13,7 @@ use crate::nas::methods::job::{self, JobState};
 
 use super::limit::Limit;
 use super::render::{foreign, time};
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -82,6 +82,7 @@ impl Tool for List {
     const SCOPE: Scope = Scope::JobsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("state", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![job::Jobs];
     type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;

@@ -16,7 +16,7 @@ use crate::nas::methods::{reporting, system};
 use crate::nas::{Bounds, Session};
 
 use super::render::foreign;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -197,6 +197,8 @@ impl Tool for Metrics {
     const SCOPE: Scope = Scope::MetricsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("kind", Log::Plain), ("span", Log::Plain)];
+    const NEEDS: &'static [Need] =
+        needs![reporting::Graphs, reporting::Data, reporting::Realtime, system::Info];
     type Access = Read;
     type Args = MetricsArgs;
     type Output = MetricsOutput;

@@ -42,6 +42,7 @@ use serde_json::{Map, Value};
 use crate::domain::access::{Access, Read, Write};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
+use crate::nas::methods::Need;
 use crate::nas::{NasError, Session};
 
 use fields::{Fields, List};
@@ -89,6 +90,9 @@ pub trait Tool: Send + Sync + 'static {
     /// How each argument may be written down. One that is not named is hashed.
     const LOG: &'static [(&'static str, Log)];
 
+    /// The methods and event sources of the NAS that it uses, for whoever has to give our accounts their roles.
+    const NEEDS: &'static [Need];
+
     /// Whether it looks or changes; decides which methods of the NAS it can send at all.
     type Access: Access;
     /// Its arguments. Unknown ones are refused.
@@ -108,6 +112,12 @@ pub trait Tool: Send + Sync + 'static {
         args: Self::Args,
     ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
 }
+
+/// What each of these methods and event sources needs.
+macro_rules! needs {
+    ($($asked:path),* $(,)?) => { &[$(<$asked as crate::nas::methods::Asked>::NEED),*] };
+}
+use needs;
 
 /// Arguments of a tool that takes none.
 #[derive(Deserialize, JsonSchema)]
@@ -197,6 +207,8 @@ pub struct Spec {
     pub scope: Option<Scope>,
     /// What it can do at worst.
     pub risk: Risk,
+    /// What it uses of the NAS.
+    pub needs: &'static [Need],
     /// How each argument may be written down.
     pub log: &'static [(&'static str, Log)],
     /// JSON Schema of the arguments.
@@ -286,6 +298,7 @@ fn spec<T: Tool>() -> Spec {
         description: T::DESCRIPTION,
         scope: Some(T::SCOPE),
         risk: T::RISK,
+        needs: T::NEEDS,
         log: T::LOG,
         input: schema_of::<T::Args>(),
         output: answer_schema_of::<T::Output>(),

@@ -14,7 +14,7 @@ use crate::nas::methods::network;
 
 use super::render::foreign;
 use super::seen::Seen;
-use super::{Entry, Items, Log, Nothing, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -68,6 +68,7 @@ impl Tool for Config {
     const SCOPE: Scope = Scope::NetworkRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![network::Interfaces, network::Summary];
     type Access = Read;
     type Args = Nothing;
     type Output = ConfigOutput;

@@ -16,7 +16,7 @@ use crate::nas::methods::share;
 use super::limit::Limit;
 use super::render::{foreign, shown_of};
 use super::seen::Seen;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -86,6 +86,14 @@ impl Tool for List {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("kind", Log::Plain), ("warnings", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![
+        share::SmbShares,
+        share::NfsShares,
+        share::Extents,
+        share::TargetExtents,
+        share::Initiators,
+        share::Targets
+    ];
     type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;

@@ -18,7 +18,7 @@ use crate::nas::wire::Property;
 use super::limit::Limit;
 use super::render::{foreign, shown_of, size, table, time};
 use super::storage::no_such_dataset;
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -66,6 +66,7 @@ impl Tool for Snapshots {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![snapshot::Count, dataset::Datasets, snapshot::Snapshots];
     type Access = Read;
     type Args = SnapshotsArgs;
     type Output = SnapshotsOutput;

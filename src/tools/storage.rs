@@ -15,7 +15,7 @@ use crate::nas::wire::Property;
 
 use super::limit::Limit;
 use super::render::{foreign, percent, shown_of, size, table, time};
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -102,6 +102,7 @@ impl Tool for Pools {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![pool::Pools];
     type Access = Read;
     type Args = PoolsArgs;
     type Output = PoolsOutput;
@@ -273,6 +274,7 @@ impl Tool for Datasets {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![dataset::Datasets];
     type Access = Read;
     type Args = DatasetsArgs;
     type Output = DatasetsOutput;
@@ -409,6 +411,7 @@ impl Tool for SnapshotCreate {
     const RISK: Risk = Risk::Reversible;
     const LOG: &'static [(&'static str, Log)] =
         &[("dataset", Log::Plain), ("name", Log::Plain), ("recursive", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![dataset::Datasets, snapshot::Create];
     type Access = Write;
     type Args = SnapshotCreateArgs;
     type Output = SnapshotCreateOutput;

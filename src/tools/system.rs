@@ -12,7 +12,7 @@ use crate::nas::methods::{alert, directory, job, pool, system, update};
 use crate::nas::{NasError, Session};
 
 use super::render::{foreign, size, time};
-use super::{Entry, Items, Log, Nothing, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -59,6 +59,7 @@ impl Tool for Info {
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![system::Info, system::FullVersion];
     type Access = Read;
     type Args = Nothing;
     type Output = InfoOutput;
@@ -169,6 +170,8 @@ impl Tool for Health {
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] =
+        needs![pool::Pools, alert::Alerts, job::Jobs, directory::State, update::Check];
     type Access = Read;
     type Args = Nothing;
     type Output = HealthOutput;

@@ -14,7 +14,7 @@ use crate::nas::methods::{boot, certificate, service, system, update};
 
 use super::render::{foreign, size, table, time};
 use super::seen::Seen;
-use super::{Entry, Items, Log, Nothing, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -63,6 +63,7 @@ impl Tool for Services {
     const SCOPE: Scope = Scope::ServicesRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![service::Services];
     type Access = Read;
     type Args = Nothing;
     type Output = ServicesOutput;
@@ -129,6 +130,7 @@ impl Tool for Updates {
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![system::FullVersion, update::Check, update::Versions];
     type Access = Read;
     type Args = Nothing;
     type Output = UpdatesOutput;
@@ -235,6 +237,7 @@ impl Tool for BootEnvironments {
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![boot::Environments];
     type Access = Read;
     type Args = Nothing;
     type Output = BootEnvironmentsOutput;
@@ -317,6 +320,7 @@ impl Tool for Certificates {
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![certificate::Certificates, system::Info];
     type Access = Read;
     type Args = Nothing;
     type Output = CertificatesOutput;

@@ -14,7 +14,7 @@ use crate::nas::{NasError, Session};
 
 use super::limit::Limit;
 use super::render::{foreign, shown_of, size, table};
-use super::{Entry, Items, Log, Tool, ToolError};
+use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -68,6 +68,7 @@ impl Tool for Machines {
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![vm::Machines];
     type Access = Read;
     type Args = ListArgs;
     type Output = MachinesOutput;
@@ -180,6 +181,7 @@ impl Tool for Devices {
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![vm::Devices];
     type Access = Read;
     type Args = DevicesArgs;
     type Output = DevicesOutput;
@@ -306,6 +308,7 @@ impl Tool for Containers {
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![vm::Containers, vm::Instances];
     type Access = Read;
     type Args = ListArgs;
     type Output = ContainersOutput;

@@ -140,7 +140,7 @@ impl Nas {
     pub async fn start(options: NasOptions) -> io::Result<Self> {
         let (reader_account, reader) = Account::with_key("tailnas-reader", &["READONLY_ADMIN"], 1);
         let (writer_account, writer) =
-            Account::with_key("tailnas-writer", &["READONLY_ADMIN", "SNAPSHOT_WRITE"], 2);
+            Account::with_key("tailnas-writer", &["SNAPSHOT_WRITE", "DATASET_READ"], 2);
         let (admin_account, admin) = Account::with_key("truenas_admin", &["FULL_ADMIN"], 3);
         let tls = options.tls.then(Identity::generate).transpose()?;
         let accounts = vec![reader_account, writer_account, admin_account];
@@ -183,7 +183,7 @@ impl Nas {
         self.reader.clone()
     }
 
-    /// A key of a user who may read everything and take snapshots.
+    /// A key of a user who may see datasets and take snapshots, and nothing else.
     pub fn writer_key(&self) -> ApiKey {
         self.writer.clone()
     }

@@ -119,7 +119,15 @@ impl Server {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
         }
         match path {
-            "/api/versions" => json(&serde_json::json!(generation.versions())),
+            "/api/versions" => {
+                let mut response = json(&serde_json::json!(generation.versions()));
+                let date =
+                    self.shared.state(|state| state.now()).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                if let Ok(date) = date.parse() {
+                    response.headers_mut().insert(header::DATE, date);
+                }
+                response
+            }
             "/api/boot_id" if generation >= Generation::V25_10 => {
                 json(&self.shared.state(|state| state.boot_id.clone()).into())
             }

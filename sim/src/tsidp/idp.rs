@@ -105,6 +105,17 @@ impl Handler for Idp {
     }
 
     fn handle(&self, request: &Request) -> Response {
+        let mut response = self.respond(request);
+        let date = self.state().now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = date.parse() {
+            response.headers_mut().insert(http::header::DATE, date);
+        }
+        response
+    }
+}
+
+impl Idp {
+    fn respond(&self, request: &Request) -> Response {
         if let Some(text) = self.cross_origin(request) {
             return wire::error(StatusCode::FORBIDDEN, text);
         }

@@ -19,7 +19,8 @@ use crate::clock::Clock;
 use crate::config::{self, Complaint, Config, Login, Pin, Trust, is_tailnet};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
-use crate::nas::{self, Nas};
+use crate::nas;
+use crate::nas::visit::{self, TurnedAway};
 use crate::net::http::Client;
 use crate::oauth::Provider;
 use crate::secret::{Secret, SecretSource};
@@ -190,19 +191,15 @@ async fn provider(config: &Config) -> Result<(), Trouble> {
     let clock = Clock::system();
     let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
     let refused = |error: &dyn std::error::Error| {
-        Trouble::new(
-            format!("provider: {}", chain(error)),
-            format!(
-                "Open {issuer}/.well-known/openid-configuration from this machine. The tailnet policy must let this \
-                 node reach the provider (ip: tcp:443), and the issuer must be spelled as it spells itself."
-            ),
-        )
+        Trouble::new(format!("provider: {}", chain(error)), "Correct what it names.")
     };
     let http = Client::new(config.provider.ca_file.as_deref()).map_err(|error| refused(&error))?;
     let provider = Provider::new(&config.provider, &config.server.url, http, clock, lifecycle)
         .map_err(|error| refused(&error))?;
-    provider.discover().await.map_err(|error| refused(&error))?;
-    good(&format!("provider: {issuer} can be asked about tokens"));
+    provider.try_out().await.map_err(|no_answer| {
+        Trouble::new(format!("provider: {no_answer}"), doctor::mend_provider(&no_answer, issuer))
+    })?;
+    good(&format!("provider: {issuer} tells us about tokens"));
     Ok(())
 }
 
@@ -251,7 +248,7 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
                 files::write(&place, &format!("{}\n", key.expose()), files::SECRET)?;
             }
             let login = Login { username: username.clone(), key: SecretSource::File(place.clone()) };
-            if let Err(trouble) = let_in(nas, login).await {
+            if let Err(trouble) = let_in(nas, &login).await {
                 // One that does not work must not be what the next run finds.
                 if fresh {
                     let _ = std::fs::remove_file(&place);
@@ -264,25 +261,14 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
 }
 
 /// Whether the NAS lets this login in.
-async fn let_in(nas: &config::Nas, login: Login) -> Result<(), Trouble> {
-    let settings = config::Nas { reader: login.clone(), writer: None, ..nas.clone() };
-    let clock = Clock::system();
-    let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
-    let nas = Nas::start(&settings, &clock, &lifecycle)
-        .map_err(|error| Trouble::new(format!("NAS: {}", chain(&error)), "Mend what it names."))?;
-    let status = doctor::settled(&nas).await;
-    lifecycle.end();
-    lifecycle.services_done(doctor::PATIENCE).await;
-    match status {
-        nas::Status::Up { version, .. } => {
-            good(&format!("NAS: {} is let in, it runs {version}", login.username));
+async fn let_in(nas: &config::Nas, login: &Login) -> Result<(), Trouble> {
+    match visit::knock(nas, login).await {
+        Ok(let_in) => {
+            good(&format!("NAS: {} is let in, it runs {}", login.username, let_in.version));
             Ok(())
         }
-        nas::Status::LoginRefused { reason, hint, .. } => {
-            Err(Trouble::new(format!("NAS: it refused {}: {reason}", login.username), hint))
-        }
-        nas::Status::Away { reason, .. } => {
-            Err(Trouble::new(format!("NAS: {reason}"), "Is it still starting? Wait a minute."))
+        Err(TurnedAway { reason, hint }) => {
+            Err(Trouble::new(format!("NAS: {}: {reason}", login.username), hint))
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Trouble, no_policy_file};
 use crate::config::{self, Config, Pin, Trust};
+use crate::dispatch::Catalogue;
 
 /// A configuration to be.
 pub(super) struct Draft {
@@ -86,7 +87,7 @@ pub(super) enum Account {
 pub(super) fn account(username: &str, account: Account) -> String {
     let roles = match account {
         Account::Looks => json!(["READONLY_ADMIN"]),
-        Account::Changes => json!(["READONLY_ADMIN", "SNAPSHOT_WRITE"]),
+        Account::Changes => json!(Catalogue::new().roles_of_changes()),
     };
     let group = json!({ "name": username, "smb": false });
     let privilege = json!({ "name": username, "local_groups": ["GID"], "roles": roles, "web_shell": false })

@@ -14,6 +14,7 @@ use crate::domain::access::Access;
 
 pub mod account;
 pub mod alert;
+pub mod api_key;
 pub mod app;
 pub mod audit;
 pub mod backup;
@@ -85,6 +86,21 @@ impl<T: Serialize + Send> Arguments for (T,) {}
 impl<T: Serialize + Send, U: Serialize + Send> Arguments for (T, U) {}
 impl<M: query::Queryable> Arguments for query::Query<M> {}
 
+/// What an account on the NAS must have so that something can be asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// What is asked, by generation.
+    pub candidates: &'static [Candidate],
+    /// The least role that allows it. `None`: any account may.
+    pub role: Option<&'static str>,
+}
+
+/// A method or a source.
+pub trait Asked: sealed::Listed {
+    /// What it needs.
+    const NEED: Need;
+}
+
 mod sealed {
     /// Stands in the catalogue.
     pub trait Listed {}
@@ -138,7 +154,13 @@ fn listed_source<S: Source>() -> Listed {
 
 macro_rules! sources {
     ($($source:path,)*) => {
-        $(impl sealed::Listed for $source {})*
+        $(
+            impl sealed::Listed for $source {}
+            impl Asked for $source {
+                const NEED: Need =
+                    Need { candidates: <$source as Source>::CANDIDATES, role: <$source as Source>::ROLE };
+            }
+        )*
 
         /// Every event source there is.
         #[must_use]
@@ -150,7 +172,13 @@ macro_rules! sources {
 
 macro_rules! catalogue {
     ($($method:path,)*) => {
-        $(impl sealed::Listed for $method {})*
+        $(
+            impl sealed::Listed for $method {}
+            impl Asked for $method {
+                const NEED: Need =
+                    Need { candidates: <$method as Method>::CANDIDATES, role: <$method as Method>::ROLE };
+            }
+        )*
 
         /// Every method there is.
         #[must_use]
@@ -171,6 +199,7 @@ catalogue! {
     snapshot::Count,
     snapshot::Create,
     alert::Alerts,
+    api_key::Keys,
     job::Jobs,
     service::Services,
     directory::State,

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{Access, Answer, Context, Method, method};
-use crate::nas::Generation;
 use crate::nas::accounts::{Key, Roles};
-use crate::nas::params::{Kind, Param, check_login, required};
+use crate::nas::jobs::date;
+use crate::nas::params::{Kind, Param, QUERY, check_login, required};
 use crate::nas::scram::{self, Exchange};
 use crate::nas::session::Login;
 use crate::nas::state::{Level, State};
 use crate::nas::wire::{EINVAL, EOPNOTSUPP, Failure};
+use crate::nas::{CANARY, Generation};
 
 const LOGIN: &[Param] = &[required("login_data", Kind::Open(&[required("mechanism", Kind::Str)]))];
 const API_KEY: &[Param] = &[required("api_key", Kind::Str)];
@@ -20,6 +21,7 @@ pub(super) const METHODS: &[Method] = &[
     method("auth.mechanism_choices", Access::Anyone, &[], mechanism_choices),
     method("auth.me", Access::Session, &[], me),
     method("auth.logout", Access::Session, &[], logout),
+    method("api_key.query", Access::Role("API_KEY_READ"), QUERY, keys),
     method("privilege.become_readonly", Access::Role("READONLY_ADMIN"), &[], become_readonly)
         .since(Generation::V26),
 ];
@@ -174,6 +176,37 @@ fn become_readonly(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let login = context.session.login.as_mut().ok_or_else(Failure::unauthorized)?;
     login.roles = Roles::new(&["READONLY_ADMIN"]);
     Ok(Answer::Value(Value::Null))
+}
+
+fn keys(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let generation = context.generation();
+    let accounts = context.state.accounts.iter();
+    let keys = accounts.flat_map(|account| account.keys.iter().map(|key| (&account.username, key)));
+    let rows = keys.map(|(username, key)| {
+        let mut row = json!({
+            "id": key.id,
+            "name": username,
+            "username": username,
+            "user_identifier": 3000 + key.id,
+            "created_at": date(chrono::DateTime::UNIX_EPOCH),
+            "expires_at": key.expires.map(date),
+            "local": true,
+            "revoked": key.revoked,
+        });
+        if generation >= Generation::V25_10 {
+            row["revoked_reason"] = Value::Null;
+        }
+        if generation >= Generation::V26 {
+            row["iterations"] = context.state.pace.scram_rounds.into();
+            for field in ["salt", "stored_key", "server_key"] {
+                row[field] = CANARY.into();
+            }
+        } else {
+            row["keyhash"] = CANARY.into();
+        }
+        row
+    });
+    context.query(rows.collect())
 }
 
 fn user_info(state: &State, login: &Login) -> Value {

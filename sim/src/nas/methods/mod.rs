@@ -161,6 +161,44 @@ fn human(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    /// A simulator that is more generous than a NAS would hide that an account lacks a role.
+    #[test]
+    fn every_method_asks_for_a_role_that_the_published_schemas_name() {
+        let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS") else {
+            eprintln!("NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API");
+            return;
+        };
+        for (generation, file) in [
+            (Generation::V25_04, "25.04.2.json"),
+            (Generation::V25_10, "25.10.5.json"),
+            (Generation::V26, "26.0.0.json"),
+        ] {
+            let text = std::fs::read(std::path::Path::new(&folder).join(file)).expect("the schemas");
+            let published: Value = serde_json::from_slice(&text).expect("the schemas are JSON");
+            for method in FAMILIES.iter().flat_map(|family| family.iter()) {
+                let theirs = &published["methods"][method.name];
+                // A few are published without their roles.
+                let Some(roles) = theirs["roles"].as_array() else { continue };
+                if !(method.since..=method.until).contains(&generation) || theirs["auth_required"] == false {
+                    continue;
+                }
+                let wanted: Vec<_> = roles.iter().filter_map(Value::as_str).collect();
+                match method.access {
+                    Access::Role(role) => {
+                        assert!(
+                            wanted.contains(&role),
+                            "{generation:?} {}: {role} and {wanted:?}",
+                            method.name
+                        );
+                    }
+                    Access::Anyone | Access::Session => {
+                        assert!(wanted.is_empty(), "{generation:?} {} takes {wanted:?}", method.name);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn sizes_are_said_as_zfs_says_them() {
         for (bytes, said) in
