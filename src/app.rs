@@ -262,6 +262,7 @@ fn assemble(
         dispatcher,
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),
+        clock: clock.clone(),
     };
     Ok(Assembled { reload, server, vitals, metrics })
 }

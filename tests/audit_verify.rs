@@ -32,7 +32,7 @@ fn open(dir: &Path) -> Result<Journal, OpenError> {
 async fn run(dir: &Path) {
     let journal = open(dir).unwrap();
     journal.refused(Refusal {
-        request: RequestId::new(),
+        request: RequestId::at(chrono::DateTime::UNIX_EPOCH),
         who: Who::default(),
         from: Some([100, 64, 0, 9].into()),
         reason: "invalid_token",

@@ -234,7 +234,9 @@ async fn every_bad_token_gets_the_same_answer() {
         assert_eq!(answer.status, 401, "{what}");
         assert!(authenticate(&answer).contains(r#"error="invalid_token""#), "{what}");
         if what != "not a token" {
-            answers.push((answer.body, authenticate_bytes(&answer.headers)));
+            let mut said = answer.json();
+            assert!(said["request"].take().is_string(), "{what}: which record is about it");
+            answers.push((said, authenticate_bytes(&answer.headers)));
         }
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "the answers tell the causes apart");
@@ -304,9 +306,14 @@ async fn a_change_is_refused_while_the_provider_is_away_even_if_the_token_is_kno
     assert!(!alice.call("pools_list", json!({})).await.unwrap().is_error(), "a read lives on what is known");
     let before = bench.nas_calls().len();
     let answer = alice.call("snapshot_create", arguments("snapshot_create", "x")).await.unwrap();
-    assert!(answer.is_error());
-    assert!(answer.text().contains("Nothing was sent to the NAS"), "{}", answer.text());
+    assert_eq!(answer.status, 503);
+    assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+    assert!(answer.json()["error_description"].as_str().unwrap().contains("nothing was sent to the NAS"));
     assert_eq!(bench.nas_calls().len(), before);
+    let record =
+        bench.record("the change", |r| r["type"] == "denied" && r["tool"] == "snapshot_create").await;
+    assert_eq!(record["req"], answer.json()["request"], "the answer says which record is about it");
+    assert_eq!(record["req"].as_str(), answer.headers["x-request-id"].to_str().ok());
     assert!(bench.records().iter().all(|record| record["type"] != "intent"));
 }
 
@@ -578,6 +585,34 @@ async fn an_unknown_tool_and_an_unknown_method_are_errors_of_the_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_of_a_client_what_it_said_of_itself() {
+    let bench = Bench::complete().await;
+    let alice = bench.client(ALICE);
+    for (era, said) in [("legacy", Value::Null), ("modern", json!("tailnas-sim 1"))] {
+        let params = json!({ "name": "whoami", "arguments": {} });
+        let answer = match era {
+            "legacy" => alice.legacy("tools/call", params).await.unwrap(),
+            _ => alice.modern("tools/call", params).await.unwrap(),
+        };
+        let id = &answer.json()["result"]["_meta"]["tailnas.dev/audit"]["request"];
+        let record = bench.record("the call", |r| r["req"] == *id).await;
+        assert_eq!(record["mcp"]["client"], said, "{era}: {record}");
+        assert_eq!(id.as_str(), answer.headers["x-request-id"].to_str().ok(), "{era}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_of_the_nas_is_for_who_may_look_at_the_system() {
+    let bench = Bench::complete().await;
+    for (person, told) in [(ALICE, true), (BOB, false)] {
+        let answer = bench.client(person).call("whoami", json!({})).await.unwrap();
+        assert!(answer.text().contains("NAS homenas: connected since"), "{}", answer.text());
+        let whole = answer.json().to_string();
+        assert_eq!(whole.contains("25.10"), told, "{}: {whole}", person.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn progress_is_told_when_it_is_asked_for() {
     let bench = Bench::complete().await;
     let alice = bench.client(ALICE);
@@ -587,7 +622,8 @@ async fn progress_is_told_when_it_is_asked_for() {
     let answer = alice.modern("tools/call", params).await.unwrap();
     let events = answer.events();
     let steps: Vec<_> = events.iter().filter(|event| event["method"] == "notifications/progress").collect();
-    assert!(!steps.is_empty(), "{events:?}");
+    let last = &steps.last().unwrap_or_else(|| panic!("{events:?}"))["params"];
+    assert_eq!(last["progress"], last["total"], "the last step comes as well: {events:?}");
     assert!(steps.iter().all(|step| step["params"]["progressToken"] == "p"));
     assert!(!answer.is_error() && events.last().unwrap()["result"].is_object(), "{events:?}");
 }

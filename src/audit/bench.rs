@@ -186,7 +186,7 @@ fn terms() -> Terms {
         ..Who::default()
     };
     Terms {
-        request: RequestId::new(),
+        request: RequestId::at(chrono::DateTime::UNIX_EPOCH),
         who,
         tool: "snapshot_create",
         risk: Risk::Reversible,

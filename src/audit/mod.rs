@@ -55,6 +55,7 @@ use self::storage::{Disk, NotOurs, Storage};
 use self::warrant::Brief;
 use crate::clock::Clock;
 use crate::domain::access::{Read, Write};
+use crate::domain::id::RequestId;
 use crate::lifecycle::Heartbeat;
 use crate::policy::permit::{Permit, Terms};
 use crate::secret::Secret;
@@ -192,10 +193,11 @@ impl Journal {
     /// the counts stand in the `stop` record; a record for each would bury everything else.
     pub fn system(&self, purpose: &'static str) -> SystemWarrant {
         self.0.queue.count_system(purpose);
-        SystemWarrant::new(purpose)
+        SystemWarrant::new(RequestId::at(self.0.clock.now()), purpose)
     }
 
-    /// Records that something was refused. Never waits; many of a kind become one record with a count.
+    /// Records that something was refused, in the daemon's own log as well. Never waits; many of a kind become one
+    /// record with a count.
     pub fn refused(&self, refusal: Refusal) {
         self.0.queue.refuse(refusal);
     }

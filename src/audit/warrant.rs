@@ -124,9 +124,9 @@ fn dropped() -> Outcome {
 pub struct SystemWarrant(Warrant<Read>);
 
 impl SystemWarrant {
-    pub(super) fn new(purpose: &'static str) -> Self {
+    pub(super) fn new(request: RequestId, purpose: &'static str) -> Self {
         let terms = Terms {
-            request: RequestId::new(),
+            request,
             who: Who::default(),
             tool: purpose,
             risk: Risk::Read,

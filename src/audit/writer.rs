@@ -9,6 +9,7 @@ use super::chain::{Chain, Receipt, Stamp, Tree};
 use super::note::{Checkpoint, Signer};
 use super::queue::{Ack, Batch, Last, MOST_OPEN, NotRecorded, Queue, render};
 use super::record::{ClockStep, Event, Key, LONGEST, Rotate, Signed, Space, Stop};
+use super::refusals;
 use super::sinks::Sinks;
 use super::storage::{Storage, file_name};
 use crate::clock::Clock;
@@ -252,6 +253,7 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
             acks.push((job.ack, writer.seal(&job.event)));
         }
         for event in refusals {
+            refusals::log(&event);
             writer.add(&event);
         }
         let mut written = writer.flush_for(queue);

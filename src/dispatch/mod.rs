@@ -60,6 +60,8 @@ pub struct Parts {
 
 /// One call, as it came in.
 pub struct Call {
+    /// The request that it came with.
+    pub request: RequestId,
     /// Who calls.
     pub caller: Arc<Caller>,
     /// The tool's name.
@@ -87,6 +89,8 @@ pub enum Reply {
     Done(Answer, Receipt, Option<String>),
     /// It was not done, or not to the end; the text says what that means and what to do next.
     Failed(Failure),
+    /// Not done either: asked about again before a change, the caller was not admitted any more.
+    NotAdmitted(Failure, Denied),
     /// There is no such tool.
     NoSuchTool,
 }
@@ -171,21 +175,18 @@ impl Dispatcher {
         (withheld && meant.iter().all(|nas| grants.allows(scope, nas).is_none())).then_some(scope)
     }
 
-    /// Writes down that a caller was sent for a better token.
-    pub fn sent_for_scope(&self, caller: &Caller, tool: &str, nas: Option<&str>, missing: Scope) {
-        let roll = self.fleet.now();
-        self.journal.refused(Refused {
-            request: RequestId::new(),
-            who: caller.who(),
-            from: None,
-            reason: "insufficient_scope",
-            detail: None,
-            what: What::Tool {
-                tool: tool.to_owned(),
-                nas: named(&roll, nas).map(|nas| nas.name().clone()),
-                missing: Some(missing),
-            },
-        });
+    /// What is refused where `tool` is on the NAS that `nas` names, as the caller spelled them.
+    pub fn refused(&self, tool: &str, nas: Option<&str>, missing: Option<Scope>) -> What {
+        self.refused_on(tool, named(&self.fleet.now(), nas), missing)
+    }
+
+    fn refused_on(&self, tool: &str, nas: Option<&Nas>, missing: Option<Scope>) -> What {
+        match self.catalogue.find(tool) {
+            Some(item) => {
+                What::Tool { tool: item.spec().name, nas: nas.map(|nas| nas.name().clone()), missing }
+            }
+            None => What::NoSuchTool(tool.to_owned()),
+        }
     }
 
     /// Carries a call out. It runs to its end even if the caller of this function does not wait for it.
@@ -303,10 +304,10 @@ impl Dispatcher {
     }
 
     async fn change(&self, call: Call, spec: &Spec, nas: Nas, ready: Box<dyn Ready<Write>>) -> Reply {
-        call.tell(1, 4, "asking tailnet and provider again who you are");
+        // Before anything is told: until then HTTP can still say that the caller is not admitted.
         let caller = match self.gate.readmit(&call.caller).await {
             Ok(caller) => caller,
-            Err(denied) => return self.no_longer(&call, spec, &nas, &denied),
+            Err(denied) => return self.no_longer(&call, spec, &nas, denied),
         };
         let ask = self.ask(&call, spec, ready.target(), Some(nas.name().clone()));
         let permit = match policy::judge_change(&caller, ask) {
@@ -318,21 +319,21 @@ impl Dispatcher {
             return Reply::Failed(Failure::cancelled());
         }
 
-        call.tell(2, 4, "recording the intent");
+        call.tell(1, 3, "recording the intent");
         let warrant = match self.metrics.audit(self.journal.change(permit)).await {
             Ok(warrant) => warrant,
             Err(error) => return unrecorded(&error),
         };
 
         // From here on nobody can break it off: the intent is on disk and its outcome must follow.
-        call.tell(3, 4, "changing the NAS");
+        call.tell(2, 3, "changing the NAS");
         let session = nas.session(&warrant);
         let result = ready.run(&session).await;
         let outcome = outcome_of(Some(&result), &session.trips());
 
         match (self.metrics.audit(warrant.close(outcome)).await, result) {
             (Ok(receipt), Ok(answer)) => {
-                call.tell(4, 4, "recorded");
+                call.tell(3, 3, "recorded");
                 Reply::Done(answer, receipt, Some(self.journal.signed(receipt)))
             }
             (Ok(receipt), Err(error)) => {
@@ -361,7 +362,7 @@ impl Dispatcher {
         let log = [spec.log, &[(FIELDS, Log::Plain)]].concat();
         let (args, args_h) = redact::arguments(&call.arguments, &log, self.journal.hasher());
         Ask {
-            request: RequestId::new(),
+            request: call.request,
             tool: spec.name,
             scope: spec.scope,
             risk: spec.risk,
@@ -455,15 +456,16 @@ impl Dispatcher {
         })
     }
 
-    fn no_longer(&self, call: &Call, spec: &Spec, nas: &Nas, denied: &Denied) -> Reply {
+    fn no_longer(&self, call: &Call, spec: &Spec, nas: &Nas, denied: Denied) -> Reply {
         self.note(call, Some(spec), Some(nas), denied.reason());
-        Reply::Failed(Failure {
+        let failure = Failure {
             code: "not_admitted",
             what: format!("Before a change, tailnet and provider are asked again who you are: {denied}."),
             meaning: NOTHING_SENT.to_owned(),
             next_step: "Try again; if it stays so, log in again.".to_owned(),
             ..Failure::default()
-        })
+        };
+        Reply::NotAdmitted(failure, denied)
     }
 
     /// Writes a refusal down.
@@ -472,12 +474,12 @@ impl Dispatcher {
         who.mcp = Some(call.mcp.clone());
         let missing = spec.and_then(|spec| spec.scope).filter(|_| reason == "missing_scope");
         self.journal.refused(Refused {
-            request: RequestId::new(),
+            request: call.request,
             who,
             from: None,
             reason,
             detail: None,
-            what: What::Tool { tool: call.tool.clone(), nas: nas.map(|nas| nas.name().clone()), missing },
+            what: self.refused_on(&call.tool, nas, missing),
         });
     }
 }
@@ -495,7 +497,7 @@ impl Reply {
     const fn word(&self) -> &'static str {
         match self {
             Self::Done(..) => "ok",
-            Self::Failed(failure) => failure.code,
+            Self::Failed(failure) | Self::NotAdmitted(failure, _) => failure.code,
             Self::NoSuchTool => "unknown_tool",
         }
     }

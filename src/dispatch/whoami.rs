@@ -148,7 +148,13 @@ impl Dispatcher {
             nas: roll
                 .iter()
                 .filter(|(name, _)| Scope::ALL.iter().any(|scope| allows(*scope, name).is_some()))
-                .map(|(name, nas)| Nas { name: name.to_string(), status: nas.status().to_string() })
+                .map(|(name, nas)| {
+                    let status = match allows(Scope::SystemRead, name) {
+                        Some(_) => nas.status().to_string(),
+                        None => nas.status().without_version(),
+                    };
+                    Nas { name: name.to_string(), status }
+                })
                 .collect(),
             scopes: Scope::ALL
                 .iter()

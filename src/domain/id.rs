@@ -2,23 +2,21 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Names one request, from the first proof to the last audit record: a ULID, so that it sorts by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Names one request, from the first look at its head to the last audit record: a ULID, so that it sorts by time.
+///
+/// The door of the server makes one for each request, by the daemon's clock, and everything behind carries it along:
+/// an answer, a refusal, an intent and its outcome all tell the same one. The default names none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(ulid::Ulid);
 
 impl RequestId {
-    /// A new one, from the system's time and random bits.
+    /// A new one, of this time and random bits.
     #[must_use]
-    pub fn new() -> Self {
-        Self(ulid::Ulid::new())
-    }
-}
-
-impl Default for RequestId {
-    fn default() -> Self {
-        Self::new()
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self(ulid::Ulid::from_datetime(now.into()))
     }
 }
 

@@ -5,28 +5,28 @@
 //! earlier one.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use http::request;
+use http::{HeaderMap, request};
 use rmcp::ErrorData;
 use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode,
-    GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse, Implementation,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
-    MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ProtocolVersion,
-    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ClientJsonRpcMessage, ClientRequest,
+    ContentBlock, ErrorCode, Extensions, Implementation, ListToolsResult, MetaObject, PaginatedRequestParams,
+    ProgressNotificationParam, ProgressToken, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    ToolAnnotations,
 };
 use rmcp::service::{Peer, RequestContext};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::audit::Receipt;
-use crate::caller::Caller;
+use crate::caller::{Caller, Denied};
 use crate::dispatch::{Call, Dispatcher, Failure, NAS, Progress, Reply, on_record};
+use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
 use crate::domain::risk::Risk;
 use crate::domain::who::McpNote;
@@ -77,7 +77,7 @@ fn tool(spec: &Spec) -> Tool {
     // Without idempotentHint: it is about changes alone, and false, its default, promises nothing.
     let annotations = ToolAnnotations::with_title(spec.title)
         .read_only(spec.risk == Risk::Read)
-        .destructive(spec.risk == Risk::Destructive)
+        .destructive(spec.risk > Risk::Reversible)
         .open_world(false);
     Tool::new(spec.name, spec.description, Arc::new(spec.input.clone()))
         .with_title(spec.title)
@@ -104,7 +104,7 @@ fn on_one_of(mut tool: Tool, names: &[NasName]) -> Tool {
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        let mut info = ServerConfig::new(capabilities());
         info.server_info = implementation();
         info.instructions = Some(INSTRUCTIONS.to_owned());
         info
@@ -148,55 +148,35 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = Arc::clone(caller(&context)?);
+        let id = *extension::<RequestId>(&context.extensions).ok_or_else(not_admitted)?;
+        let (progress, told) = self.progress(&context).unzip();
         let call = Call {
+            request: id,
             caller,
             mcp: note(&context),
-            progress: self.progress(&context),
+            progress,
             gone: context.ct,
             tool: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
         };
-        match self.dispatcher.call(call).await {
-            Reply::Done(answer, receipt, signed) => Ok(done(answer, &receipt, signed.as_deref()).into()),
-            Reply::Failed(failure) => Ok(failed(&failure).into()),
+        let reply = self.dispatcher.call(call).await;
+        // The last step comes before the answer, or it is not sent any more.
+        if let Some(told) = told {
+            let _ = told.await;
+        }
+        match reply {
+            Reply::Done(answer, receipt, signed) => Ok(done(answer, id, &receipt, signed.as_deref()).into()),
+            Reply::Failed(failure) => Ok(failed(&failure, id).into()),
+            Reply::NotAdmitted(failure, denied) => {
+                if let Some(no_longer) = extension::<NoLonger>(&context.extensions) {
+                    let _ = no_longer.0.set(denied);
+                }
+                Ok(failed(&failure, id).into())
+            }
             Reply::NoSuchTool => {
                 Err(ErrorData::new(ErrorCode::INVALID_PARAMS, "There is no such tool", None))
             }
         }
-    }
-
-    // Not offered, and so not answered with empty lists.
-
-    async fn list_prompts(
-        &self,
-        _page: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
-    }
-
-    async fn get_prompt(
-        &self,
-        _request: GetPromptRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<GetPromptResponse, ErrorData> {
-        Err(ErrorData::method_not_found::<GetPromptRequestMethod>())
-    }
-
-    async fn list_resources(
-        &self,
-        _page: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
-    }
-
-    async fn list_resource_templates(
-        &self,
-        _page: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
     }
 }
 
@@ -206,15 +186,21 @@ fn implementation() -> Implementation {
 
 /// The caller that admission put into the request.
 fn caller(context: &RequestContext<RoleServer>) -> Result<&Arc<Caller>, ErrorData> {
-    context
-        .extensions
-        .get::<request::Parts>()
-        .and_then(|parts| parts.extensions.get::<Arc<Caller>>())
-        .ok_or_else(|| ErrorData::internal_error("The request was not admitted", None))
+    extension(&context.extensions).ok_or_else(not_admitted)
+}
+
+/// What the server put beside the HTTP request.
+fn extension<T: Send + Sync + 'static>(extensions: &Extensions) -> Option<&T> {
+    extensions.get::<request::Parts>()?.extensions.get()
+}
+
+fn not_admitted() -> ErrorData {
+    ErrorData::internal_error("The request was not admitted", None)
 }
 
 fn note(context: &RequestContext<RoleServer>) -> McpNote {
-    let client = context.client_info().map(|info| format!("{} {}", info.name, info.version));
+    // What this request says, and not what the SDK makes up for one that says nothing.
+    let client = context.meta.client_info().map(|info| format!("{} {}", info.name, info.version));
     let mut rpc_id = context.id.to_string();
     rpc_id.truncate(rpc_id.floor_char_boundary(LONGEST_ID));
     McpNote {
@@ -225,42 +211,44 @@ fn note(context: &RequestContext<RoleServer>) -> McpNote {
     }
 }
 
-fn done(answer: Answer, receipt: &Receipt, signed: Option<&str>) -> CallToolResult {
+fn done(answer: Answer, request: RequestId, receipt: &Receipt, signed: Option<&str>) -> CallToolResult {
     let text = match signed {
         Some(signed) => format!("{}\n\n{}", answer.text.trim_end(), on_record(signed)),
         None => answer.text,
     };
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
     result.structured_content = Some(answer.structured);
-    let mut receipt = json!({ "seq": receipt.seq, "hash": receipt.hash });
+    let mut audit = json!({ "request": request, "seq": receipt.seq, "hash": receipt.hash });
     if let Some(signed) = signed {
-        receipt["receipt"] = signed.into();
+        audit["receipt"] = signed.into();
     }
-    result.with_meta(Some(meta(Some(receipt))))
+    result.with_meta(Some(meta(audit)))
 }
 
-fn failed(failure: &Failure) -> CallToolResult {
+fn failed(failure: &Failure, request: RequestId) -> CallToolResult {
     // No structured content: it would have to fit the tool's output schema, and a failure does not.
-    CallToolResult::error(vec![ContentBlock::text(failure.text())])
-        .with_meta(Some(meta(failure.receipt.as_deref().map(|signed| json!({ "receipt": signed })))))
+    let mut audit = json!({ "request": request });
+    if let Some(signed) = &failure.receipt {
+        audit["receipt"] = signed.as_str().into();
+    }
+    CallToolResult::error(vec![ContentBlock::text(failure.text())]).with_meta(Some(meta(audit)))
 }
 
-fn meta(receipt: Option<Value>) -> MetaObject {
+/// What goes with each answer: which server it is from (2026-07-28, basic), and where the audit log has it.
+fn meta(audit: Value) -> MetaObject {
     let mut meta = MetaObject::default();
-    // Spec 2026-07-28, basic: each result says which server it is from.
     meta.0.insert("io.modelcontextprotocol/serverInfo".to_owned(), json!(implementation()));
-    if let Some(receipt) = receipt {
-        meta.0.insert("tailnas.dev/audit".to_owned(), receipt);
-    }
+    meta.0.insert("tailnas.dev/audit".to_owned(), audit);
     meta
 }
 
 impl Handler {
-    fn progress(&self, context: &RequestContext<RoleServer>) -> Option<Box<dyn Progress>> {
+    /// Where a call tells how far it is, and the task that passes it on, which ends behind the last step.
+    fn progress(&self, context: &RequestContext<RoleServer>) -> Option<(Box<dyn Progress>, JoinHandle<()>)> {
         let token = context.meta.get_progress_token()?;
         let (steps, mut told) = tokio::sync::mpsc::unbounded_channel::<(u32, u32, &'static str)>();
         let peer: Peer<RoleServer> = context.peer.clone();
-        self.lifecycle.deed(async move {
+        let telling = self.lifecycle.deed(async move {
             while let Some((done, total, now)) = told.recv().await {
                 let mut step = ProgressNotificationParam::new(ProgressToken::clone(&token), f64::from(done));
                 step.total = Some(f64::from(total));
@@ -271,7 +259,7 @@ impl Handler {
                 }
             }
         });
-        Some(Box::new(Steps(steps)))
+        Some((Box::new(Steps(steps)), telling))
     }
 }
 
@@ -280,6 +268,79 @@ struct Steps(tokio::sync::mpsc::UnboundedSender<(u32, u32, &'static str)>);
 impl Progress for Steps {
     fn tell(&self, done: u32, total: u32, now: &'static str) {
         let _ = self.0.send((done, total, now));
+    }
+}
+
+/// What we offer. A method of anything else is not found.
+fn capabilities() -> ServerCapabilities {
+    ServerCapabilities::builder().enable_tools().build()
+}
+
+/// Why a request that is sound JSON-RPC goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// There is no such method, or what it belongs to is not offered.
+    Method,
+    /// Its parameters are not those of the method.
+    Params,
+}
+
+/// Whether `message`, a sound JSON-RPC request or notification, is one that we serve. The SDK would take a known method
+/// with parameters that do not fit for a method that it does not know.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn served(message: &Value) -> Result<(), Unserved> {
+    // Of notifications there is none that we act on, and so none that we mind.
+    if message.get("id").is_none() {
+        return Ok(());
+    }
+    let ServerCapabilities { tools, prompts, resources, completions, logging, .. } = capabilities();
+    let offered = match message["method"].as_str().unwrap_or_default() {
+        "initialize" | "ping" | "server/discover" => true,
+        "tools/list" | "tools/call" => tools.is_some(),
+        "prompts/list" | "prompts/get" => prompts.is_some(),
+        "resources/list"
+        | "resources/templates/list"
+        | "resources/read"
+        | "resources/subscribe"
+        | "resources/unsubscribe"
+        | "subscriptions/listen" => resources.is_some(),
+        "completion/complete" => completions.is_some(),
+        "logging/setLevel" => logging.is_some(),
+        _ => false,
+    };
+    if !offered {
+        return Err(Unserved::Method);
+    }
+    match serde_json::from_value(message.clone()) {
+        Ok(ClientJsonRpcMessage::Request(request))
+            if !matches!(request.request, ClientRequest::CustomRequest(_)) =>
+        {
+            Ok(())
+        }
+        _ => Err(Unserved::Params),
+    }
+}
+
+/// Whether a request is of the era that has no `initialize`.
+pub fn is_modern(headers: &HeaderMap) -> bool {
+    headers
+        .get("mcp-protocol-version")
+        .is_some_and(|version| version.as_bytes() >= ProtocolVersion::V_2026_07_28.as_str().as_bytes())
+}
+
+/// Where a call leaves word that its caller, asked about again before a change, was not admitted any more. HTTP then
+/// says what it would have said at the door.
+#[derive(Clone, Debug, Default)]
+pub struct NoLonger(Arc<OnceLock<Denied>>);
+
+impl NoLonger {
+    /// Why they are not, if that was said.
+    #[must_use]
+    pub fn heard(&self) -> Option<&Denied> {
+        self.0.get()
     }
 }
 

@@ -92,14 +92,28 @@ pub enum Status {
     },
 }
 
+impl Status {
+    /// The status without what runs there, which is nobody's business who may not look at the system.
+    #[must_use]
+    pub fn without_version(&self) -> String {
+        match self {
+            Self::Up { since, .. } => format!("connected since {}", in_words(since)),
+            Self::Away { .. } | Self::LoginRefused { .. } => self.to_string(),
+        }
+    }
+}
+
+fn in_words(since: &DateTime<Utc>) -> String {
+    since.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |since: &DateTime<Utc>| since.format("%Y-%m-%d %H:%M:%S UTC").to_string();
         match self {
-            Self::Up { since, version, .. } => write!(f, "connected since {}, {version}", at(since)),
-            Self::Away { since, reason } => write!(f, "away since {}: {reason}", at(since)),
+            Self::Up { since, version, .. } => write!(f, "connected since {}, {version}", in_words(since)),
+            Self::Away { since, reason } => write!(f, "away since {}: {reason}", in_words(since)),
             Self::LoginRefused { since, reason, .. } => {
-                write!(f, "refuses the login since {}: {reason}", at(since))
+                write!(f, "refuses the login since {}: {reason}", in_words(since))
             }
         }
     }

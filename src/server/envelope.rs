@@ -1,22 +1,25 @@
 //! The JSON-RPC envelope of an admitted request, checked before the SDK sees it, so that faults are answered
 //! as JSON-RPC says and not by a bare HTTP status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde_json::Value;
 
-use crate::mcp::error_body;
+use crate::audit::Refused;
+use crate::caller::Caller;
+use crate::mcp::{self, Unserved, error_body};
+use crate::net::json::Unambiguous;
 
 use super::LARGEST_BODY;
-use super::guard::refuse;
+use super::refusal::Refusal;
 use super::step_up::Called;
 
 /// How long a body may take to arrive.
@@ -30,50 +33,119 @@ const LONGEST_METHOD: usize = 128;
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
+const INVALID_PARAMS: i32 = -32602;
 
 /// Reads the body and lets it through if it is one JSON-RPC request or notification.
 pub async fn check(request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
+    let who = head.extensions.get::<Arc<Caller>>().map(|caller| caller.who()).unwrap_or_default();
+    let message = match read(body).await {
+        Ok(bytes) => judge(&bytes).map(|message| (bytes, message)).map_err(|fault| {
+            let reason = fault.word();
+            let (id, code, words) = fault.answer();
+            Refusal::of_message(StatusCode::BAD_REQUEST, reason, error_body(&id, code, words)).of(who.clone())
+        }),
+        Err((status, reason, words)) => {
+            Err(Refusal::new(status, reason, words).of(who.clone()).about(Refused::Message))
+        }
+    };
+    let (bytes, message) = match message {
+        Ok(sound) => sound,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if let Some(called) = Called::by(&message) {
+        head.extensions.insert(called);
+    }
+    if let Err(unserved) = mcp::served(&message) {
+        return not_served(unserved, &message, &head.headers).of(who).into_response();
+    }
+    let response = next.run(Request::from_parts(head, Body::from(bytes))).await;
+    // What the SDK takes offence at: a header that says something else than the body, a version that is none …
+    let status = response.status();
+    if status.is_client_error() && response.extensions().get::<Refusal>().is_none() {
+        return of_the_sdk(response).await.of(who).into_response();
+    }
+    response
+}
+
+/// The bytes of a body, or what is wrong with how it came.
+async fn read(body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
+    const TOO_LARGE: (StatusCode, &str, &str) =
+        (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is too large");
     // One that says so beforehand is not read at all.
     if body.size_hint().lower() > LARGEST_BODY as u64 {
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+        return Err(TOO_LARGE);
     }
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await;
-    let bytes = match collected {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "body_broken", "the body broke off")),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "body_slow", "the body took too long")),
+    }
+}
+
+/// A request that is sound JSON-RPC and not one that we serve.
+fn not_served(unserved: Unserved, message: &Value, headers: &HeaderMap) -> Refusal {
+    let (status, reason, code, words) = match unserved {
+        // 2026-07-28, Streamable HTTP: an unknown method is a 404 as well. Earlier clients have the error in a 200.
+        Unserved::Method if mcp::is_modern(headers) => {
+            (StatusCode::NOT_FOUND, "unknown_method", METHOD_NOT_FOUND, "There is no such method")
         }
-        Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
-        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        Unserved::Method => (StatusCode::OK, "unknown_method", METHOD_NOT_FOUND, "There is no such method"),
+        Unserved::Params => {
+            (StatusCode::OK, "invalid_params", INVALID_PARAMS, "The parameters do not fit the method")
+        }
     };
-    match judge(&bytes) {
-        Ok(message) => {
-            if let Some(called) = Called::by(&message) {
-                head.extensions.insert(called);
-            }
-            next.run(Request::from_parts(head, Body::from(bytes))).await
+    Refusal::of_message(status, reason, error_body(&message["id"], code, words))
+}
+
+/// The same answer as a refusal of ours, so that it is on record.
+async fn of_the_sdk(response: Response) -> Refusal {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(body @ Value::Object(_)) => {
+            let reason = match body["error"]["code"].as_i64() {
+                Some(-32020) => "header_mismatch",
+                Some(-32022) => "protocol_version",
+                _ => "mcp",
+            };
+            Refusal::of_message(status, reason, body)
         }
-        Err(fault) => {
-            let (id, code, message) = fault.answer();
-            (StatusCode::BAD_REQUEST, Json(error_body(&id, code, message))).into_response()
-        }
+        _ => Refusal::new(status, "mcp", &String::from_utf8_lossy(&bytes)).about(Refused::Message),
     }
 }
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Fault {
     NotJson,
+    Ambiguous,
     Batch,
     NotRequest,
     Id,
     Method(Value),
+    Params(Value),
 }
 
 impl Fault {
+    /// In a word, for the audit log.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::Ambiguous => "member_twice",
+            Self::Batch => "batch",
+            Self::NotRequest => "not_json_rpc",
+            Self::Id => "rpc_id",
+            Self::Method(_) => "rpc_method",
+            Self::Params(_) => "rpc_params",
+        }
+    }
+
     pub(super) fn answer(self) -> (Value, i32, &'static str) {
         match self {
             Self::NotJson => (Value::Null, PARSE_ERROR, "The body is not JSON in UTF-8"),
+            Self::Ambiguous => (Value::Null, INVALID_REQUEST, "An object has two members of one name"),
             Self::Batch => {
                 (Value::Null, INVALID_REQUEST, "Batches are not served (MCP has none since 2025-06-18)")
             }
@@ -82,13 +154,15 @@ impl Fault {
                 (Value::Null, INVALID_REQUEST, "The id must be an integer or a string of at most 128 bytes")
             }
             Self::Method(id) => (id, INVALID_REQUEST, "The method must be a name of at most 128 bytes"),
+            Self::Params(id) => (id, INVALID_REQUEST, "Parameters must be an object"),
         }
     }
 }
 
 /// The one JSON-RPC request or notification that a body is.
 pub(super) fn judge(body: &[u8]) -> Result<Value, Fault> {
-    let message = serde_json::from_slice(body).map_err(|_| Fault::NotJson)?;
+    let Unambiguous(message) = serde_json::from_slice(body)
+        .map_err(|error| if error.is_data() { Fault::Ambiguous } else { Fault::NotJson })?;
     sound(&message).map(|()| message)
 }
 
@@ -117,6 +191,10 @@ fn sound(message: &Value) -> Result<(), Fault> {
     match message.get("method").and_then(Value::as_str) {
         Some(method) if !method.is_empty() && method.len() <= LONGEST_METHOD => {}
         _ => return Err(Fault::Method(id)),
+    }
+    // JSON-RPC would take a list as well; MCP has none.
+    if !matches!(message.get("params"), None | Some(Value::Object(_) | Value::Array(_))) {
+        return Err(Fault::Params(id));
     }
     // A request that expects an answer must say which one; only notifications go without an id.
     let is_notification = message["method"].as_str().is_some_and(|name| name.starts_with("notifications/"));
@@ -158,6 +236,9 @@ mod tests {
             ("", -32700, Value::Null),
             ("{", -32700, Value::Null),
             (r#"{"jsonrpc":"2.0","id":1,"method":"x"} trailing"#, -32700, Value::Null),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","method":"y"}"#, -32600, Value::Null),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":{"b":1,"b":2}}}"#, -32600, Value::Null),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":5}"#, -32600, Value::from(1)),
             (r#"{"jsonrpc":"2.0","id":"\ud800","method":"x"}"#, -32700, Value::Null),
             (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"n":1e999}}"#, -32700, Value::Null),
             (deep.as_str(), -32700, Value::Null),

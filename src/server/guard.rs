@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, Version, header};
-use serde_json::{Value, json};
 
 use crate::config::ResourceUrl;
 
 use super::listen::Via;
+use super::refusal::Refusal;
 
 /// Names that a request for us may carry.
 pub struct Origin {
@@ -39,28 +38,43 @@ impl Origin {
 
 /// Every request: it must name us, in one voice, and no page of somebody else's may have sent it.
 pub async fn all(State(ours): State<Arc<Origin>>, request: Request, next: Next) -> Response {
-    let Some(via) = request.extensions().get::<Via>().cloned() else {
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known");
-    };
-    let Some(authority) = authority(&request, &via) else {
-        return refuse(StatusCode::BAD_REQUEST, "exactly one host must be named");
-    };
-    // A name that is not ours: a page elsewhere whose name was made to point here (DNS rebinding).
-    if !ours.names_us(authority) {
-        return refuse(StatusCode::MISDIRECTED_REQUEST, "this server has another name");
+    match ours.refuse(&request) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
     }
-    // MCP, Streamable HTTP, "Security Warning": an Origin that is not valid is answered 403.
-    let mut origins = request.headers().get_all(header::ORIGIN).iter();
-    if let Some(origin) = origins.next() {
-        let own = origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(&ours.origin));
-        if !own || origins.next().is_some() {
-            return refuse(StatusCode::FORBIDDEN, "pages of other origins may not call this server");
+}
+
+impl Origin {
+    fn refuse(&self, request: &Request) -> Option<Refusal> {
+        let refuse = |status, reason, words| Some(Refusal::new(status, reason, words));
+        let Some(via) = request.extensions().get::<Via>() else {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "no_connection", "the connection is not known");
+        };
+        let Some(authority) = authority(request, via) else {
+            return refuse(StatusCode::BAD_REQUEST, "not_one_host", "exactly one host must be named");
+        };
+        // A name that is not ours: a page elsewhere whose name was made to point here (DNS rebinding).
+        if !self.names_us(authority) {
+            return refuse(StatusCode::MISDIRECTED_REQUEST, "other_host", "this server has another name");
         }
+        // MCP, Streamable HTTP, "Security Warning": an Origin that is not valid is answered 403.
+        let mut origins = request.headers().get_all(header::ORIGIN).iter();
+        if let Some(origin) = origins.next() {
+            let own = origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(&self.origin));
+            if !own || origins.next().is_some() {
+                return refuse(
+                    StatusCode::FORBIDDEN,
+                    "other_origin",
+                    "pages of other origins may not call this server",
+                );
+            }
+        }
+        if request.headers().contains_key("tailscale-funnel-request") {
+            let words = "this server is for the tailnet, not for the Internet";
+            return refuse(StatusCode::FORBIDDEN, "funnel", words);
+        }
+        None
     }
-    if request.headers().contains_key("tailscale-funnel-request") {
-        return refuse(StatusCode::FORBIDDEN, "this server is for the tailnet, not for the Internet");
-    }
-    next.run(request).await
 }
 
 /// The one authority a request names, or nothing where it names none or contradicts itself.
@@ -99,15 +113,13 @@ fn one<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<&
 /// The MCP endpoint: POST of JSON only. There are no sessions, so there is nothing to GET or to DELETE.
 pub async fn mcp(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
-        let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST");
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-        return response;
+        return Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "http_method", "use POST")
+            .with(header::ALLOW, header::HeaderValue::from_static("POST"))
+            .into_response();
     }
     if !is_json(request.headers()) {
-        return refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the content type must be application/json in UTF-8",
-        );
+        let words = "the content type must be application/json in UTF-8";
+        return Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", words).into_response();
     }
     next.run(request).await
 }
@@ -117,14 +129,4 @@ fn is_json(headers: &HeaderMap) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
         && parts.all(|parameter| parameter.to_ascii_lowercase().replace('"', "") == "charset=utf-8")
-}
-
-/// A refusal with a short reason that gives nothing away.
-pub fn refuse(status: StatusCode, reason: &str) -> Response {
-    (status, Json(json!({ "error": status_word(status), "error_description": reason }))).into_response()
-}
-
-fn status_word(status: StatusCode) -> Value {
-    let words = status.canonical_reason().unwrap_or("refused");
-    Value::String(words.to_ascii_lowercase().replace(' ', "_"))
 }

@@ -23,8 +23,8 @@ use crate::net::http::Client;
 use crate::oauth::{Outage, Provider};
 use crate::tailnet::LocalApi;
 
-use super::guard::refuse;
 use super::listen::Via;
+use super::refusal::Refusal;
 
 /// How old an answer may be. However often we are asked, nobody else is asked more often than this.
 const FRESH_FOR: Duration = Duration::from_secs(2);
@@ -98,7 +98,10 @@ async fn near(request: Request, next: Next) -> Response {
         request.extensions().get::<Via>().and_then(Via::address).map(|address| address.to_canonical());
     match address {
         Some(address) if address.is_loopback() || is_tailnet(address) => next.run(request).await,
-        _ => refuse(StatusCode::FORBIDDEN, "this is for this machine and the tailnet"),
+        _ => {
+            let words = "this is for this machine and the tailnet";
+            Refusal::new(StatusCode::FORBIDDEN, "not_near", words).into_response()
+        }
     }
 }
 
@@ -111,7 +114,8 @@ async fn readyz_with(State(watch): State<Arc<Watch>>, Path(name): Path<String>) 
     let mut report = watch.report().await;
     report.nas.retain(|nas, _| *nas == name);
     if report.nas.is_empty() {
-        return refuse(StatusCode::NOT_FOUND, "there is no NAS of that name");
+        let words = "there is no NAS of that name";
+        return Refusal::new(StatusCode::NOT_FOUND, "no_such_nas", words).into_response();
     }
     told(report.judged())
 }

@@ -8,6 +8,7 @@ pub mod health;
 pub mod listen;
 mod pace;
 mod places;
+mod refusal;
 mod step_up;
 mod tls;
 
@@ -18,18 +19,21 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use http::{StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::audit::Journal;
+use crate::audit::{self, Journal, Refused};
 use crate::caller::Gate;
+use crate::clock::Clock;
 use crate::config::ResourceUrl;
 use crate::dispatch::Dispatcher;
+use crate::domain::id::RequestId;
 use crate::lifecycle::Lifecycle;
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::oauth::Texts;
 
 use places::Places;
+use refusal::Refusal;
 
 pub use accept::{serve, serve_health};
 
@@ -59,15 +63,16 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Where tasks are tracked.
     pub lifecycle: Lifecycle,
+    /// The time.
+    pub clock: Clock,
 }
 
 /// Everything we answer to over HTTP.
 pub fn router(parts: Parts) -> Router {
-    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle } = parts;
+    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle, clock } = parts;
     let texts = Arc::new(texts);
     let served = Places::new(REQUESTS, REQUESTS_EACH);
-    let admission =
-        admit::Admission { gate, journal, texts: Arc::clone(&texts), metrics: metrics.clone(), served };
+    let admission = admit::Admission { gate, texts: Arc::clone(&texts), served };
     let step_up = step_up::StepUp { dispatcher: Arc::clone(&dispatcher), texts: Arc::clone(&texts) };
     let mcp = mcp::service(dispatcher, &lifecycle, LARGEST_BODY);
 
@@ -87,17 +92,47 @@ pub fn router(parts: Parts) -> Router {
         .with_state(texts)
         .merge(endpoint)
         .layer(from_fn_with_state(Arc::new(guard::Origin::of(&url)), guard::all))
-        .layer(from_fn_with_state(metrics, in_time))
+        .layer(from_fn_with_state(Door { journal, metrics, clock }, door))
 }
 
-/// Answers within the time for a whole request, and counts how. What was begun goes on by itself.
-async fn in_time(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let response = tokio::time::timeout(pace::REQUEST, next.run(request)).await.unwrap_or_else(|_| {
-        let reason = "it took too long to answer; the audit log says what became of it";
-        guard::refuse(StatusCode::GATEWAY_TIMEOUT, reason)
+/// The header that names the request in an answer, as the audit log does.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the door needs.
+#[derive(Clone)]
+struct Door {
+    journal: Journal,
+    metrics: Metrics,
+    clock: Clock,
+}
+
+/// Names each request, answers it within the time for a whole one, and writes down which were refused. What was begun
+/// goes on by itself.
+async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let id = RequestId::at(door.clock.now());
+    request.extensions_mut().insert(id);
+    let from = admit::peer(&request).map(|peer| peer.ip());
+    let mut response = tokio::time::timeout(pace::REQUEST, next.run(request)).await.unwrap_or_else(|_| {
+        let words = "it took too long to answer; the audit log says what became of it";
+        Refusal::new(StatusCode::GATEWAY_TIMEOUT, "too_slow", words).into_response()
     });
-    // What was done for it is another question, which the counts of tools answer.
-    metrics.request(match response.status().as_u16() {
+    if response.status() == StatusCode::NOT_FOUND && response.extensions().get::<Refusal>().is_none() {
+        response =
+            Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing here").into_response();
+    }
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        let (answer, reason, who, what) = refusal.answer(id);
+        response = answer;
+        door.refused(audit::Refusal {
+            request: id,
+            from: from.filter(|_| who.peer.is_none()),
+            who,
+            reason,
+            detail: None,
+            what,
+        });
+    }
+    door.metrics.request(match response.status().as_u16() {
         200..=399 => "answered",
         401 => "unauthorized",
         403 => "forbidden",
@@ -105,7 +140,19 @@ async fn in_time(State(metrics): State<Metrics>, request: Request, next: Next) -
         400..=499 => "malformed",
         _ => "unavailable",
     });
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     response
+}
+
+impl Door {
+    fn refused(&self, refusal: audit::Refusal) {
+        if matches!(refusal.what, Refused::Entry) {
+            self.metrics.admission_denied(refusal.reason);
+        }
+        self.journal.refused(refusal);
+    }
 }
 
 /// RFC 9728 section 3: the metadata of this protected resource.

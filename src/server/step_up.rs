@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::caller::Caller;
 use crate::dispatch::{Dispatcher, NAS};
 use crate::oauth::Texts;
+
+use super::refusal::Refusal;
 
 /// What a request calls, beside the request.
 #[derive(Clone, Debug)]
@@ -43,32 +44,36 @@ pub struct StepUp {
 /// Sends a caller for a better token, or lets the call through.
 pub async fn check(State(step_up): State<Arc<StepUp>>, request: Request, next: Next) -> Response {
     match step_up.challenge(&request) {
-        Some(response) => response,
+        Some(refusal) => refusal.into_response(),
         None => next.run(request).await,
     }
 }
 
 impl StepUp {
-    fn challenge(&self, request: &Request) -> Option<Response> {
+    fn challenge(&self, request: &Request) -> Option<Refusal> {
         let Called { tool, nas } = request.extensions().get::<Called>()?;
         let caller = request.extensions().get::<Arc<Caller>>()?;
         let missing = self.dispatcher.withheld_by_token(caller, tool, nas.as_deref())?;
         let challenge = self.texts.step_up(caller.token()?.scopes(), missing)?;
-        self.dispatcher.sent_for_scope(caller, tool, nas.as_deref(), missing);
-        let body = json!({
-            "error": "insufficient_scope",
-            "error_description": format!(
-                "{tool} needs the scope {missing}: you are allowed it, and your token was issued without it. Log in \
-                 again and agree to it; nothing was sent to the NAS"
-            ),
-            "scope": missing,
-        });
-        Some((StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, challenge)], Json(body)).into_response())
+        let words = format!(
+            "{tool} needs the scope {missing}: you are allowed it, and your token was issued without it. Log in again \
+             and agree to it; nothing was sent to the NAS"
+        );
+        let what = self.dispatcher.refused(tool, nas.as_deref(), Some(missing));
+        Some(
+            Refusal::saying(StatusCode::FORBIDDEN, "insufficient_scope", "insufficient_scope", words)
+                .with(header::WWW_AUTHENTICATE, challenge)
+                .saying_also("scope", missing.as_str())
+                .of(caller.who())
+                .about(what),
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -12,7 +12,6 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 
 use super::Silence;
 
@@ -20,12 +19,6 @@ use super::Silence;
 const NAME: &str = "local-tailscaled.sock";
 
 const LONGEST_BODY: usize = 1024 * 1024;
-
-/// How many new connections there are at a time.
-const MOST: usize = 32;
-
-/// How many idle connections are kept.
-const KEPT: usize = 4;
 
 type Body = Empty<Bytes>;
 
@@ -35,8 +28,8 @@ type Connection = http1::Connection<TokioIo<UnixStream>, Body>;
 #[derive(Debug)]
 pub(super) struct Links {
     socket: PathBuf,
+    /// Never more than there are questions at a time.
     idle: Mutex<Vec<Link>>,
-    places: Semaphore,
 }
 
 /// One connection. Its two halves are driven together by whoever waits for the answer, so no task of its
@@ -50,7 +43,7 @@ struct Link {
 
 impl Links {
     pub(super) const fn new(socket: PathBuf) -> Self {
-        Self { socket, idle: Mutex::new(Vec::new()), places: Semaphore::const_new(MOST) }
+        Self { socket, idle: Mutex::new(Vec::new()) }
     }
 
     /// GETs `path`. Where a kept connection turns out to be dead, because tailscaled was restarted, asks
@@ -71,8 +64,6 @@ impl Links {
                 Err(other) => return Err(other),
             }
         }
-        // Each costs a file descriptor, and anybody who reaches our port causes a question.
-        let _place = self.places.acquire().await;
         let mut link = Link::connect(&self.socket).await?;
         let answer = link.get(path).await?;
         self.keep(link);
@@ -80,9 +71,8 @@ impl Links {
     }
 
     fn keep(&self, link: Link) {
-        let mut idle = self.idle();
-        if idle.len() < KEPT && link.connection.is_some() {
-            idle.push(link);
+        if link.connection.is_some() {
+            self.idle().push(link);
         }
     }
 

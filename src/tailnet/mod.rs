@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::sync::Semaphore;
 
 pub use self::certificate::{Certificate, CertificateError};
 pub use self::peer::{Peer, PeerUser};
@@ -22,8 +23,16 @@ use self::link::Links;
 use crate::clock::Clock;
 use crate::net::json;
 
-/// How long tailscaled, on this same machine, may take for a question with all its repetitions.
+/// How long tailscaled, on this same machine, may take for a question with all its repetitions, from when it is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many questions there are at a time, and so connections: each costs a file descriptor, and anybody who reaches
+/// our port causes a question.
+const AT_ONCE: usize = 32;
+
+/// How long a question may wait for its turn. That others ask is not tailscaled's silence, and it answers thousands a
+/// second.
+const QUEUE: Duration = Duration::from_secs(5);
 
 /// How long tailscaled may take for a certificate: the first one it has to get from Let's Encrypt.
 const CERTIFICATE_PATIENCE: Duration = Duration::from_mins(2);
@@ -44,6 +53,7 @@ pub struct LocalApi(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     links: Links,
+    places: Semaphore,
     clock: Clock,
     /// Our own stable id, and when we were told.
     own: Mutex<Option<(String, Duration)>>,
@@ -75,6 +85,9 @@ pub enum Silence {
     /// Too late.
     #[error("it did not answer in time")]
     TimedOut,
+    /// It was not even asked: others were, all the time.
+    #[error("too many questions were before this one")]
+    Crowded,
     /// Some other status than the ones that mean something.
     #[error("it answered with status {0}")]
     Status(u16),
@@ -93,7 +106,8 @@ impl LocalApi {
     /// The LocalAPI behind `socket`. Nothing is connected yet.
     #[must_use]
     pub fn new(socket: &Path, clock: Clock) -> Self {
-        Self(Arc::new(Inner { links: Links::new(socket.to_owned()), clock, own: Mutex::default() }))
+        let (links, places) = (Links::new(socket.to_owned()), Semaphore::new(AT_ONCE));
+        Self(Arc::new(Inner { links, places, clock, own: Mutex::default() }))
     }
 
     /// Asks who is at the other end of a connection from `addr`. A port of 0 asks about the address alone,
@@ -101,13 +115,13 @@ impl LocalApi {
     pub async fn whois(&self, addr: SocketAddr) -> Result<Peer, WhoisError> {
         // Without the scope id of a link-local address and with IPv4 as IPv4, as tailscaled writes them.
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        within_patience(self.whois_with_repetitions(addr)).await?
+        self.within_patience(self.whois_with_repetitions(addr)).await?
     }
 
     /// Asks who we are.
     pub async fn status(&self) -> Result<TailnetStatus, Silence> {
         // A list of all peers, which can be megabytes, is not what we ask for.
-        match within_patience(self.0.links.get("/localapi/v0/status?peers=false")).await?? {
+        match self.within_patience(self.0.links.get("/localapi/v0/status?peers=false")).await?? {
             (StatusCode::OK, body) => TailnetStatus::read(&body),
             (status, _) => Err(Silence::Status(status.as_u16())),
         }
@@ -128,7 +142,7 @@ impl LocalApi {
 
     /// Asks for everybody on the tailnet. On a large one that is a long list, and beyond a mebibyte it is none.
     pub async fn roster(&self) -> Result<Roster, Silence> {
-        match within_patience(self.0.links.get("/localapi/v0/status")).await?? {
+        match self.within_patience(self.0.links.get("/localapi/v0/status")).await?? {
             (StatusCode::OK, body) => Roster::read(&body),
             (status, _) => Err(Silence::Status(status.as_u16())),
         }
@@ -171,10 +185,13 @@ impl LocalApi {
             }
         }
     }
-}
 
-async fn within_patience<T>(answer: impl Future<Output = T>) -> Result<T, Silence> {
-    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Silence::TimedOut)
+    /// Waits for its turn, and then for an answer.
+    async fn within_patience<T>(&self, answer: impl Future<Output = T>) -> Result<T, Silence> {
+        let turn = tokio::time::timeout(QUEUE, self.0.places.acquire()).await;
+        let _place = turn.map_err(|_| Silence::Crowded)?;
+        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Silence::TimedOut)
+    }
 }
 
 /// Private parts for the fuzz targets; in no build of the daemon.

@@ -14,11 +14,21 @@ pub fn schema_of<T: JsonSchema>() -> Map<String, Value> {
         return Map::new();
     };
     schema.remove("title");
+    let mut schema = Value::Object(schema);
+    each_object(&mut schema, &|object| {
+        object.retain(|key, value| key != "format" || !value.as_str().is_some_and(is_of_rust));
+    });
+    let mut schema = into_object(schema);
     // A tool without arguments: schemars leaves the object bare, and some clients want the list to be there.
     if schema.get("type").is_some_and(|kind| kind == "object") {
         schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     }
     schema
+}
+
+/// Whether a format is a Rust type, `uint64` or `double`. JSON Schema has no such formats, and some clients warn of them.
+fn is_of_rust(format: &str) -> bool {
+    matches!(format, "float" | "double") || format.trim_start_matches('u').starts_with("int")
 }
 
 /// The JSON Schema of an answer: [`schema_of`], but for [`without_nulls`].
@@ -149,6 +159,22 @@ mod tests {
                 assert!(errors.is_empty(), "{errors:?} in {answer}: {schema}");
             }
         }
+    }
+
+    #[test]
+    fn no_schema_has_a_format_that_json_schema_does_not_know() {
+        #[derive(JsonSchema)]
+        #[allow(dead_code, reason = "only its schema is looked at")]
+        struct Formats {
+            many: Vec<u64>,
+            size: Option<usize>,
+            share: f64,
+            small: i8,
+        }
+        let mut schema = Value::Object(schema_of::<Formats>());
+        let found = std::cell::RefCell::new(Vec::new());
+        each_object(&mut schema, &|object| found.borrow_mut().extend(object.get("format").cloned()));
+        assert!(found.borrow().is_empty(), "{found:?}");
     }
 
     #[test]

@@ -71,8 +71,7 @@ async fn only_listed_clients_are_let_in() {
     bench.record("the client", |r| r["type"] == "auth_fail" && r["result"]["code"] == "client").await;
 }
 
-/// E01: over HTTP/2, because so many connections are not taken. All are admitted; how many of their calls are carried
-/// out at once is another matter.
+/// E01: over HTTP/2, because so many connections are not taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_at_once_are_one_question() {
     let bench = Bench::complete().await;
@@ -89,7 +88,8 @@ async fn a_thousand_at_once_are_one_question() {
         for _ in 0..50 {
             let (mut sender, url, token) = (sender.clone(), bench.world.mcp_url(), token.clone());
             crowd.spawn(async move {
-                let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{}}}"#;
+                // The least that there is to answer: who is let in is the question here.
+                let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
                 let request = Request::post(url)
                     .header(header::CONTENT_TYPE, "application/json")
                     .header(header::ACCEPT, "application/json, text/event-stream")
@@ -99,18 +99,7 @@ async fn a_thousand_at_once_are_one_question() {
                 let answer = sender.send_request(request).await.unwrap();
                 let status = answer.status().as_u16();
                 let body = answer.into_body().collect().await.unwrap().to_bytes();
-                let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
-                // Only how many calls one caller may have in progress may tell the answers apart.
-                let beyond = said["result"]["isError"] == true && said.to_string().contains("too many calls");
-                let done = said["result"]["isError"] == false;
-                // On a loaded machine tailscaled may not get to a thousand questions within its second. Whoever is not
-                // looked up is asked to come again, and is not let in.
-                let later = status == 503 && said.to_string().contains("(tailscaled_down)");
-                match (done || beyond, later) {
-                    (true, _) => "admitted".to_owned(),
-                    (false, true) => "later".to_owned(),
-                    (false, false) => format!("{status} {said}"),
-                }
+                (status, String::from_utf8(body.to_vec()).unwrap())
             });
         }
     }
@@ -118,8 +107,9 @@ async fn a_thousand_at_once_are_one_question() {
     for answer in crowd.join_all().await {
         *answers.entry(answer).or_default() += 1;
     }
-    let later = answers.remove("later").unwrap_or_default();
-    assert_eq!(answers, [("admitted".to_owned(), 1000 - later)].into(), "and {later} were to come again");
+    let good = (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned());
+    let others: Vec<_> = answers.iter().filter(|(answer, _)| **answer != good).take(3).collect();
+    assert_eq!(answers.get(&good), Some(&1000), "{others:#?}");
     assert_eq!(bench.world.tsidp.introspections() - before, 1);
 }
 
@@ -142,7 +132,10 @@ async fn what_is_remembered_is_over_after_thirty_seconds() {
         let calls = bench.nas_calls().len();
         let change = json!({ "dataset": "tank/photos", "name": "late" });
         let answer = client.call("snapshot_create", change).await.unwrap();
-        assert!(answer.is_error() && answer.text().contains("Nothing was sent to the NAS"), "{what}");
+        match what {
+            "E04" => assert_eq!(answer.status, 401, "{what}"),
+            _ => assert_outage(&answer, what),
+        }
         assert_eq!(bench.nas_calls().len(), calls, "{what}");
     }
 

@@ -18,6 +18,9 @@ use crate::wire::{Heard, say};
 /// How many tries one daemon takes. Its log tells only so many peers apart, and each try is a peer of its own.
 const TRIES: usize = 50;
 
+/// Why HTTP refuses a request whose sender is admitted.
+const BEHIND: [&str; 4] = ["body_too_large", "body_broken", "body_slow", "mcp"];
+
 /// An argument that no log may show.
 const SECRET: &str = "hunter2-in-an-argument";
 
@@ -87,10 +90,11 @@ impl Round {
         // An exception to a refusal is admitted, and leaves no record of a refusal.
         let code = code.filter(|_| wanted != "accepted");
         let says = attempt.says.as_ref().unwrap_or(&row.says);
-        let kind = match wanted {
-            "isError" | "-32602" => "denied",
-            _ => "auth_fail",
-        };
+        // Of whom we know, or of whoever it is.
+        let known = wanted == "isError"
+            || wanted.starts_with('-')
+            || code.is_some_and(|code| BEHIND.contains(&code.as_str()));
+        let kind = if known { "denied" } else { "auth_fail" };
         self.expected.insert(from, code.map(|code| (kind, code.clone())));
 
         let words = self.prepare(from, attempt);
@@ -224,8 +228,9 @@ impl Round {
             "list" => (200, json["result"]["tools"].is_array()),
             "C401" => (401, challenge.contains("resource_metadata=") && !challenge.contains("error=")),
             "R401" => {
-                // To the byte the same, but for the port, which is each daemon's own.
+                // To the byte the same, but for the port, which is each daemon's own, and the name of the request.
                 let said = format!("{challenge} {}", String::from_utf8_lossy(&heard.body));
+                let said = said.replace(json["request"].as_str().unwrap_or("no request is named"), "REQUEST");
                 self.refusals.insert(said.replace(&self.bench.world.address().to_string(), "HOST"));
                 (
                     401,

@@ -15,12 +15,12 @@ async fn every_recipe_works() {
     drop(journal.intent(terms("storage_dataset_create")).await.unwrap());
     for _ in 0..5 {
         journal.refused(Refusal {
-            request: RequestId::new(),
+            request: RequestId::at(DateTime::UNIX_EPOCH),
             who: terms("x").who,
             from: None,
             reason: "missing_scope",
             detail: None,
-            what: Refused::Tool { tool: "x".into(), nas: None, missing: Some(Scope::StorageWrite) },
+            what: Refused::Tool { tool: "x", nas: None, missing: Some(Scope::StorageWrite) },
         });
     }
     journal.close().await.unwrap();

@@ -196,7 +196,7 @@ async fn without_room_nothing_new_is_let_in_and_what_is_under_way_ends() {
         // Not at the first byte, or it would come and go.
         model.0.lock().unwrap().free = Some(64 << 20);
         journal.refused(Refusal {
-            request: RequestId::new(),
+            request: RequestId::at(DateTime::UNIX_EPOCH),
             who: Who::default(),
             from: None,
             reason: "no_bearer",
@@ -298,7 +298,7 @@ async fn a_flood_of_refusals_is_a_few_records_and_holds_up_nothing() {
     let (journal, _) = open(dir.path());
     for number in 0..10_000u32 {
         journal.refused(Refusal {
-            request: RequestId::new(),
+            request: RequestId::at(DateTime::UNIX_EPOCH),
             who: Who::default(),
             from: Some([100, 64, 0, u8::try_from(number % 3).unwrap()].into()),
             reason: "invalid_token",
@@ -307,12 +307,12 @@ async fn a_flood_of_refusals_is_a_few_records_and_holds_up_nothing() {
         });
     }
     journal.refused(Refusal {
-        request: RequestId::new(),
+        request: RequestId::at(DateTime::UNIX_EPOCH),
         who: terms("x").who,
         from: None,
         reason: "missing_scope",
         detail: None,
-        what: Refused::Tool { tool: "x".into(), nas: None, missing: Some(Scope::StorageWrite) },
+        what: Refused::Tool { tool: "x", nas: None, missing: Some(Scope::StorageWrite) },
     });
     journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
     journal.close().await.unwrap();

@@ -81,7 +81,7 @@ fn taken_up(model: &model::Model) -> Result<(Writer, Opened), Failed> {
 
 fn terms(tool: &'static str) -> Terms {
     Terms {
-        request: RequestId::new(),
+        request: RequestId::at(DateTime::UNIX_EPOCH),
         who: Who {
             peer: Some(PeerNote {
                 ip: [100, 64, 0, 7].into(),
@@ -125,6 +125,6 @@ fn intent(tool: &'static str) -> Vec<u8> {
 }
 
 fn outcome(parent: u64) -> Vec<u8> {
-    let brief = Brief { req: RequestId::new(), tool: "t".into(), nas: None, target: None };
+    let brief = Brief { req: RequestId::at(DateTime::UNIX_EPOCH), tool: "t".into(), nas: None, target: None };
     render(&brief.outcome(parent, Outcome::ok())).unwrap()
 }

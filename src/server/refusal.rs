@@ -1,0 +1,96 @@
+//! A request that is refused: what its sender is told, and what is written down about it. Both are one value, and
+//! the door takes it apart, so that nothing can be refused in silence.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::IntoHeaderName;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::audit::Refused;
+use crate::domain::id::RequestId;
+use crate::domain::who::Who;
+
+/// Why a request is not carried out.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+    reason: &'static str,
+    who: Who,
+    what: Refused,
+}
+
+impl Refusal {
+    /// A refusal with a few `words` for its sender, which give nothing away, and a `reason` for the audit log.
+    pub(super) fn new(status: StatusCode, reason: &'static str, words: &str) -> Self {
+        let error = status.canonical_reason().unwrap_or("refused").to_ascii_lowercase().replace(' ', "_");
+        Self::saying(status, reason, &error, words)
+    }
+
+    /// The same, with the word for programs that some RFC asks for.
+    pub(super) fn saying<'w>(
+        status: StatusCode,
+        reason: &'static str,
+        error: &str,
+        words: impl Into<Cow<'w, str>>,
+    ) -> Self {
+        let body = json!({ "error": error, "error_description": words.into() });
+        let who = Who::default();
+        Self { status, headers: HeaderMap::new(), body, reason, who, what: Refused::Entry }
+    }
+
+    /// One of a caller's message, told as JSON-RPC tells errors.
+    pub(super) fn of_message(status: StatusCode, reason: &'static str, body: Value) -> Self {
+        let who = Who::default();
+        Self { status, headers: HeaderMap::new(), body, reason, who, what: Refused::Message }
+    }
+
+    /// With this header.
+    pub(super) fn with(mut self, name: impl IntoHeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.headers.insert(name, value.into());
+        self
+    }
+
+    /// With this member of the body.
+    pub(super) fn saying_also(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body[name] = value.into();
+        self
+    }
+
+    /// Of somebody about whom this much is known.
+    pub(super) fn of(mut self, who: Who) -> Self {
+        self.who = who;
+        self
+    }
+
+    /// Not of being let in, but of this.
+    pub(super) fn about(mut self, what: Refused) -> Self {
+        self.what = what;
+        self
+    }
+
+    /// Takes it apart: the answer, which names `request` so that its sender can say which record is about it, and what
+    /// that record says.
+    pub(super) fn answer(self, request: RequestId) -> (Response, &'static str, Who, Refused) {
+        let Self { status, headers, mut body, reason, who, what } = self;
+        // JSON-RPC has one place for whatever a server wants to add to an error.
+        let place = if body["error"].is_object() { &mut body["error"]["data"] } else { &mut body };
+        if place.is_null() || place.is_object() {
+            place["request"] = json!(request);
+        }
+        ((status, headers, Json(body)).into_response(), reason, who, what)
+    }
+}
+
+/// The answer as it stands, for where there is no door; and the refusal beside it, for where there is one.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.headers.clone(), Json(&self.body)).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
