@@ -1,6 +1,13 @@
 //! `tailnas setup`, unattended and against the simulated neighbourhood: from nothing to an answered call, and every
 //! leg broken once.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::format_push_string,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so by a panic, and has no Config"
+)]
 
 mod common;
 
