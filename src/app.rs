@@ -13,7 +13,7 @@ use crate::audit::{self, Journal, Settings, Signer};
 use crate::caller::{Gate, Rules};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dispatch::{self, Dispatcher};
+use crate::dispatch::{self, Dispatcher, aftermath};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
@@ -136,6 +136,10 @@ async fn start(
             Exit::Unavailable
         })?;
         server::serve_health(listener, health::router(parts.vitals), &parts.metrics, lifecycle);
+    }
+    for pending in journal.pending() {
+        let settled = aftermath::settle(pending, fleet.clone(), clock.clone(), lifecycle.clone());
+        drop(lifecycle.deed(settled));
     }
     server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
     tracing::info!(url = %config.server.url, "ready");

@@ -1,5 +1,5 @@
-//! Disks that are full or cannot be written, for real: a small file system is mounted under the log of the real daemon.
-//! That takes root; without it this says that it did not run.
+//! Disks that are full or cannot be written, for real: a small file system is mounted under the log of the real daemon,
+//! or the kernel answers its calls with an error. That takes root or strace; without them this says that it did not run.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,7 +13,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use common::{Bench, eventually};
 use serde_json::json;
@@ -128,9 +128,10 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     bench.start_again().await;
     bench.nas_is_up().await;
     assert_eq!(change(&bench, "at-last").await, None);
+    let report = || verify(&disk.0, &Against::default()).unwrap();
+    eventually("no change is open", async || report().intents.open.is_empty()).await;
     bench.daemon.stop().await.unwrap();
-    let report = verify(&disk.0, &Against::default()).unwrap();
-    assert!(report.is_clean() && report.intents.open.is_empty(), "{report}");
+    assert!(report().is_clean(), "{}", report());
 
     // A disk that can only be read: the daemon does not start, and says why.
     disk.remount("ro");
@@ -139,4 +140,79 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     disk.remount("rw");
     bench.start_again().await;
     bench.daemon.stop().await.unwrap();
+}
+
+/// Calls of the daemon about the file of its log that fail as `how` says, for as long as this is there. strace makes
+/// the kernel answer so; it writes down each time it did.
+struct Failing {
+    strace: Child,
+    said: PathBuf,
+}
+
+impl Failing {
+    /// `None` where there is no strace.
+    async fn calls(bench: &Bench, call: &str, how: &str) -> Option<Self> {
+        let said = bench.dir.path().join("strace");
+        let pid = bench.daemon.pid().unwrap().to_string();
+        let file = bench.world.audit_dir().join("audit-00000000000000000000.jsonl");
+        let strace = Command::new("strace")
+            .args(["-f", "-qq", "-p", &pid, "-o", said.to_str().unwrap(), "-P", file.to_str().unwrap()])
+            .args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:{how}")])
+            .spawn();
+        let Ok(strace) = strace else {
+            eprintln!("did not run: it takes strace");
+            return None;
+        };
+        eventually("strace has hold of every thread", async || {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+            let status =
+                |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            threads.map(status).all(|status| !status.contains("TracerPid:\t0\n"))
+        })
+        .await;
+        Some(Self { strace, said })
+    }
+
+    fn fired(&self) -> bool {
+        fs::read_to_string(&self.said).unwrap_or_default().contains("(INJECTED)")
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_disk_answers_nothing_is_changed_and_the_daemon_ends_and_comes_back() {
+    for (call, how, words) in [
+        ("fdatasync", "error=EIO", "Input/output error"),
+        ("write", "error=EIO", "Input/output error"),
+        ("write", "error=EROFS", "Read-only file system"),
+        ("write", "error=EDQUOT", "quota exceeded"),
+        ("write", "error=ENOSPC", "No space left on device"),
+    ] {
+        let mut bench = Bench::complete().await;
+        assert_eq!(change(&bench, "before").await, None);
+        let Some(failing) = Failing::calls(&bench, call, how).await else { return };
+        let made = || bench.nas_calls().iter().filter(|method| *method == "pool.snapshot.create").count();
+        assert_eq!(made(), 1);
+        let refused = change(&bench, "refused").await.unwrap();
+        assert!(failing.fired(), "{call} {how}");
+        assert!(refused.contains("It could not be recorded, so it was not done"), "{refused}");
+        assert!(refused.contains(words), "{refused}");
+        assert_eq!(made(), 1, "{call} {how}: the NAS heard of it");
+        assert_eq!(bench.daemon.stop().await.unwrap().code(), Some(74), "{}", bench.log());
+        drop(failing);
+
+        bench.start_again().await;
+        bench.nas_is_up().await;
+        assert_eq!(change(&bench, "after").await, None, "{call} {how}");
+        let report = || verify(&bench.world.audit_dir(), &Against::default()).unwrap();
+        eventually("no change is open", async || report().intents.open.is_empty()).await;
+        bench.daemon.stop().await.unwrap();
+        assert!(report().is_clean(), "{call} {how}: {}", report());
+    }
 }

@@ -62,6 +62,10 @@ async fn nothing_acknowledged_is_lost_and_every_intent_has_one_outcome() {
         }
         bench.start_again().await;
     }
+    common::eventually("the NAS was asked about every change", async || {
+        verify(&bench.world.audit_dir(), &Against::default()).unwrap().intents.open.is_empty()
+    })
+    .await;
     bench.daemon.stop().await.unwrap();
 
     let report = verify(&bench.world.audit_dir(), &Against::default()).unwrap();

@@ -21,7 +21,7 @@ pub fn run(path: &Path, address: SocketAddr) -> ExitCode {
     let config = match config::examine(path, Credentials::MustBeThere) {
         Ok((config, _)) => config,
         Err(findings) => {
-            println!("{}", findings.problems);
+            eprintln!("{}", findings.problems);
             return Exit::Config.into();
         }
     };
@@ -33,7 +33,7 @@ pub fn run(path: &Path, address: SocketAddr) -> ExitCode {
         match tokio::net::TcpListener::bind(address).await {
             Ok(listener) => app::run(config, vec![Listener::Plain(listener)]).await.into(),
             Err(error) => {
-                println!("cannot listen on {address}: {error}");
+                eprintln!("cannot listen on {address}: {error}");
                 Exit::Unavailable.into()
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! An example and not a part of the daemon: it mints tokens and listens on loopback, and the daemon can do
 //! neither (see `docs/adr/0001-the-demo-is-an-example.md`).
-#![expect(clippy::print_stdout, reason = "the demo talks to a person")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the demo talks to a person")]
 
 mod daemon;
 mod neighbourhood;

@@ -41,11 +41,11 @@ pub use self::chain::{Hash, NotAHash, Receipt};
 pub use self::hasher::Hasher;
 pub use self::note::Signer;
 pub use self::queue::{Health, NotRecorded};
-pub use self::record::{Outcome, Status, Upstream};
+pub use self::record::{NasJob, Outcome, Status, Upstream};
 pub use self::recovery::{Mended, OpenError, Opened};
 pub use self::refusals::{Refusal, Refused};
 pub use self::sinks::{JOURNALED, SinkHealth};
-pub use self::warrant::{SystemWarrant, Warrant};
+pub use self::warrant::{Pending, SystemWarrant, Warrant};
 
 use self::queue::{Ack, Job, Queue, render};
 use self::record::{Act, Event};
@@ -88,6 +88,7 @@ struct Inner {
     signer: Arc<Signer>,
     sinks: Arc<Sinks>,
     clock: Clock,
+    pending: Mutex<Vec<Pending>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -124,7 +125,9 @@ impl Journal {
         let Settings { dir, signer, copy, .. } = settings;
         let (disk, outside, sinks) = surroundings(&dir, copy.as_deref(), &clock)?;
         let change = || {
-            let (mut writer, opened) = recovery::take_up(Box::new(disk), clock, &Arc::new(signer), &outside)?;
+            // What is open stays so: the next start of the daemon asks the NAS.
+            let (mut writer, opened, _) =
+                recovery::take_up(Box::new(disk), clock, &Arc::new(signer), &outside)?;
             writer.publish_to(Arc::clone(&sinks));
             writer.change_key(Arc::new(next))?;
             Ok(opened)
@@ -141,7 +144,7 @@ impl Journal {
         clock: Clock,
         heartbeat: Heartbeat,
     ) -> Result<(Self, Opened), Failed> {
-        let (mut writer, opened) = recovery::take_up(storage, clock.clone(), &signer, outside)?;
+        let (mut writer, opened, open) = recovery::take_up(storage, clock.clone(), &signer, outside)?;
         writer.publish_to(Arc::clone(&sinks));
         writer.rotate_at(rotate_at);
         let queue = Arc::new(Queue::new());
@@ -151,7 +154,10 @@ impl Journal {
             move || writer::run(writer, &queue, &heartbeat)
         })?;
         let thread = Mutex::new(Some(thread));
-        Ok((Self(Arc::new(Inner { queue, hasher, signer, sinks, clock, thread })), opened))
+        queue.reserve(open.len());
+        let pending = open.into_iter().map(|(seq, opened)| Pending::left(&queue, seq, opened)).collect();
+        let pending = Mutex::new(pending);
+        Ok((Self(Arc::new(Inner { queue, hasher, signer, sinks, clock, pending, thread })), opened))
     }
 
     /// Records that something is about to be changed, and resolves with the warrant to do it once that is on
@@ -194,6 +200,13 @@ impl Journal {
     pub fn system(&self, purpose: &'static str) -> SystemWarrant {
         self.0.queue.count_system(purpose);
         SystemWarrant::new(RequestId::at(self.0.clock.now()), purpose)
+    }
+
+    /// The changes that an earlier run left without an outcome; each is given once. Whoever takes one finds out how it
+    /// ended, and one that nobody takes is left to the next start.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Pending> {
+        std::mem::take(&mut *self.0.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Records that something was refused, in the daemon's own log as well. Never waits; many of a kind become one

@@ -173,15 +173,35 @@ impl Queue {
 
     /// Queues the record that closes a warrant. Its room was set aside when the warrant was let out.
     pub fn close(&self, closing: Job) -> Result<(), NotRecorded> {
+        self.queue(closing, 1)
+    }
+
+    /// Queues a record about a warrant that stays open.
+    pub fn add(&self, record: Job) -> Result<(), NotRecorded> {
+        self.queue(record, 0)
+    }
+
+    fn queue(&self, record: Job, closes: usize) -> Result<(), NotRecorded> {
         let mut state = self.state();
         if let Some(why) = &state.ended {
             return Err(why.clone());
         }
-        state.open = state.open.saturating_sub(1);
-        state.jobs.push_back(closing);
+        state.open = state.open.saturating_sub(closes);
+        state.jobs.push_back(record);
         drop(state);
         self.ready.notify_one();
         Ok(())
+    }
+
+    /// Sets aside room for the records that close what an earlier run left open.
+    pub fn reserve(&self, open: usize) {
+        self.state().open += open;
+    }
+
+    /// Gives the room of a warrant back that is closed by a later run.
+    pub fn leave_one(&self) {
+        let mut state = self.state();
+        state.open = state.open.saturating_sub(1);
     }
 
     pub fn refuse(&self, refusal: Refusal) {

@@ -63,6 +63,8 @@ pub enum Event {
     Stop(Stop),
     /// Something is about to be changed.
     Intent(Box<Act>),
+    /// The NAS goes on with an intent as a job; its outcome follows when that ends.
+    Accepted(Box<Accepted>),
     /// What became of an intent.
     Outcome(Box<Closing>),
     /// Something was read, and the answer is about to be given.
@@ -168,6 +170,34 @@ pub struct Decision {
     /// The scope that was needed and not there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing: Option<Scope>,
+}
+
+/// The NAS goes on with an intent as a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The request of the intent.
+    pub req: RequestId,
+    /// The number of the intent.
+    pub parent: u64,
+    /// Its tool.
+    pub tool: String,
+    /// Its NAS.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nas: Option<NasName>,
+    /// Its target.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target: Option<String>,
+    /// The job.
+    pub job: NasJob,
+}
+
+/// A job of the NAS. Its number alone does not name it: the numbers begin again when the NAS restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NasJob {
+    /// Its number.
+    pub id: i64,
+    /// The method that it carries out.
+    pub method: Cow<'static, str>,
 }
 
 /// What became of an intent.
@@ -407,7 +437,15 @@ impl Outcome {
         Self::of(Status::Ok)
     }
 
-    pub(super) fn because(status: Status, code: &str, reason: &str) -> Self {
+    /// The daemon ended before this was written down, and nobody can tell any more how it went.
+    #[must_use]
+    pub fn lost_in_a_crash(reason: &str) -> Self {
+        Self::because(Status::Unknown, "crash", reason)
+    }
+
+    /// An outcome with a word for programs and a sentence for people.
+    #[must_use]
+    pub fn because(status: Status, code: &str, reason: &str) -> Self {
         Self { code: Some(code.to_owned()), reason: Some(reason.to_owned()), ..Self::of(status) }
     }
 }

@@ -1,6 +1,7 @@
 //! How a log is taken up again: what is there is read and checked, a torn end is described and left where it
-//! is, and every change whose outcome nobody wrote is closed.
+//! is, and every change whose outcome nobody wrote is handed to whoever can ask the NAS about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,16 +10,12 @@ use std::sync::Arc;
 use super::chain::Hash;
 use super::note::{Checkpoint, Note, PublicKey, Signer};
 use super::queue::{NotRecorded, render};
-use super::record::{Event, Genesis, Lost, Outcome, Recovery, Start, Status, VERSION};
-use super::scan::{Break, Survey, Tail, Wanted, survey};
+use super::record::{Event, Genesis, Lost, Recovery, Start, VERSION};
+use super::scan::{self, Break, Survey, Tail, Wanted, survey};
 use super::sinks::Found;
 use super::storage::{Storage, file_name};
-use super::warrant::Brief;
 use super::writer::{WriteFailed, Writer};
 use crate::clock::Clock;
-
-/// How many intents are closed with one sync.
-const BATCH: usize = 256;
 
 /// Why the log cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +78,8 @@ pub struct Opened {
     pub records: u64,
     /// The damage at its end, and the record that describes it now.
     pub recovered: Option<Mended>,
-    /// The intents that had no outcome, now closed as `unknown`.
-    pub unknown: Vec<u64>,
+    /// The intents of which nobody has written down how they ended: [`Journal::pending`](super::Journal::pending).
+    pub open: Vec<u64>,
     /// What was signed and is not there any more.
     pub lost: Vec<Lost>,
 }
@@ -100,7 +97,7 @@ pub struct Mended {
 
 impl fmt::Display for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { records, recovered, unknown, lost } = self;
+        let Self { records, recovered, open, lost } = self;
         match records {
             0 => write!(f, "a new audit log was begun")?,
             records => write!(f, "the audit log was taken up after {records} records")?,
@@ -108,8 +105,8 @@ impl fmt::Display for Opened {
         if let Some(Mended { seq, offset, len }) = recovered {
             write!(f, "; its torn end ({len} bytes at {offset}) is described in record {seq}")?;
         }
-        if !unknown.is_empty() {
-            write!(f, "; {} changes whose outcome nobody knows were closed as unknown", unknown.len())?;
+        if !open.is_empty() {
+            write!(f, "; of {} changes nobody wrote down how they ended, and the NAS is asked", open.len())?;
         }
         for Lost { have, size, sink, .. } in lost {
             write!(
@@ -163,13 +160,13 @@ impl From<NotRecorded> for Failed {
     }
 }
 
-/// Takes up the log in `storage`, or begins one.
+/// Takes up the log in `storage`, or begins one, and gives the intents that have no outcome by their numbers.
 pub(super) fn take_up(
     mut storage: Box<dyn Storage>,
     clock: Clock,
     signer: &Arc<Signer>,
     outside: &[Found],
-) -> Result<(Writer, Opened), Failed> {
+) -> Result<(Writer, Opened, BTreeMap<u64, scan::Opened>), Failed> {
     let sizes = outside.iter().flat_map(|found| &found.notes).map(|note| note.checkpoint().size).collect();
     let found = survey(&*storage, Wanted { sizes, ..Wanted::default() })?;
     if let Some(broken) = found.broken {
@@ -259,21 +256,8 @@ pub(super) fn take_up(
     writer.seal(&render(&Event::Start(Start { tailnas, pid: std::process::id() }))?);
     writer.flush()?;
 
-    let unknown: Vec<u64> = open.keys().copied().collect();
-    let mut open = open.into_iter().peekable();
-    while open.peek().is_some() {
-        for (seq, intent) in open.by_ref().take(BATCH) {
-            let brief = Brief { req: intent.req, tool: intent.tool, nas: intent.nas, target: intent.target };
-            let outcome = Outcome::because(
-                Status::Unknown,
-                "crash",
-                "the daemon ended before it could write down how this went",
-            );
-            writer.seal(&render(&brief.outcome(seq, outcome))?);
-        }
-        writer.flush()?;
-    }
-    Ok((writer, Opened { records, recovered, unknown, lost }))
+    let opened = Opened { records, recovered, open: open.keys().copied().collect(), lost };
+    Ok((writer, opened, open))
 }
 
 /// Holds the log against the good checkpoints that each sink has. Where one contradicts it, it was not us who wrote

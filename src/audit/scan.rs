@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::ops::Deref;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Hash, Receipt, Tree, seal_of};
 use super::damage::not_a_crash;
 use super::note::{Checkpoint, Note, PublicKey};
-use super::record::{LONGEST, Lost, Status, VERSION};
+use super::record::{LONGEST, Lost, NasJob, Status, VERSION};
 use super::storage::{Files, first_hash_of, first_of};
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
@@ -84,6 +85,10 @@ pub(super) struct Opened {
     pub tool: String,
     pub nas: Option<NasName>,
     pub target: Option<String>,
+    /// When it was written down.
+    pub at: Option<DateTime<Utc>>,
+    /// The job as which the NAS goes on with it, where it said so.
+    pub job: Option<NasJob>,
 }
 
 /// How the last file ends.
@@ -280,6 +285,7 @@ struct Glance<'a> {
     size: Option<u64>,
     root: Option<Hash>,
     sink: Option<String>,
+    job: Option<NasJob>,
 }
 
 /// Text that is borrowed where it stands as it is meant. (Serde borrows a `Cow` only when it is a field itself.)
@@ -787,9 +793,16 @@ impl Survey {
                     tool: glance.tool.as_deref().unwrap_or_default().to_owned(),
                     nas: glance.nas.as_deref().and_then(as_typed),
                     target: glance.target.as_deref().map(str::to_owned),
+                    at: DateTime::parse_from_rfc3339(&glance.ts).ok().map(|at| at.to_utc()),
+                    job: None,
                 };
                 self.open.insert(glance.seq, opened);
             }
+            "accepted" => match glance.parent.map(|parent| (parent, self.open.get_mut(&parent))) {
+                Some((_, Some(open))) => open.job.clone_from(&glance.job),
+                Some((parent, None)) if parent < self.pruned => {}
+                _ => self.stray.push(glance.seq),
+            },
             "outcome" => {
                 let status = glance.result.as_ref().and_then(|result| as_typed(&result.status));
                 // A word we do not know says nothing about how it went.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::record::{Act, Event, LONGEST, Record};
+use super::record::{self, Act, Event, LONGEST, Record};
 use super::storage::{Files as _, Folder, first_of};
 use crate::domain::text::Escaped;
 
@@ -204,6 +204,10 @@ fn line(record: &Record) -> String {
         Event::Start(start) => format!("start     tailnas {}, process {}", start.tailnas, start.pid),
         Event::Stop(_) => "stop".to_owned(),
         Event::Intent(act) => format!("intent    {}", deed(act)),
+        Event::Accepted(accepted) => {
+            let record::Accepted { parent, tool, job, .. } = &**accepted;
+            format!("accepted  #{parent} {tool}: the NAS goes on with it as job {} ({})", job.id, job.method)
+        }
         Event::Outcome(closing) => {
             let target = closing.target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
             format!("outcome   of #{} {}{target}: {}", closing.parent, closing.tool, end(&closing.end))
@@ -253,14 +257,14 @@ fn who(who: &crate::domain::who::Who) -> String {
     }
 }
 
-fn end(end: &super::record::End) -> String {
+fn end(end: &record::End) -> String {
     let result = &end.result;
     let code = result.code.as_deref().map(|code| format!(" {code}")).unwrap_or_default();
     let reason = result.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{}{code}{reason}", result.status)
 }
 
-fn refusal(turned: &super::record::Turned) -> String {
+fn refusal(turned: &record::Turned) -> String {
     let code = turned.result.code.as_deref().unwrap_or("?");
     let count = turned.count.map(|count| format!(", {count} times more")).unwrap_or_default();
     let missing = turned.decision.missing.map(|scope| format!(" ({scope})")).unwrap_or_default();

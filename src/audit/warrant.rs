@@ -4,11 +4,13 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::chain::Receipt;
 use super::queue::{Ack, Job, NotRecorded, Queue, render};
-use super::record::{Act, Closing, End, Event, Look, Outcome, Status};
+use super::record::{Accepted, Act, Closing, End, Event, Look, NasJob, Outcome, Status};
+use super::scan;
 use crate::domain::access::{Access, Read, Write};
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
@@ -79,6 +81,110 @@ impl Warrant<Write> {
     pub(super) fn change(terms: Terms, mut open: Open) -> Self {
         open.given = true;
         Self { terms, entry: Some(Entry::Change(open)), access: PhantomData }
+    }
+
+    /// Writes down that the NAS took it on as a job, and resolves once that is on disk. What is left of the warrant
+    /// can change nothing more, and waits for the end of the job.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRecorded`]. The NAS goes on with it all the same, and the next start looks for the job.
+    pub async fn accepted(
+        mut self,
+        job: NasJob,
+        now: DateTime<Utc>,
+    ) -> Result<(Receipt, Pending), NotRecorded> {
+        let Some(Entry::Change(open)) = self.entry.take() else { return Err(NotRecorded::OnlyCounted) };
+        let Some(brief) = open.brief.clone() else { return Err(NotRecorded::OnlyCounted) };
+        let pending = Pending { brief, job: Some(job.clone()), since: now, open: Some(open) };
+        let Brief { req, tool, nas, target } = pending.brief.clone();
+        let event =
+            Event::Accepted(Box::new(Accepted { req, parent: pending.seq(), tool, nas, target, job }));
+        let (to, written) = oneshot::channel();
+        if let Some(open) = &pending.open {
+            open.queue.add(Job { event: render(&event)?, ack: Ack::Receipt(to) })?;
+        }
+        let receipt = written.await.unwrap_or_else(|_| Err(super::writer_gone()))?;
+        Ok((receipt, pending))
+    }
+}
+
+/// A change on disk that was made, or may have been, and of which nobody has written down how it ended: the NAS goes
+/// on with it as a job, or the daemon ended in between.
+///
+/// Nothing can be changed under it any more, and what became of it can be looked up
+/// ([`Nas::aftermath`](crate::nas::Nas::aftermath)). One that is dropped is left to the next start.
+#[must_use = "somebody is to find out how it ended"]
+#[derive(Debug)]
+pub struct Pending {
+    open: Option<Open>,
+    brief: Brief,
+    job: Option<NasJob>,
+    since: DateTime<Utc>,
+}
+
+impl Pending {
+    /// What an earlier run left.
+    pub(super) fn left(queue: &Arc<Queue>, seq: u64, opened: scan::Opened) -> Self {
+        let scan::Opened { req, tool, nas, target, at, job } = opened;
+        let brief = Brief { req, tool, nas, target };
+        let open = Open { queue: Arc::clone(queue), seq, brief: Some(brief.clone()), given: true };
+        Self { open: Some(open), brief, job, since: at.unwrap_or(DateTime::UNIX_EPOCH) }
+    }
+
+    /// The number of the intent.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.seq)
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn request(&self) -> RequestId {
+        self.brief.req
+    }
+
+    /// The tool.
+    #[must_use]
+    pub fn tool(&self) -> &str {
+        &self.brief.tool
+    }
+
+    /// On which NAS.
+    #[must_use]
+    pub const fn nas(&self) -> Option<&NasName> {
+        self.brief.nas.as_ref()
+    }
+
+    /// The job as which the NAS goes on with it, where it is known.
+    #[must_use]
+    pub const fn job(&self) -> Option<&NasJob> {
+        self.job.as_ref()
+    }
+
+    /// A moment at which it was under way.
+    #[must_use]
+    pub const fn since(&self) -> DateTime<Utc> {
+        self.since
+    }
+
+    /// Writes down how it ended, and resolves once that is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRecorded`], and then the next start finds it open.
+    pub async fn close(mut self, outcome: Outcome) -> Result<Receipt, NotRecorded> {
+        let Some(open) = self.open.take() else { return Err(NotRecorded::OnlyCounted) };
+        open.close(outcome)?.await.unwrap_or_else(|_| Err(super::writer_gone()))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.brief = None;
+            open.queue.leave_one();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The way of a call from its name to its answer: look up, parse, judge, record, do, record, answer.
 
+pub mod aftermath;
 mod catalogue;
 mod redact;
 mod whoami;

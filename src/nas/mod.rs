@@ -40,10 +40,10 @@ use self::login::{Account, Offered};
 use self::rpc::Budget;
 use self::tls::Dialer;
 use self::version::Version;
-use crate::audit::Warrant;
+use crate::audit::{Pending, Warrant};
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::access::Access;
+use crate::domain::access::{Access, Read};
 use crate::domain::name::NasName;
 use crate::lifecycle::Lifecycle;
 use crate::secret::{Secret, SecretError};
@@ -234,6 +234,12 @@ impl Nas {
     pub fn session<'w, A: Access>(&'w self, warrant: &'w Warrant<A>) -> Session<'w, A> {
         let line = if A::CHANGES { self.0.writer.clone() } else { Some(self.0.reader.clone()) };
         Session::new(warrant, line)
+    }
+
+    /// A session to find out what became of a change: over the writer's account, for a job can be seen only by the
+    /// account that began it.
+    pub fn aftermath<'w>(&'w self, pending: &'w Pending) -> Session<'w, Read> {
+        Session::after(pending, self.0.writer.clone())
     }
 
     /// From the next login on uses these keys. Where the NAS refused a login, a key that is another one is tried

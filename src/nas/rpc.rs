@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::tame;
 use super::tls::{Dialer, server_end_point};
+use crate::domain::id::RequestId;
 
 pub(super) mod follow;
 
@@ -230,7 +231,7 @@ impl Drop for Entry<'_> {
 #[derive(Serialize)]
 struct Call<'a, P> {
     jsonrpc: &'static str,
-    id: u64,
+    id: Id<'a>,
     method: &'a str,
     params: &'a P,
 }
@@ -245,17 +246,29 @@ impl Connection {
         params: &P,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        self.call_for(None, method, params, deadline).await
+    }
+
+    /// The same, with the name of a request that the NAS is to keep with what it does.
+    pub(super) async fn call_for<P: Serialize>(
+        &self,
+        request: Option<RequestId>,
+        method: &str,
+        params: &P,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         let slot = tokio::time::timeout_at(deadline, self.slots.acquire()).await;
         let slot = slot.map_err(|_| Failure::Deadline { written: false })?;
         let _slot = slot.map_err(|_| Failure::Lost { lost: self.calls.lost(), written: false })?;
         let id = self.calls.next.fetch_add(1, Ordering::Relaxed);
-        self.call_as(id, method, params, deadline).await
+        self.call_as(id, request, method, params, deadline).await
     }
 
     /// The same with a number and a slot that the caller has.
     async fn call_as<P: Serialize>(
         &self,
         id: u64,
+        request: Option<RequestId>,
         method: &str,
         params: &P,
         deadline: Instant,
@@ -263,7 +276,8 @@ impl Connection {
         let unwritten = |_| Failure::Deadline { written: false };
         let lost = |written| Failure::Lost { lost: self.calls.lost(), written };
         // Arguments are plain values; that they cannot be written as JSON is as good as too long.
-        let text = serde_json::to_string(&Call { jsonrpc: "2.0", id, method, params })
+        let named = Id::of(id, request);
+        let text = serde_json::to_string(&Call { jsonrpc: "2.0", id: named, method, params })
             .map_err(|_| Failure::TooLong)?;
         if text.chars().count() > LONGEST_CALL {
             return Err(Failure::TooLong);
@@ -441,8 +455,8 @@ fn parting_words(close: Option<(u16, Utf8Bytes)>) -> String {
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
-    #[serde(default)]
-    id: Option<Id>,
+    #[serde(default, borrow)]
+    id: Option<Id<'a>>,
     #[serde(default, borrow)]
     result: Option<&'a RawValue>,
     #[serde(default)]
@@ -453,12 +467,34 @@ struct Envelope<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// We number calls ourselves; whatever else stands there is not ours.
-#[derive(Deserialize)]
+/// We number calls ourselves; whatever else stands there is not ours. A call that changes something bears the name of
+/// its request before the number, which the NAS keeps with the job that it begins.
+#[derive(Deserialize, Serialize)]
 #[serde(untagged)]
-enum Id {
+enum Id<'a> {
     Ours(u64),
-    Foreign(serde::de::IgnoredAny),
+    Named(#[serde(borrow)] Cow<'a, str>),
+    Foreign(Value),
+}
+
+/// What stands between the name of a request and the number of its call.
+pub(super) const BEFORE_NUMBER: char = '.';
+
+impl Id<'_> {
+    fn of(number: u64, request: Option<RequestId>) -> Self {
+        match request {
+            Some(request) => Self::Named(format!("{request}{BEFORE_NUMBER}{number}").into()),
+            None => Self::Ours(number),
+        }
+    }
+
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Ours(number) => Some(*number),
+            Self::Named(name) => name.rsplit_once(BEFORE_NUMBER)?.1.parse().ok(),
+            Self::Foreign(_) => None,
+        }
+    }
 }
 
 struct Garbage;
@@ -476,8 +512,8 @@ fn deliver(
         return Err(Garbage);
     }
     let Envelope { id, result, error, method, params } = serde_json::from_str(&frame).map_err(|_| Garbage)?;
-    let id = match (id, method, params) {
-        (Some(Id::Ours(id)), ..) => id,
+    let id = match (id.map(|id| id.number()), method, params) {
+        (Some(Some(id)), ..) => id,
         (None, Some(method), Some(params)) => {
             if let Some((follower, event)) = calls.followers.find(&method, params, &frame) {
                 follower.hear(event.told(frame, held));

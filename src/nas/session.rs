@@ -15,8 +15,9 @@ use super::methods::{Method, Source};
 use super::rpc::follow::{Following, Heard};
 use super::rpc::{Failure, LONGEST_ANSWER, LONGEST_CALL, Lost, Refusal};
 use super::version::Candidate;
-use crate::audit::Warrant;
+use crate::audit::{Pending, Warrant};
 use crate::domain::access::{Access, Covers, Read};
+use crate::domain::id::RequestId;
 
 /// How often a look is sent again when the NAS turns it away for too many calls at a time.
 const TURNED_AWAY: u32 = 5;
@@ -44,6 +45,8 @@ const SUBSCRIBE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Session<'w, A: Access> {
     line: Option<Line>,
+    /// For whom a change is made: the NAS keeps that with the job it begins.
+    request: Option<RequestId>,
     trips: Mutex<Vec<Trip>>,
     warrant: PhantomData<fn() -> &'w Warrant<A>>,
 }
@@ -98,13 +101,14 @@ pub enum End {
 impl<A: Access> Session<'static, A> {
     /// A session that nothing vouches for.
     pub(super) fn on(line: Option<Line>) -> Self {
-        Self { line, trips: Mutex::default(), warrant: PhantomData }
+        Self { line, request: None, trips: Mutex::default(), warrant: PhantomData }
     }
 }
 
 impl<'w, A: Access> Session<'w, A> {
-    pub(super) fn new(_: &'w Warrant<A>, line: Option<Line>) -> Self {
-        Self { line, trips: Mutex::default(), warrant: PhantomData }
+    pub(super) fn new(warrant: &'w Warrant<A>, line: Option<Line>) -> Self {
+        let request = Some(warrant.terms().request);
+        Self { line, request, trips: Mutex::default(), warrant: PhantomData }
     }
 
     /// Calls a method.
@@ -122,7 +126,8 @@ impl<'w, A: Access> Session<'w, A> {
             let nas = line.live(deadline).await?;
             let method = choose(M::CANDIDATES, &nas)?;
             let begun = Instant::now();
-            let outcome = nas.connection.call(method, &params, deadline).await;
+            let request = self.request.filter(|_| M::Access::CHANGES);
+            let outcome = nas.connection.call_for(request, method, &params, deadline).await;
             self.note(method, begun, outcome.is_ok());
             let failure = match outcome {
                 Ok(answer) => return parse(About::of::<M>(method), answer.json()),
@@ -138,6 +143,12 @@ impl<'w, A: Access> Session<'w, A> {
                 None => return Err(explain(failure, About::of::<M>(method), &nas, line)),
             }
         }
+    }
+}
+
+impl<'w> Session<'w, Read> {
+    pub(super) fn after(_: &'w Pending, line: Option<Line>) -> Self {
+        Self { line, request: None, trips: Mutex::default(), warrant: PhantomData }
     }
 }
 

@@ -33,7 +33,8 @@ fn survives(image: &[u8], acked: Option<u64>) -> Vec<Op> {
     let after = model.survey();
     assert_eq!(after.broken, None);
     assert_eq!(after.tail, Tail::Whole);
-    assert!(after.open.is_empty() && after.stray.is_empty());
+    assert_eq!(after.open.keys().copied().collect::<Vec<_>>(), opened.open, "each change is handed on");
+    assert!(after.stray.is_empty());
     if let Some(mended) = opened.recovered {
         assert_eq!(after.recoveries.last().map(|recovery| recovery.seq), Some(mended.seq));
     }

@@ -70,7 +70,7 @@ async fn a_change_is_on_disk_before_its_warrant_and_its_outcome_before_its_recei
 async fn a_read_is_one_record_before_the_answer() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, opened) = open(&dir.path().join("log"));
-    assert_eq!(opened, Opened { records: 0, recovered: None, unknown: vec![], lost: vec![] });
+    assert_eq!(opened, Opened { records: 0, recovered: None, open: vec![], lost: vec![] });
     let warrant = journal.look(terms("storage_pools")).unwrap();
     assert_eq!(types(&dir.path().join("log")), ["genesis", "key", "start"]);
     let up = vec![Upstream { method: "pool.query".into(), ms: 3, job_id: None }];
@@ -120,7 +120,7 @@ async fn a_caller_who_stops_waiting_leaves_no_intent_open() {
 }
 
 #[tokio::test]
-async fn what_a_crash_leaves_open_the_next_start_closes_as_unknown() {
+async fn what_a_crash_leaves_open_is_handed_on_until_somebody_closes_it() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
     let warrants = [journal.intent(terms("a")).await.unwrap(), journal.intent(terms("b")).await.unwrap()];
@@ -131,16 +131,58 @@ async fn what_a_crash_leaves_open_the_next_start_closes_as_unknown() {
     warrants.into_iter().for_each(std::mem::forget);
 
     let (journal, opened) = open(dir.path());
-    assert_eq!(opened, Opened { records: 7, recovered: None, unknown: vec![3, 4], lost: vec![] });
+    assert_eq!(opened, Opened { records: 7, recovered: None, open: vec![3, 4], lost: vec![] });
+    let mut pending = journal.pending();
+    assert!(journal.pending().is_empty(), "each is given once");
+    assert_eq!(pending.iter().map(Pending::seq).collect::<Vec<_>>(), [3, 4]);
+    pending.remove(0).close(Outcome::lost_in_a_crash("nobody knows")).await.unwrap();
+    // The other one is dropped, and so left to the next start.
+    drop(pending);
+    journal.close().await.unwrap();
+
+    let (journal, opened) = open(dir.path());
+    assert_eq!(opened.open, [4]);
+    journal.pending().remove(0).close(Outcome::ok()).await.unwrap();
     journal.close().await.unwrap();
     let report = verify(dir.path()).unwrap();
-    assert!(report.is_clean(), "{report}");
-    assert_eq!(report.intents.unknown, [3, 4]);
+    assert!(report.is_clean() && report.intents.open.is_empty(), "{report}");
+    assert_eq!(report.intents.unknown, [3]);
     let crash =
         |event: &&Event| matches!(event, Event::Outcome(c) if c.end.result.code.as_deref() == Some("crash"));
-    assert_eq!(events(dir.path()).iter().filter(crash).count(), 2);
-    let (_journal, opened) = open(dir.path());
-    assert!(opened.unknown.is_empty(), "closed once");
+    assert_eq!(events(dir.path()).iter().filter(crash).count(), 1);
+    assert!(open(dir.path()).1.open.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_nas_goes_on_with_is_accepted_first_and_has_one_outcome_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let job = |id| NasJob { id, method: "pool.scrub.scrub".into() };
+    let done = journal.intent(terms("a")).await.unwrap();
+    let (receipt, pending) = done.accepted(job(101), clock().now()).await.unwrap();
+    assert_eq!((receipt.seq, pending.seq(), pending.job()), (4, 3, Some(&job(101))));
+    assert_eq!(pending.nas().map(ToString::to_string).as_deref(), Some("home"));
+    assert_eq!(verify(dir.path()).unwrap().intents.open, [3], "accepted is not ended");
+    pending.close(Outcome::ok()).await.unwrap();
+
+    let under_way = journal.intent(terms("b")).await.unwrap();
+    let (_, pending) = under_way.accepted(job(102), clock().now()).await.unwrap();
+    let (since, request) = (pending.since(), pending.request());
+    drop(journal);
+    std::mem::forget(pending);
+    let (journal, opened) = open(dir.path());
+    assert_eq!(opened.open, [6]);
+    let pending = journal.pending().remove(0);
+    assert_eq!((pending.job(), pending.since(), pending.request()), (Some(&job(102)), since, request));
+    pending.close(Outcome::because(Status::Error, "job_failed", "it broke")).await.unwrap();
+    journal.close().await.unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_clean() && report.intents.open.is_empty(), "{report}");
+    assert_eq!(report.intents.ended, BTreeMap::from([(Status::Ok, 1), (Status::Error, 1)]));
+    let (entries, _) = tail::last(dir.path(), 100).unwrap();
+    let shown: Vec<String> = entries.iter().map(ToString::to_string).collect();
+    let accepted = "accepted  #3 a: the NAS goes on with it as job 101 (pool.scrub.scrub)";
+    assert!(shown.iter().any(|line| line.ends_with(accepted)), "{shown:#?}");
 }
 
 #[tokio::test]

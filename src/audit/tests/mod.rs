@@ -76,7 +76,8 @@ fn settings(dir: &Path) -> Settings {
 }
 
 fn taken_up(model: &model::Model) -> Result<(Writer, Opened), Failed> {
-    recovery::take_up(Box::new(model.clone()), clock(), &Arc::new(signer()), &[])
+    let taken_up = recovery::take_up(Box::new(model.clone()), clock(), &Arc::new(signer()), &[]);
+    taken_up.map(|(writer, opened, _)| (writer, opened))
 }
 
 fn terms(tool: &'static str) -> Terms {

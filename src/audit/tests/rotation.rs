@@ -148,7 +148,11 @@ async fn nothing_is_pruned_of_a_damaged_log_or_before_open_changes_are_closed() 
     }
     journal.close().await.unwrap();
     assert!(matches!(prune(dir, u64::MAX), Err(NotPruned::Open(3))));
-    run(dir, 0).await;
+    let (journal, _) = Journal::open(small(dir), clock(), heartbeat()).unwrap();
+    for pending in journal.pending() {
+        pending.close(Outcome::ok()).await.unwrap();
+    }
+    journal.close().await.unwrap();
     let first = dir.join(&files(dir, ".jsonl")[0]);
     let whole = fs::read_to_string(&first).unwrap();
     fs::write(&first, whole.replacen("alice", "malic", 1)).unwrap();
@@ -217,5 +221,5 @@ fn survives(image: BTreeMap<String, Vec<u8>>, acked: Option<u64>) {
     }
     let after = model.survey();
     assert_eq!((&after.broken, &after.tail), (&None, &Tail::Whole));
-    assert!(after.open.is_empty() && after.stray.is_empty() && !after.closed);
+    assert!(after.stray.is_empty() && !after.closed);
 }

@@ -104,7 +104,7 @@ async fn every_sink_gets_what_was_signed_and_all_of_it_agrees() {
 async fn there_is_a_checkpoint_each_64_records_or_each_minute_and_a_sign_of_life_each_15() {
     let turned = Turned::default();
     let model = Model::default();
-    let (mut writer, _) = recovery::take_up(
+    let (mut writer, ..) = recovery::take_up(
         Box::new(model.clone()),
         Clock::from_tell(turned.clone()),
         &Arc::new(signer()),

@@ -1,10 +1,13 @@
 //! Jobs: what the NAS goes on with after it has answered.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
 use crate::domain::access::Read;
+use crate::domain::id::RequestId;
+use crate::nas::rpc::BEFORE_NUMBER;
 use crate::nas::version::Candidate;
 use crate::nas::wire::Date;
 
@@ -51,6 +54,19 @@ pub struct Job {
     /// When it ended.
     #[serde(default)]
     pub time_finished: Option<Date>,
+    /// The ids of the calls that began it; since 25.10.
+    #[serde(default)]
+    pub message_ids: Vec<Value>,
+}
+
+impl Job {
+    /// Whether a call for this request began it. A session names its changes so that this can be told.
+    #[must_use]
+    pub fn is_for(&self, request: RequestId) -> bool {
+        let request = request.to_string();
+        let names = self.message_ids.iter().filter_map(|id| id.as_str()?.split_once(BEFORE_NUMBER));
+        names.into_iter().any(|(name, _)| name == request)
+    }
 }
 
 /// How it is with a job.
@@ -94,6 +110,7 @@ impl Queryable for Jobs {
         "error",
         "time_started",
         "time_finished",
+        "message_ids",
     ];
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Answer, Call, Calls, Connection, Detail, Failure, Waiting, place};
+use super::{Answer, Call, Calls, Connection, Detail, Failure, Id, Waiting, place};
 
 /// Events that have come and are not yet taken: a thousand past lines of a log come in one burst. What comes on top
 /// of these is missed, and that is told. Their bytes count against the budget of the connection.
@@ -97,7 +97,7 @@ impl Connection {
     async fn subscribe(&self, name: &str, deadline: Instant) -> Result<String, Failure> {
         let id = self.calls.next.fetch_add(1, Ordering::Relaxed);
         let given_up = GivenUp { calls: &self.calls, id: Some(id) };
-        let answer = self.call_as(id, "core.subscribe", &(name,), deadline).await;
+        let answer = self.call_as(id, None, "core.subscribe", &(name,), deadline).await;
         // Only an answer says that nothing is left to take back.
         if matches!(answer, Ok(_) | Err(Failure::Answered(_) | Failure::Lost { .. } | Failure::TooLong)) {
             given_up.not();
@@ -255,7 +255,7 @@ fn unsubscribe(
     slot: Option<OwnedSemaphorePermit>,
 ) {
     let id = calls.next.fetch_add(1, Ordering::Relaxed);
-    let call = Call { jsonrpc: "2.0", id, method: "core.unsubscribe", params: &(uuid,) };
+    let call = Call { jsonrpc: "2.0", id: Id::Ours(id), method: "core.unsubscribe", params: &(uuid,) };
     let Ok(text) = serde_json::to_string(&call) else { return };
     let (answer, _) = oneshot::channel();
     calls.table().insert(id, Waiting { answer, written: Arc::default(), _slot: slot });
