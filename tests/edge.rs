@@ -545,7 +545,11 @@ async fn what_is_missing_is_named_and_only_on_the_listener_for_it() {
     const PARTS: [&str; 4] = ["/tailscaled", "/provider", "/nas/homenas", "/audit"];
     let bench = Bench::complete().await;
     let at = bench.world.metrics_address();
-    assert_eq!(look(at, "/healthz").await, (200, "alive\n".to_owned()));
+    let (status, alive) = look(at, "/healthz").await;
+    assert_eq!((status, alive.lines().next()), (200, Some("alive")));
+    for sink in ["checkpoints", "journal"] {
+        assert!(alive.contains(&format!("\ncheckpoints to {sink}: ")), "{alive}");
+    }
     let ready = async || {
         let (status, text) = look(at, "/readyz").await;
         (status, serde_json::from_str::<Value>(&text).unwrap())

@@ -4,6 +4,7 @@
 //! None of them holds up the log or stops it. What a sink missed it never gets, and need not: each checkpoint
 //! covers all before it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,6 +17,7 @@ use rustix::fs::OFlags;
 use super::note::Note;
 use super::storage::Folder;
 use crate::clock::Clock;
+use crate::domain::text::Escaped;
 
 /// The file beside the log.
 pub(super) const BESIDE: &str = "checkpoints";
@@ -50,6 +52,25 @@ pub struct SinkHealth {
     pub behind: Option<Duration>,
     /// Why it could not be written, where it could not.
     pub error: Option<String>,
+}
+
+/// In one line, for a person.
+impl fmt::Display for SinkHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, size, behind, error } = self;
+        write!(f, "checkpoints to {}: ", Escaped(name))?;
+        match size {
+            Some(size) => write!(f, "up to record {size}")?,
+            None => f.write_str("none since the start")?,
+        }
+        if let Some(behind) = behind {
+            write!(f, ", behind for {} s", behind.as_secs())?;
+        }
+        match error {
+            Some(error) => write!(f, ": {}", Escaped(error)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Takes checkpoints to one place, on a thread of its own: an unreachable file system may hold it up for ever.
@@ -129,8 +150,8 @@ impl Sinks {
     }
 }
 
-impl std::fmt::Debug for Post {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Post").field("name", &self.name).finish_non_exhaustive()
     }
 }

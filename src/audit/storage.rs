@@ -58,6 +58,9 @@ pub(super) trait Storage: Files + Send {
     /// Returns once everything appended to the file survives a power cut.
     fn sync(&mut self, name: &str) -> io::Result<()>;
 
+    /// Fails where the file that is written to is no longer the one of this name.
+    fn still_there(&self, name: &str) -> io::Result<()>;
+
     /// How many bytes are free.
     fn free(&self) -> io::Result<u64>;
 }
@@ -217,16 +220,21 @@ impl Storage for Disk {
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    fn sync(&mut self, name: &str) -> io::Result<()> {
-        let path = self.folder.0.join(name);
-        let file = self.live(name)?;
-        file.sync_data()?;
+    fn still_there(&self, name: &str) -> io::Result<()> {
+        let Some((_, file)) = self.live.as_ref().filter(|(open, _)| open == name) else { return Ok(()) };
         // A file that was unlinked or replaced takes bytes as gladly as ever, and nobody will read them.
-        let (ours, there) = (file.metadata()?, path.symlink_metadata()?);
-        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
-            return Err(io::Error::other(format!("{name} was replaced by another file while it was in use")));
+        let replaced = || io::Error::other(format!("{name} was taken away or replaced while it was in use"));
+        let (ours, there) = (file.metadata()?, self.folder.0.join(name).symlink_metadata());
+        match there {
+            Ok(there) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Err(replaced()),
         }
-        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.live(name)?.sync_data()?;
+        self.still_there(name)
     }
 }
 

@@ -256,6 +256,7 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
             refusals::log(&event);
             writer.add(&event);
         }
+        let idle = writer.is_flushed();
         let mut written = writer.flush_for(queue);
         if let (Ok(()), Some(Last::Stop(system))) = (&written, &last) {
             let system = system.iter().map(|(purpose, times)| ((*purpose).to_owned(), *times)).collect();
@@ -277,7 +278,9 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
         }
         if last.is_none() {
             // Whoever waited has their answer; what fails here fails the next batch too.
-            if let Err(failure) = writer.rotate() {
+            // A sync looks for the file by itself.
+            let there = if idle { writer.still_there() } else { Ok(()) };
+            if let Err(failure) = there.and_then(|()| writer.rotate()) {
                 return die(&failure, queue, Vec::new());
             }
             writer.look_around(queue);
@@ -308,6 +311,11 @@ fn die(failure: &WriteFailed, queue: &Queue, acks: Vec<(Ack, Receipt)>) {
 }
 
 impl Writer {
+    fn still_there(&self) -> Result<(), WriteFailed> {
+        let failed = |source| WriteFailed { file: self.file.clone(), what: "found", source };
+        self.storage.still_there(&self.file).map_err(failed)
+    }
+
     /// Looks at the room on the disk and at the clock.
     fn look_around(&mut self, queue: &Queue) {
         let ahead = ahead(&self.clock);

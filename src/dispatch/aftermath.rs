@@ -34,12 +34,11 @@ pub async fn settle(pending: Pending, fleet: Fleet, clock: Clock, lifecycle: Lif
         () = lifecycle.stopping() => return,
     };
     let status = outcome.status;
-    match pending.close(outcome).await {
-        Ok(_) => {
-            tracing::info!(intent = seq, tool, %status, "it was found out how a change ended, and recorded")
-        }
-        Err(error) => tracing::error!(intent = seq, tool, %error, "how a change ended could not be recorded"),
+    if let Err(error) = pending.close(outcome).await {
+        tracing::error!(intent = seq, tool, %error, "how a change ended could not be recorded");
+        return;
     }
+    tracing::info!(intent = seq, tool, %status, "it was found out how a change ended, and recorded");
 }
 
 async fn found_out(pending: &Pending, fleet: &Fleet, clock: &Clock) -> Outcome {

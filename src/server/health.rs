@@ -83,7 +83,7 @@ impl From<Result<(), String>> for Part {
 pub fn router(vitals: Vitals) -> Router {
     let watch = Arc::new(Watch { vitals, last: Mutex::default() });
     Router::new()
-        .route("/healthz", get(async || "alive\n"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/readyz/{nas}", get(readyz_with))
         .route("/metrics", get(metrics))
@@ -103,6 +103,12 @@ async fn near(request: Request, next: Next) -> Response {
             Refusal::new(StatusCode::FORBIDDEN, "not_near", words).into_response()
         }
     }
+}
+
+/// That we live, and how far the places are that keep the checkpoints of the log.
+async fn healthz(State(watch): State<Arc<Watch>>) -> String {
+    let sinks = watch.vitals.journal.sinks();
+    sinks.iter().fold("alive\n".to_owned(), |text, sink| format!("{text}{sink}\n"))
 }
 
 async fn readyz(State(watch): State<Arc<Watch>>) -> Response {
@@ -223,6 +229,14 @@ fn samples(report: &Report, journal: &Journal) -> Vec<Sample> {
             value: journal.health().durable.map_or(0, |seq| seq + 1) as f64,
         },
     ];
+    samples.extend(journal.sinks().into_iter().map(|sink| Sample {
+        label: Some(("sink", sink.name)),
+        ..gauge(
+            "tailnas_audit_sink_behind_seconds",
+            "For how long the place has not had the newest checkpoint of the audit log; 0 where it has.",
+            sink.behind.unwrap_or_default().as_secs_f64(),
+        )
+    }));
     samples.extend(report.nas.iter().map(|(name, part)| Sample {
         label: Some(("nas", name.clone())),
         ..gauge("tailnas_nas_up", "Whether the NAS has let us in.", up(part))

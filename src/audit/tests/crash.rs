@@ -81,7 +81,7 @@ fn no_power_cut_in_a_story_of_fifty_records_loses_or_accuses() {
             let (moments, crashes) = (&moments, &crashes);
             scope.spawn(move || {
                 for before in moments.iter().skip(half).step_by(2) {
-                    for image in before.crashes(8) {
+                    for image in before.crashes(1) {
                         survives(&image, before.acked);
                         crashes.fetch_add(1, Ordering::Relaxed);
                     }
@@ -90,7 +90,7 @@ fn no_power_cut_in_a_story_of_fifty_records_loses_or_accuses() {
         }
     });
     let crashes = crashes.into_inner();
-    assert!(records >= 50 && crashes > 2000, "{crashes}");
+    assert!(records >= 50 && crashes > 15_000, "{crashes}");
 }
 
 #[test]

@@ -323,6 +323,18 @@ async fn a_log_that_is_replaced_under_the_daemon_is_noticed() {
     assert!(error.to_string().contains("replaced"), "{error}");
 }
 
+/// Also while nothing is written.
+#[tokio::test]
+async fn a_log_that_is_unlinked_under_the_daemon_is_noticed_at_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    std::fs::remove_file(dir.path().join("audit-00000000000000000000.jsonl")).unwrap();
+    let why = tokio::time::timeout(Duration::from_secs(20), journal.died()).await.unwrap();
+    assert!(why.contains("taken away"), "{why}");
+    assert!(matches!(journal.intent(terms("b")).await, Err(NotRecorded::Dead(_))));
+}
+
 #[tokio::test]
 async fn the_folder_and_the_file_are_for_the_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -105,6 +105,10 @@ impl Storage for Model {
         result
     }
 
+    fn still_there(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     fn free(&self) -> io::Result<u64> {
         Ok(self.0.lock().unwrap().free.unwrap_or(u64::MAX))
     }
