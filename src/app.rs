@@ -2,6 +2,8 @@
 
 mod reload;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use crate::nas::Fleet;
 use crate::net::http::Client;
 use crate::oauth::{Provider, Texts};
 use crate::policy::budgets::Budgets;
+use crate::policy::freeze::Freeze;
+use crate::policy::plans::Plans;
 use crate::secret::SecretSource;
 use crate::server::listen::{self, Listener};
 use crate::server::{self, health, router};
@@ -240,12 +244,21 @@ fn assemble(
     };
     let gate = Arc::new(Gate::new(local_api, provider, Rules::of(config)));
     let budgets = Budgets::new(config.limits, clock.clone());
+    // Where it is missing nobody could freeze changes, and so there would be none.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.state);
+    made.map_err(|error| {
+        tracing::error!(%error, "state.dir: {} cannot be made", config.state.display());
+        Exit::Config
+    })?;
+    let plans = Plans::new(Freeze::new(&config.state), clock.clone());
     let dispatcher = Dispatcher::new(dispatch::Parts {
         gate: Arc::clone(&gate),
         journal: journal.clone(),
         fleet: fleet.clone(),
         capability: config.tailnet.capability.clone(),
+        origin: config.server.url.origin(),
         budgets: budgets.clone(),
+        plans,
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),
     });

@@ -163,8 +163,9 @@ async fn each_account_is_tried_once_and_told_of_with_what_it_lacks() {
             account.unwrap().roles = Roles::new(roles);
         });
     };
-    with_roles(&["SNAPSHOT_WRITE"]);
-    here.ill(&["the writer tailnas-writer lacks roles: DATASET_READ (snapshot_create)"], "Privileges").await;
+    with_roles(&["DATASET_READ"]);
+    here.ill(&["the writer tailnas-writer lacks roles: ", "SNAPSHOT_WRITE (snapshot_create"], "Privileges")
+        .await;
     with_roles(&["FULL_ADMIN"]);
     let said = here.doctor().await;
     assert!(said.code == Some(0) && said.text.contains("is a full administrator"), "{}", said.text);

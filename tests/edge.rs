@@ -509,14 +509,17 @@ async fn what_has_happened_can_be_counted_from_outside() {
     let (status, after) = look(at, "/metrics").await;
     assert_eq!(status, 200);
     for (series, more) in [
-        ("tailnas_requests_total{outcome=\"answered\"}", 4.0),
+        // A change is two: its plan, and what its person said to that.
+        ("tailnas_requests_total{outcome=\"answered\"}", 5.0),
         ("tailnas_requests_total{outcome=\"forbidden\"}", 1.0),
         ("tailnas_admission_denied_total{reason=\"peer_unknown\"}", 1.0),
         ("tailnas_tool_calls_total{tool=\"whoami\",status=\"ok\"}", 1.0),
+        ("tailnas_tool_calls_total{tool=\"snapshot_create\",status=\"planned\"}", 1.0),
         ("tailnas_tool_calls_total{tool=\"snapshot_create\",status=\"ok\"}", 1.0),
         ("tailnas_tool_calls_total{tool=\"system_info\",status=\"missing_scope\"}", 1.0),
         ("tailnas_tool_calls_total{tool=\"unknown\",status=\"unknown_tool\"}", 1.0),
-        ("tailnas_audit_wait_seconds_count", 3.0),
+        // whoami; two looks, the intent and the outcome.
+        ("tailnas_audit_wait_seconds_count", 5.0),
     ] {
         let counted = value(&after, series) - value(&before, series);
         assert!((counted - more).abs() < 0.5, "{series} went up by {counted}:\n{after}");

@@ -57,7 +57,8 @@ const fn lacking(generation: Generation) -> &'static [&'static str] {
 fn uses_what_it_says<'a>(tool: &str, asked: impl Iterator<Item = &'a str>) {
     let catalogue = Catalogue::new();
     let spec = catalogue.specs().find(|spec| spec.name == tool).unwrap();
-    let said: Vec<_> = spec.needs.iter().flat_map(|need| need.candidates).map(|one| one.name).collect();
+    let said: Vec<_> =
+        spec.looks.iter().chain(spec.needs).flat_map(|need| need.candidates).map(|one| one.name).collect();
     for method in asked {
         // What the connection itself asks for.
         let own = [
@@ -413,16 +414,21 @@ async fn a_change_whose_answer_is_lost_is_unknown_and_not_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_ends_a_read_and_not_a_change() {
     let bench = Bench::complete().await;
-    for method in ["pool.query", "pool.snapshot.create"] {
-        bench.world.nas.faults_of(method).once(Fault::Slow(Duration::from_millis(600)));
+    for (method, millis) in [("pool.query", 600), ("pool.snapshot.create", 2000)] {
+        bench.world.nas.faults_of(method).once(Fault::Slow(Duration::from_millis(millis)));
     }
     let alice = bench.client(ALICE);
     let patience = Duration::from_millis(200);
     assert!(tokio::time::timeout(patience, alice.call("pools_list", json!({}))).await.is_err());
     let read = bench.record("the read", |r| r["type"] == "read" && r["tool"] == "pools_list").await;
     assert_eq!(read["result"]["status"], "cancelled");
-    let change = alice.call("snapshot_create", arguments("snapshot_create", "kept"));
-    assert!(tokio::time::timeout(patience, change).await.is_err());
+    let change =
+        tokio::spawn(
+            async move { alice.call("snapshot_create", arguments("snapshot_create", "kept")).await },
+        );
+    bench.record("the intent", |r| r["type"] == "intent").await;
+    change.abort();
+    assert!(change.await.unwrap_err().is_cancelled(), "it hung up while the NAS was at it");
     let outcome = bench.record("the outcome", |r| r["type"] == "outcome").await;
     assert_eq!(outcome["result"]["status"], "ok", "{outcome}");
 }
@@ -619,7 +625,7 @@ async fn progress_is_told_when_it_is_asked_for() {
     let params = json!({
         "name": "snapshot_create", "arguments": arguments("snapshot_create", "seen"), "_meta": { "progressToken": "p" },
     });
-    let answer = alice.modern("tools/call", params).await.unwrap();
+    let answer = alice.call_and_answer("accept", params).await.unwrap();
     let events = answer.events();
     let steps: Vec<_> = events.iter().filter(|event| event["method"] == "notifications/progress").collect();
     let last = &steps.last().unwrap_or_else(|| panic!("{events:?}"))["params"];

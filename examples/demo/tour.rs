@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tailnas::audit::verify::{self, Against};
 use tailnas::dispatch::Catalogue;
-use tailnas::domain::scope::Scope;
+use tailnas::tools::Spec;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::world::{ALICE, BOB, Person, TAGGED, World};
@@ -48,11 +48,11 @@ pub async fn walk(world: &World, daemon: &Daemon) -> io::Result<bool> {
     let tools = names(&listed);
     Tour::show(&tools.join(", "));
     let catalogue = Catalogue::new();
-    let granted = |scope: Option<Scope>, person: Person| {
-        scope.is_none_or(|scope| person.scopes.contains(&scope.as_str()))
+    let given_to = |person: Person| -> Vec<_> {
+        let given = |spec: &Spec| spec.scope.is_none_or(|scope| person.scopes.contains(&scope.as_str()));
+        catalogue.for_whoever(given).map(|item| item.spec().name).collect()
     };
-    let hers: Vec<_> =
-        catalogue.specs().filter(|spec| granted(spec.scope, ALICE)).map(|spec| spec.name).collect();
+    let hers = given_to(ALICE);
     tour.check(&format!("she sees the {} that her grant gives", hers.len()), tools == hers);
     tour.check("the list is hers alone to keep", listed.json()["result"]["cacheScope"] == "private");
 
@@ -65,9 +65,7 @@ pub async fn walk(world: &World, daemon: &Daemon) -> io::Result<bool> {
     tour.step("bob, who reads storage and nothing else, does the same and then asks for more");
     let tools = names(&bob.modern("tools/list", json!({})).await?);
     Tour::show(&format!("bob sees: {}", tools.join(", ")));
-    let his: Vec<_> =
-        catalogue.specs().filter(|spec| granted(spec.scope, BOB)).map(|spec| spec.name).collect();
-    tour.check("he sees storage reads and whoami", tools == his);
+    tour.check("he sees storage reads and whoami", tools == given_to(BOB));
     let before = world.nas.transcript().len();
     let refused = bob.call("snapshot_create", json!({ "dataset": "tank/photos", "name": "bob" })).await?;
     Tour::show(&refused.text());
@@ -86,7 +84,18 @@ pub async fn walk(world: &World, daemon: &Daemon) -> io::Result<bool> {
     Tour::show(&format!("HTTP {}", nobody.status));
     tour.check("it is nobody, and is not let in", nobody.status == 403);
 
-    tour.step("alice makes a snapshot");
+    tour.step("alice asks for a snapshot, and agrees to the plan that her client shows her");
+    let plan = alice
+        .modern(
+            "tools/call",
+            json!({ "name": "snapshot_create", "arguments": {
+            "dataset": "tank/photos", "name": "before-upgrade", "reason": "the app is about to be upgraded",
+        } }),
+        )
+        .await?;
+    Tour::show(&plan.text());
+    let made_yet = world.nas.transcript().iter().any(|call| call.method.ends_with("snapshot.create"));
+    tour.check("it is a plan, and not made yet", !plan.is_error() && !made_yet);
     let made =
         alice.call("snapshot_create", json!({ "dataset": "tank/photos", "name": "before-upgrade" })).await?;
     Tour::show(&made.text());

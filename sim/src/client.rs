@@ -96,13 +96,17 @@ impl Client {
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
-    /// One request of the 2026-07-28 era.
+    /// One request of the 2026-07-28 era, of a client that puts no questions to anybody.
     pub async fn modern(&self, method: &str, params: Value) -> io::Result<Answer> {
+        self.modern_with(json!({}), method, params).await
+    }
+
+    async fn modern_with(&self, capabilities: Value, method: &str, params: Value) -> io::Result<Answer> {
         let mut params = params;
         let meta = params["_meta"].as_object().cloned().unwrap_or_default();
         params["_meta"] = Value::Object(meta);
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
-        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
         params["_meta"]["io.modelcontextprotocol/clientInfo"] =
             json!({ "name": "tailnas-sim", "version": "1" });
         let name = params["name"].as_str().unwrap_or_default().to_owned();
@@ -118,9 +122,31 @@ impl Client {
         self.rpc(&[], method, &params).await
     }
 
-    /// Calls a tool.
+    /// Calls a tool. A question that comes back is answered with yes: the person at this client agrees to
+    /// everything their client asks them.
     pub async fn call(&self, tool: &str, arguments: Value) -> io::Result<Answer> {
-        self.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await
+        self.call_and_answer("accept", json!({ "name": tool, "arguments": arguments })).await
+    }
+
+    /// Calls a tool with these parameters, and answers a question that comes back with `action`: `accept`,
+    /// `decline` or `cancel`.
+    pub async fn call_and_answer(&self, action: &str, params: Value) -> io::Result<Answer> {
+        let able = json!({ "elicitation": { "form": {} } });
+        let answer = self.modern_with(able.clone(), "tools/call", params.clone()).await?;
+        let asked = answer.json()["result"].take();
+        if asked["resultType"] != "input_required" {
+            return Ok(answer);
+        }
+        let answers: serde_json::Map<_, _> = asked["inputRequests"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| (name.clone(), json!({ "action": action, "content": {} })))
+            .collect();
+        let mut again = params;
+        again["inputResponses"] = Value::Object(answers);
+        again["requestState"] = asked["requestState"].clone();
+        self.modern_with(able, "tools/call", again).await
     }
 
     async fn rpc(&self, headers: &[(&str, &str)], method: &str, params: &Value) -> io::Result<Answer> {

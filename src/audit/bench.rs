@@ -197,6 +197,7 @@ fn terms() -> Terms {
         args_h: "cd".repeat(32),
         rule: "tailnet".to_owned(),
         approval: Approval::ClientAsserted,
+        plan: None,
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Hash;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
+use crate::domain::plan::PlanNote;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::Who;
@@ -151,6 +152,9 @@ pub struct Act {
     pub args_h: String,
     /// Why it is allowed.
     pub decision: Decision,
+    /// The plan that was agreed to; absent where nothing is changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<PlanNote>,
 }
 
 /// What policy said.
@@ -458,7 +462,8 @@ const CALLS: usize = 16;
 
 impl Act {
     pub(super) fn new(terms: &Terms, changes: bool) -> Self {
-        let Terms { request, who, tool, risk, scope, nas, target, args, args_h, rule, approval } = terms;
+        let Terms { request, who, tool, risk, scope, nas, target, args, args_h, rule, approval, plan } =
+            terms;
         let length = if args.is_null() { 0 } else { args.to_string().len() };
         Self {
             req: *request,
@@ -478,6 +483,7 @@ impl Act {
                 approval: Some(*approval),
                 missing: None,
             },
+            plan: plan.clone().map(cut_plan),
         }
     }
 }
@@ -538,6 +544,15 @@ pub(super) fn cut_who(who: &Who) -> Who {
         mcp.client.iter_mut().for_each(|client| shorten(client, 128));
     }
     who
+}
+
+fn cut_plan(mut plan: PlanNote) -> PlanNote {
+    if let Some(approver) = &mut plan.approver {
+        shorten(&mut approver.user, 320);
+        shorten(&mut approver.node, 256);
+        approver.passkey.iter_mut().for_each(|name| shorten(name, 128));
+    }
+    plan
 }
 
 fn shorten(text: &mut String, most: usize) {

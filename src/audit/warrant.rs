@@ -243,6 +243,7 @@ impl SystemWarrant {
             args_h: String::new(),
             rule: "system".to_owned(),
             approval: Approval::NotNeeded,
+            plan: None,
         };
         Self(Warrant { terms, entry: None, access: PhantomData })
     }

@@ -70,6 +70,18 @@ impl Gate {
             Ok(token) => token,
             Err(error) => return Err(Denied::new(Why::Token(error), met(&peer, None))),
         };
+        self.join(rules, peer, token, bearer).await
+    }
+
+    /// A peer and a token become a caller, if both are the same person.
+    async fn join(
+        &self,
+        rules: &Rules,
+        peer: Peer,
+        token: ActiveToken,
+        bearer: &Bearer,
+    ) -> Result<Caller, Denied> {
+        let relay = rules.relay(&peer);
         let foreign = |token: &ActiveToken| Denied::new(Why::Binding, met(&peer, Some(token)));
         let login = |user, token| Login { user, token, bearer: bearer.clone() };
         match (peer.user().cloned(), relay) {
@@ -123,10 +135,23 @@ impl Gate {
                 None => return Err(Denied::new(Why::Changed, caller.who())),
             },
         };
-        if !again.is_same_as(caller) {
-            return Err(Denied::new(Why::Changed, again.who()));
-        }
-        Ok(FreshCaller(again))
+        same(caller, again)
+    }
+
+    /// Asks the tailnet about whoever proposed a change that a person has approved since: whether they are still
+    /// who they were, and what they may do now. Their token may have ended meanwhile; it was good when they
+    /// proposed, and it is no longer on their word alone that the change is made.
+    pub async fn reconsider(&self, caller: &Caller) -> Result<FreshCaller, Denied> {
+        let again = match &caller.standing {
+            Standing::Person(login) | Standing::Relayed(_, login) => {
+                let House { provider: _, rules } = &*self.house();
+                let peer = whois(&self.localapi, caller.peer.addr()).await?;
+                welcome(&self.localapi, &peer).await?;
+                self.join(rules, peer, login.token.clone(), &login.bearer).await?
+            }
+            Standing::Agent(_) => return self.readmit(caller).await,
+        };
+        same(caller, again)
     }
 
     /// The nodes of the person whose token it is, each as WhoIs tells it.
@@ -172,6 +197,14 @@ pub async fn explain(localapi: &LocalApi, rules: &Rules, ip: IpAddr) -> Result<(
     };
     welcome(localapi, &peer).await?;
     Ok((peer, grants))
+}
+
+fn same(before: &Caller, again: Caller) -> Result<FreshCaller, Denied> {
+    if again.is_same_as(before) {
+        Ok(FreshCaller(again))
+    } else {
+        Err(Denied::new(Why::Changed, again.who()))
+    }
 }
 
 async fn whois(localapi: &LocalApi, addr: SocketAddr) -> Result<Peer, Denied> {

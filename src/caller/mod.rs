@@ -46,7 +46,7 @@ struct Login {
 }
 
 /// A caller about whom tailnet and provider were asked just now, and said the same as before: what a change
-/// needs. Only [`Gate::readmit`] makes one.
+/// needs. Only [`Gate`] makes one, by [`Gate::readmit`] and [`Gate::reconsider`].
 #[derive(Debug)]
 pub struct FreshCaller(Caller);
 
@@ -140,6 +140,12 @@ impl FreshCaller {
     #[must_use]
     pub const fn caller(&self) -> &Caller {
         &self.0
+    }
+
+    /// The caller, no longer known to be fresh.
+    #[must_use]
+    pub fn into_caller(self) -> Caller {
+        self.0
     }
 }
 

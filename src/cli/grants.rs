@@ -176,6 +176,5 @@ fn line(spec: &Spec, grants: &Grants, nas: &NasName) -> String {
         (Err(Refusal::MissingScope { scope }), _) => {
             format!("✗ {name} needs {scope}, which no grant gives them")
         }
-        (Err(Refusal::NeedsApproval { risk }), _) => format!("✗ {name} is {risk} and has to be approved"),
     }
 }

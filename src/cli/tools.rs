@@ -42,11 +42,14 @@ fn names(need: &Need) -> Vec<&'static str> {
 }
 
 fn as_json(spec: &Spec) -> serde_json::Value {
-    let Spec { name, title, description, scope, risk, needs, log: _, input, output } = spec;
-    let needs: Vec<_> =
-        needs.iter().map(|need| json!({ "methods": names(need), "role": need.role })).collect();
+    let Spec { name, title, description, scope, risk, looks, needs, log: _, input, output } = spec;
+    let as_json = |needs: &[Need]| -> Vec<_> {
+        needs.iter().map(|need| json!({ "methods": names(need), "role": need.role })).collect()
+    };
+    let (looks, needs) = (as_json(looks), as_json(needs));
     json!({
         "name": name, "title": title, "description": description, "scope": scope, "risk": risk, "nas": needs,
+        "nas_while_planning": looks,
         "input_schema": input, "output_schema": output,
     })
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::risk::Risk;
-use crate::tools::{Entry, Spec, registry};
+use crate::tools::{Entry, Kind, Spec, registry};
 
+use super::plans::{self, AboutPlans};
 use super::whoami;
 
 /// Every tool by its name.
@@ -14,6 +15,8 @@ pub struct Catalogue(BTreeMap<&'static str, Item>);
 pub enum Item {
     /// Tells the caller about themselves; touches no NAS, and so is no [`Tool`](crate::tools::Tool).
     Whoami(Spec),
+    /// Tells about plans, or takes one back; touches no NAS either.
+    Plans(AboutPlans, Spec),
     /// Acts on a NAS.
     Nas(Entry),
 }
@@ -23,7 +26,7 @@ impl Item {
     #[must_use]
     pub const fn spec(&self) -> &Spec {
         match self {
-            Self::Whoami(spec) => spec,
+            Self::Whoami(spec) | Self::Plans(_, spec) => spec,
             Self::Nas(entry) => &entry.spec,
         }
     }
@@ -34,7 +37,8 @@ impl Catalogue {
     #[must_use]
     pub fn new() -> Self {
         let nas = registry().into_iter().map(Item::Nas);
-        Self(nas.chain([Item::Whoami(whoami::spec())]).map(|item| (item.spec().name, item)).collect())
+        let here = [Item::Whoami(whoami::spec())].into_iter().chain(plans::items());
+        Self(nas.chain(here).map(|item| (item.spec().name, item)).collect())
     }
 
     /// The tool of this name.
@@ -53,6 +57,18 @@ impl Catalogue {
     pub fn roles_of_changes(&self) -> BTreeSet<&'static str> {
         let changes = self.specs().filter(|spec| spec.risk != Risk::Read);
         changes.flat_map(|spec| spec.needs).filter_map(|need| need.role).collect()
+    }
+
+    /// The tools for somebody who `may` use those of a NAS, in the order of their names. Who can change nothing has
+    /// no plans, and need not read of them.
+    pub fn for_whoever<'a>(&'a self, may: impl Fn(&Spec) -> bool + 'a) -> impl Iterator<Item = &'a Item> {
+        let is_change = |item: &&Item| matches!(item, Item::Nas(Entry { kind: Kind::Change(_), .. }));
+        let changes = self.items().filter(is_change).any(|item| may(item.spec()));
+        self.items().filter(move |item| match item {
+            Item::Nas(entry) => may(&entry.spec),
+            Item::Plans(..) => changes,
+            Item::Whoami(_) => true,
+        })
     }
 
     /// The tools, in the order of their names.

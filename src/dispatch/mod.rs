@@ -2,9 +2,12 @@
 
 pub mod aftermath;
 mod catalogue;
+mod change;
+mod plans;
 mod redact;
 mod whoami;
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -14,15 +17,17 @@ use crate::audit::{
     Journal, NotRecorded, Outcome, Receipt, Refusal as Refused, Refused as What, Status, Upstream,
 };
 use crate::caller::{Caller, Denied, Gate};
-use crate::domain::access::{Read, Write};
+use crate::domain::access::Read;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
+use crate::domain::plan::PlanId;
 use crate::domain::scope::Scope;
 use crate::domain::who::{McpNote, Via};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::nas::{Fleet, Nas, Roll, Trip};
 use crate::policy::budgets::{Budgets, Purse, TooMany};
+use crate::policy::plans::Plans;
 use crate::policy::{self, Ask, Refusal};
 use crate::tools::fields::FIELDS;
 use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, ToolError};
@@ -36,7 +41,9 @@ pub struct Dispatcher {
     journal: Journal,
     fleet: Fleet,
     capability: String,
+    console: String,
     budgets: Budgets,
+    plans: Plans,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -51,8 +58,12 @@ pub struct Parts {
     pub fleet: Fleet,
     /// The capability that grants come from, to name in refusals.
     pub capability: String,
+    /// Our own origin, `https://HOST`: where people find the page on which they approve.
+    pub origin: String,
     /// How much callers may ask for.
     pub budgets: Budgets,
+    /// What is planned.
+    pub plans: Plans,
     /// Where calls are counted.
     pub metrics: Metrics,
     /// Where deeds are tracked.
@@ -71,10 +82,21 @@ pub struct Call {
     pub arguments: Map<String, Value>,
     /// What the client said over MCP.
     pub mcp: McpNote,
+    /// What the client's person answered when they were asked about a plan.
+    pub answered: Option<Answered>,
     /// Cancelled when the client is gone.
     pub gone: CancellationToken,
     /// Where to tell how far it is, if the client asked for that.
     pub progress: Option<Box<dyn Progress>>,
+}
+
+/// What a person answered to their client, as the client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The plan they were asked about.
+    pub plan: PlanId,
+    /// Whether they agreed.
+    pub yes: bool,
 }
 
 /// Tells a client how far its call is.
@@ -88,6 +110,8 @@ pub trait Progress: Send + Sync {
 pub enum Reply {
     /// It was done, and is on record. A change comes with its receipt as one word, signed.
     Done(Answer, Receipt, Option<String>),
+    /// It is a plan, and waits to be agreed to; by the client's person, if that is enough.
+    Planned(Answer, Receipt, Option<PlanId>),
     /// It was not done, or not to the end; the text says what that means and what to do next.
     Failed(Failure),
     /// Not done either: asked about again before a change, the caller was not admitted any more.
@@ -134,9 +158,20 @@ impl Dispatcher {
     /// A dispatcher of all the tools there are.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { gate, journal, fleet, capability, budgets, metrics, lifecycle } = parts;
-        let catalogue = Catalogue::new();
-        Arc::new(Self { catalogue, gate, journal, fleet, capability, budgets, metrics, lifecycle })
+        let Parts { gate, journal, fleet, capability, origin, budgets, plans, metrics, lifecycle } = parts;
+        let (catalogue, console) = (Catalogue::new(), format!("{origin}/console"));
+        Arc::new(Self {
+            catalogue,
+            gate,
+            journal,
+            fleet,
+            capability,
+            console,
+            budgets,
+            plans,
+            metrics,
+            lifecycle,
+        })
     }
 
     /// The tools.
@@ -148,17 +183,18 @@ impl Dispatcher {
     /// The tools that the caller has the scope for on any NAS, in the order of their names.
     pub fn usable<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = Usable<'a>> {
         let roll = self.fleet.now();
-        self.catalogue.items().filter_map(move |item| {
+        let may = {
+            let roll = Arc::clone(&roll);
+            move |spec: &Spec| !theirs(&roll, caller, spec).is_empty()
+        };
+        self.catalogue.for_whoever(may).map(move |item| {
             let spec = item.spec();
-            match item {
-                Item::Whoami(_) => Some(Usable { spec, nas: Vec::new() }),
-                Item::Nas(_) => {
-                    let nas = theirs(&roll, caller, spec);
-                    let nas = (!nas.is_empty()).then_some(nas)?;
-                    // With one NAS it goes without saying which.
-                    Some(Usable { spec, nas: if roll.len() == 1 { Vec::new() } else { nas } })
-                }
-            }
+            let nas = match item {
+                // With one NAS it goes without saying which.
+                Item::Nas(_) if roll.len() > 1 => theirs(&roll, caller, spec),
+                Item::Nas(_) | Item::Whoami(_) | Item::Plans(..) => Vec::new(),
+            };
+            Usable { spec, nas }
         })
     }
 
@@ -221,6 +257,7 @@ impl Dispatcher {
         let spec = item.spec();
         let entry = match item {
             Item::Whoami(_) => return self.whoami(call, spec).await,
+            Item::Plans(which, _) => return self.about_plans(call, spec, *which).await,
             Item::Nas(entry) => entry,
         };
         let nas = match self.nas_of(&mut call, spec) {
@@ -232,10 +269,7 @@ impl Dispatcher {
                 Ok(ready) => self.read(call, spec, nas, ready).await,
                 Err(fault) => self.misspelt(&call, spec, Some(&nas), &fault),
             },
-            Kind::Change(tool) => match tool.parse(call.arguments.clone()) {
-                Ok(ready) => self.change(call, spec, nas, ready).await,
-                Err(fault) => self.misspelt(&call, spec, Some(&nas), &fault),
-            },
+            Kind::Change(tool) => self.change(call, spec, &nas, &**tool).await,
         }
     }
 
@@ -304,57 +338,34 @@ impl Dispatcher {
         }
     }
 
-    async fn change(&self, call: Call, spec: &Spec, nas: Nas, ready: Box<dyn Ready<Write>>) -> Reply {
-        // Before anything is told: until then HTTP can still say that the caller is not admitted.
-        let caller = match self.gate.readmit(&call.caller).await {
-            Ok(caller) => caller,
-            Err(denied) => return self.no_longer(&call, spec, &nas, denied),
+    /// Gives an answer for which no NAS is asked, on record like any other.
+    async fn answer_here(
+        &self,
+        call: Call,
+        spec: &Spec,
+        answer: impl AsyncFnOnce(&Call) -> Result<Answer, Failure>,
+    ) -> Reply {
+        let ask = self.ask(&call, spec, None, None);
+        let warrant = match policy::judge_read(&call.caller, ask).map(|permit| self.journal.read(permit)) {
+            Ok(Ok(warrant)) => warrant,
+            Ok(Err(error)) => return unrecorded(&error),
+            Err(refusal) => return self.refuse(&call, spec, None, &refusal),
         };
-        let ask = self.ask(&call, spec, ready.target(), Some(nas.name().clone()));
-        let permit = match policy::judge_change(&caller, ask) {
-            Ok(permit) => permit,
-            Err(refusal) => return self.refuse(&call, spec, Some(&nas), &refusal),
+        let answer = answer(&call).await;
+        let outcome = match &answer {
+            Ok(Answer { text, items, .. }) => {
+                Outcome { bytes: Some(text.len() as u64), items: Some(*items as u64), ..Outcome::ok() }
+            }
+            Err(failure) => Outcome {
+                code: Some(failure.code.to_owned()),
+                reason: Some(failure.what.clone()),
+                ..Outcome::of(Status::Error)
+            },
         };
-        if call.gone.is_cancelled() {
-            self.note(&call, Some(spec), Some(&nas), "cancelled");
-            return Reply::Failed(Failure::cancelled());
-        }
-
-        call.tell(1, 3, "recording the intent");
-        let warrant = match self.metrics.audit(self.journal.change(permit)).await {
-            Ok(warrant) => warrant,
-            Err(error) => return unrecorded(&error),
-        };
-
-        // From here on nobody can break it off: the intent is on disk and its outcome must follow.
-        call.tell(2, 3, "changing the NAS");
-        let session = nas.session(&warrant);
-        let result = ready.run(&session).await;
-        let outcome = outcome_of(Some(&result), &session.trips());
-
-        match (self.metrics.audit(warrant.close(outcome)).await, result) {
-            (Ok(receipt), Ok(answer)) => {
-                call.tell(3, 3, "recorded");
-                Reply::Done(answer, receipt, Some(self.journal.signed(receipt)))
-            }
-            (Ok(receipt), Err(error)) => {
-                let signed = Some(self.journal.signed(receipt));
-                Reply::Failed(Failure { receipt: signed, ..failed(&error) })
-            }
-            (Err(error), result) => {
-                tracing::error!(%error, tool = spec.name, "the outcome of a change could not be recorded");
-                Reply::Failed(Failure {
-                    code: "outcome_not_recorded",
-                    what: format!("The outcome could not be written to the audit log: {error}."),
-                    meaning: match result {
-                        Ok(_) => "The change was made.".to_owned(),
-                        Err(error) => error.meaning().to_owned(),
-                    },
-                    next_step: "The daemon takes no further change until the audit log can be written."
-                        .to_owned(),
-                    ..Failure::default()
-                })
-            }
+        match (self.metrics.audit(warrant.close(outcome)).await, answer) {
+            (Ok(receipt), Ok(answer)) => Reply::Done(answer, receipt, None),
+            (Ok(_), Err(failure)) => Reply::Failed(failure),
+            (Err(error), _) => unrecorded(&error),
         }
     }
 
@@ -376,8 +387,14 @@ impl Dispatcher {
     }
 
     fn refuse(&self, call: &Call, spec: &Spec, nas: Option<&Nas>, refusal: &Refusal) -> Reply {
-        let failure = match refusal {
-            Refusal::MissingScope { scope } => self.missing_scope(&call.caller, spec, nas, *scope),
+        let failure = self.refusal(&call.caller, spec, nas, refusal);
+        self.note(call, Some(spec), nas, failure.code);
+        Reply::Failed(failure)
+    }
+
+    fn refusal(&self, caller: &Caller, spec: &Spec, nas: Option<&Nas>, refusal: &Refusal) -> Failure {
+        match refusal {
+            Refusal::MissingScope { scope } => self.missing_scope(caller, spec, nas, *scope),
             Refusal::TakesAPerson { risk } => Failure {
                 code: "takes_a_person",
                 what: format!("{} is {risk}: it takes a person on a node of their own.", spec.name),
@@ -387,17 +404,7 @@ impl Dispatcher {
                         .to_owned(),
                 ..Failure::default()
             },
-            Refusal::NeedsApproval { risk } => Failure {
-                code: "needs_approval",
-                what: format!("{} is {risk}: a person must approve it.", spec.name),
-                meaning: NOTHING_SENT.to_owned(),
-                next_step: "This version cannot ask a person yet. Do it in the TrueNAS web interface."
-                    .to_owned(),
-                ..Failure::default()
-            },
-        };
-        self.note(call, Some(spec), nas, failure.code);
-        Reply::Failed(failure)
+        }
     }
 
     fn missing_scope(&self, caller: &Caller, spec: &Spec, nas: Option<&Nas>, scope: Scope) -> Failure {
@@ -457,30 +464,29 @@ impl Dispatcher {
         })
     }
 
-    fn no_longer(&self, call: &Call, spec: &Spec, nas: &Nas, denied: Denied) -> Reply {
-        self.note(call, Some(spec), Some(nas), denied.reason());
-        let failure = Failure {
-            code: "not_admitted",
-            what: format!("Before a change, tailnet and provider are asked again who you are: {denied}."),
-            meaning: NOTHING_SENT.to_owned(),
-            next_step: "Try again; if it stays so, log in again.".to_owned(),
-            ..Failure::default()
-        };
-        Reply::NotAdmitted(failure, denied)
-    }
-
     /// Writes a refusal down.
     fn note(&self, call: &Call, spec: Option<&Spec>, nas: Option<&Nas>, reason: &'static str) {
-        let mut who = call.caller.who();
-        who.mcp = Some(call.mcp.clone());
+        self.note_of(call.request, (&call.caller, &call.mcp), (&call.tool, spec), nas, reason);
+    }
+
+    fn note_of(
+        &self,
+        request: RequestId,
+        (caller, mcp): (&Caller, &McpNote),
+        (tool, spec): (&str, Option<&Spec>),
+        nas: Option<&Nas>,
+        reason: &'static str,
+    ) {
+        let mut who = caller.who();
+        who.mcp = Some(mcp.clone());
         let missing = spec.and_then(|spec| spec.scope).filter(|_| reason == "missing_scope");
         self.journal.refused(Refused {
-            request: call.request,
+            request,
             who,
             from: None,
             reason,
             detail: None,
-            what: self.refused_on(&call.tool, nas, missing),
+            what: self.refused_on(tool, nas, missing),
         });
     }
 }
@@ -498,13 +504,34 @@ impl Reply {
     const fn word(&self) -> &'static str {
         match self {
             Self::Done(..) => "ok",
+            Self::Planned(..) => "planned",
             Self::Failed(failure) | Self::NotAdmitted(failure, _) => failure.code,
             Self::NoSuchTool => "unknown_tool",
+        }
+    }
+
+    /// The answer as a person reads it.
+    fn text(&self) -> String {
+        match self {
+            Self::Done(answer, ..) | Self::Planned(answer, ..) => answer.text.clone(),
+            Self::Failed(failure) | Self::NotAdmitted(failure, _) => failure.text(),
+            Self::NoSuchTool => "There is no such tool.".to_owned(),
         }
     }
 }
 
 impl Failure {
+    fn unrecorded(error: &NotRecorded) -> Self {
+        Self {
+            code: "audit_unavailable",
+            what: format!("It could not be recorded, so it was not done: {error}."),
+            meaning: "Nothing was changed.".to_owned(),
+            next_step: "Have the operator look at the audit log's disk and at `journalctl -u tailnas`."
+                .to_owned(),
+            ..Self::default()
+        }
+    }
+
     fn cancelled() -> Self {
         Self {
             code: "cancelled",
@@ -562,10 +589,11 @@ fn named<'r>(roll: &'r Roll, name: Option<&str>) -> Option<&'r Nas> {
 }
 
 /// How a call ended, for the audit log: `None` where nobody waited for its end.
-fn outcome_of(result: Option<&Result<Answer, ToolError>>, trips: &[Trip]) -> Outcome {
+fn outcome_of<E: Borrow<ToolError>>(result: Option<&Result<Answer, E>>, trips: &[Trip]) -> Outcome {
     let (status, code, reason) = match result {
         Some(Ok(_)) => (Status::Ok, None, None),
         Some(Err(error)) => {
+            let error = error.borrow();
             let status = if error.leaves_doubt() { Status::Unknown } else { Status::Error };
             (status, Some(error.code()), Some(error.to_string()))
         }
@@ -578,7 +606,7 @@ fn outcome_of(result: Option<&Result<Answer, ToolError>>, trips: &[Trip]) -> Out
         reason,
         up: trips
             .iter()
-            .map(|trip| Upstream { method: trip.method.into(), ms: trip.ms, job_id: None })
+            .map(|trip| Upstream { method: trip.method.into(), ms: trip.ms, job_id: trip.job })
             .collect(),
         bytes: answer.map(|answer| answer.text.len() as u64),
         items: answer.map(|answer| answer.items as u64),
@@ -596,14 +624,7 @@ fn failed(error: &ToolError) -> Failure {
 }
 
 fn unrecorded(error: &NotRecorded) -> Reply {
-    Reply::Failed(Failure {
-        code: "audit_unavailable",
-        what: format!("It could not be recorded, so it was not done: {error}."),
-        meaning: "Nothing was changed.".to_owned(),
-        next_step: "Have the operator look at the audit log's disk and at `journalctl -u tailnas`."
-            .to_owned(),
-        ..Failure::default()
-    })
+    Reply::Failed(Failure::unrecorded(error))
 }
 
 /// Private parts for the fuzz targets; in no build of the daemon.

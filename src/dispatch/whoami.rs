@@ -8,11 +8,10 @@ use serde::Serialize;
 use crate::domain::name::NasName;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::policy;
 use crate::tools::schema::{answer_schema_of, schema_of, without_nulls};
 use crate::tools::{Answer, BadArguments, Spec, render};
 
-use super::{Call, Dispatcher, Reply, failed, outcome_of, unrecorded};
+use super::{Call, Dispatcher, Reply};
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -85,6 +84,7 @@ struct Unavailable {
 
 pub(super) fn spec() -> Spec {
     Spec {
+        looks: &[],
         needs: &[],
         name: "whoami",
         title: "Who am I here",
@@ -104,25 +104,13 @@ impl Dispatcher {
             let what = format!("unknown field `{}`, there are none", render::foreign(name, 40));
             return self.misspelt(&call, spec, None, &BadArguments { path: "arguments".to_owned(), what });
         }
-        let ask = self.ask(&call, spec, None, None);
-        let warrant = match policy::judge_read(&call.caller, ask).map(|permit| self.journal.read(permit)) {
-            Ok(Ok(warrant)) => warrant,
-            Ok(Err(error)) => return unrecorded(&error),
-            Err(refusal) => return self.refuse(&call, spec, None, &refusal),
-        };
-        let output = self.describe(&call);
-        let (text, items) = (output.to_string(), output.tools.len());
-        let answer = Ok(Answer {
-            structured: without_nulls(serde_json::to_value(output).unwrap_or_default()),
-            text,
-            items,
-        });
-        let recorded = self.metrics.audit(warrant.close(outcome_of(Some(&answer), &[])));
-        match (recorded.await, answer) {
-            (Ok(receipt), Ok(answer)) => Reply::Done(answer, receipt, None),
-            (Ok(_), Err(error)) => Reply::Failed(failed(&error)),
-            (Err(error), _) => unrecorded(&error),
-        }
+        self.answer_here(call, spec, async |call| {
+            let output = self.describe(call);
+            let (text, items) = (output.to_string(), output.tools.len());
+            let structured = without_nulls(serde_json::to_value(output).unwrap_or_default());
+            Ok(Answer { structured, text, items })
+        })
+        .await
     }
 
     fn describe(&self, call: &Call) -> Whoami {

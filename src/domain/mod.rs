@@ -3,6 +3,7 @@
 pub mod access;
 pub mod id;
 pub mod name;
+pub mod plan;
 pub mod risk;
 pub mod scope;
 pub mod text;

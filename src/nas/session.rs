@@ -60,6 +60,8 @@ pub struct Trip {
     pub ms: u64,
     /// Whether it had a result.
     pub ok: bool,
+    /// The job that it started.
+    pub job: Option<i64>,
 }
 
 /// How much is taken of an event source.
@@ -128,7 +130,9 @@ impl<'w, A: Access> Session<'w, A> {
             let begun = Instant::now();
             let request = self.request.filter(|_| M::Access::CHANGES);
             let outcome = nas.connection.call_for(request, method, &params, deadline).await;
-            self.note(method, begun, outcome.is_ok());
+            // What starts a job answers its number.
+            let job = outcome.as_ref().ok().filter(|_| M::JOB).and_then(|job| job.json().trim().parse().ok());
+            self.note(method, begun, outcome.is_ok(), job);
             let failure = match outcome {
                 Ok(answer) => return parse(About::of::<M>(method), answer.json()),
                 Err(failure) => failure,
@@ -173,7 +177,7 @@ impl Session<'_, Read> {
             collect::<S>(&mut following, about, bounds, &nas, line).await
         }
         .await;
-        self.note(source, begun, outcome.is_ok());
+        self.note(source, begun, outcome.is_ok(), None);
         outcome
     }
 }
@@ -214,9 +218,9 @@ impl<A: Access> Session<'_, A> {
         self.trips.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note(&self, method: &'static str, begun: Instant, ok: bool) {
+    fn note(&self, method: &'static str, begun: Instant, ok: bool, job: Option<i64>) {
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.trips.lock().unwrap_or_else(PoisonError::into_inner).push(Trip { method, ms, ok });
+        self.trips.lock().unwrap_or_else(PoisonError::into_inner).push(Trip { method, ms, ok, job });
     }
 }
 

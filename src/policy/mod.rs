@@ -1,17 +1,21 @@
 //! Whether a caller may do what they ask, as a value that only this module can make.
 
 pub mod budgets;
+pub mod freeze;
 pub mod permit;
+pub mod plans;
 
 use crate::caller::{Caller, FreshCaller, Grants};
 use crate::domain::access::{Read, Write};
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
+use crate::domain::plan::Draft;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::domain::who::{McpNote, Via};
+use crate::domain::who::McpNote;
 
 use permit::{Approval, Permit, Terms};
+use plans::{Applying, Approved, Turn};
 
 /// One thing that somebody asks to have done, complete.
 #[derive(Debug)]
@@ -49,11 +53,24 @@ pub enum Refusal {
         /// Its risk.
         risk: Risk,
     },
-    /// The change needs a person's approval, and there is no way to give one yet.
-    NeedsApproval {
-        /// Its risk.
-        risk: Risk,
-    },
+}
+
+/// Why a change that was agreed to is not made, and the agreement, unspent.
+#[derive(Debug)]
+pub struct Unspent {
+    /// Why not.
+    pub why: WhyNot,
+    /// To be given up.
+    pub approved: Approved,
+}
+
+/// Why a change that was agreed to is not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// No grant covers it any more.
+    Refused(Refusal),
+    /// It is no longer what was agreed to: the target is another, or something else hangs on it.
+    Changed,
 }
 
 /// Whether any of `grants` covers a tool that needs `scope` and can do `risk`, and which. Asked before the
@@ -90,28 +107,35 @@ pub fn judge_read(caller: &Caller, ask: Ask) -> Result<Permit<Read>, Refusal> {
     Ok(Permit::new(terms(caller, ask, rule, Approval::NotNeeded)))
 }
 
-/// Judges a change. Takes the caller as known *now*: tailnet and provider were asked again for this.
+/// Judges a change that was agreed to. Takes the caller as known *now*, and what the change would do *now*: the
+/// tailnet was asked again for this, and so was the NAS, while nobody else was at work on the same subject.
 ///
 /// # Errors
 ///
-/// The refusal, when no grant covers it or it needs a person's approval.
-pub fn judge_change(caller: &FreshCaller, ask: Ask) -> Result<Permit<Write>, Refusal> {
+/// Why not, when no grant covers it any more or it is no longer what was agreed to.
+pub fn judge_change(
+    caller: &FreshCaller,
+    ask: Ask,
+    draft: &Draft,
+    turn: &Turn,
+    approved: Approved,
+) -> Result<(Permit<Write>, Applying), Box<Unspent>> {
+    let unspent = |why, approved| Err(Box::new(Unspent { why, approved }));
     let caller = caller.caller();
-    let rule = covered(caller.grants(), ask.scope, ask.risk, ask.nas.as_ref())?;
-    match ask.risk {
-        Risk::Read | Risk::Reversible => {}
-        Risk::Disruptive | Risk::Destructive => return Err(Refusal::NeedsApproval { risk: ask.risk }),
-    }
-    let approval = match caller.via() {
-        None | Some(Via::Relay) => Approval::ClientAsserted,
-        Some(Via::Agent) => Approval::Unattended,
+    let risk = ask.risk.max(draft.risk);
+    let rule = match covered(caller.grants(), ask.scope, risk, ask.nas.as_ref()) {
+        Ok(rule) if approved.still_holds(turn, draft) => rule,
+        Ok(_) => return unspent(WhyNot::Changed, approved),
+        Err(refusal) => return unspent(WhyNot::Refused(refusal), approved),
     };
-    Ok(Permit::new(terms(caller, ask, rule, approval)))
+    let (approval, plan) = approved.note();
+    let permit = Permit::new(Terms { risk, plan: Some(plan), ..terms(caller, ask, rule, approval) });
+    Ok((permit, approved.spend()))
 }
 
 fn terms(caller: &Caller, ask: Ask, rule: String, approval: Approval) -> Terms {
     let Ask { request, tool, scope, risk, nas, target, args, args_h, mcp } = ask;
     let mut who = caller.who();
     who.mcp = Some(mcp);
-    Terms { request, who, tool, risk, scope, nas, target, args, args_h, rule, approval }
+    Terms { request, who, tool, risk, scope, nas, target, args, args_h, rule, approval, plan: None }
 }

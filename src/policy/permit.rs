@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::access::Access;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
+use crate::domain::plan::PlanNote;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::Who;
@@ -77,6 +78,8 @@ pub struct Terms {
     pub rule: String,
     /// Who confirmed it.
     pub approval: Approval,
+    /// The plan that was agreed to; `None` where nothing is changed.
+    pub plan: Option<PlanNote>,
 }
 
 /// Who confirmed that a thing be done.
@@ -89,6 +92,10 @@ pub enum Approval {
     ClientAsserted,
     /// Nobody: an agent asked, and there is no person with it.
     Unattended,
+    /// Whoever asked approved it on the page, with a passkey that verified its user.
+    Passkey,
+    /// Somebody else approved it on the page, who may.
+    SecondPrincipal,
 }
 
 impl<A: Access> Permit<A> {

@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::access::{Access, Read, Write};
+use crate::domain::plan::Draft;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::Need;
@@ -118,6 +119,67 @@ macro_rules! needs {
     ($($asked:path),* $(,)?) => { &[$(<$asked as crate::nas::methods::Asked>::NEED),*] };
 }
 use needs;
+
+/// One thing that can be changed on a NAS. It says first what it would do, and is carried out once a person has
+/// agreed to that.
+pub trait Change: Send + Sync + 'static {
+    /// What clients call it. A promise: a rename keeps the old name for a release.
+    const NAME: &'static str;
+    /// What people call it.
+    const TITLE: &'static str;
+    /// What a model must know to choose it, in at most 400 bytes.
+    const DESCRIPTION: &'static str;
+    /// The scope a caller must have.
+    const SCOPE: Scope;
+    /// What it can do at least. A plan may find that it is more.
+    const RISK: Risk;
+    /// What it asks of the NAS while it plans, with the account that only reads.
+    const LOOKS: &'static [Need];
+    /// What it asks of the NAS when it changes something, with the account for that.
+    const NEEDS: &'static [Need];
+    /// How each argument may be written down. One that is not named is hashed.
+    const LOG: &'static [(&'static str, Log)];
+
+    /// Its arguments. Unknown ones are refused; `plan` and `reason` are every change's and taken out before.
+    type Args: DeserializeOwned + JsonSchema + Send + Sync;
+
+    /// What exactly it acts on, as the audit log is to name it.
+    fn target(args: &Self::Args) -> String;
+
+    /// What it would do, as things are on the NAS now. Asked again right before it is done: the fingerprint of the
+    /// draft must then be the same.
+    fn plan(
+        nas: &Session<'_, Read>,
+        args: &Self::Args,
+    ) -> impl Future<Output = Result<Draft, ToolError>> + Send;
+
+    /// Does it.
+    fn run(
+        nas: &Session<'_, Write>,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Done, ToolError>> + Send;
+}
+
+/// What was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// In a sentence.
+    pub text: String,
+    /// The job of the NAS that goes on with it.
+    pub job: Option<i64>,
+}
+
+impl Done {
+    /// It is done, and `text` says what.
+    pub fn now(text: impl Into<String>) -> Self {
+        Self { text: text.into(), job: None }
+    }
+
+    /// The NAS has begun with it; `text` says with what.
+    pub fn begun(job: i64, text: impl Into<String>) -> Self {
+        Self { text: text.into(), job: Some(job) }
+    }
+}
 
 /// Arguments of a tool that takes none.
 #[derive(Deserialize, JsonSchema)]
@@ -207,6 +269,8 @@ pub struct Spec {
     pub scope: Option<Scope>,
     /// What it can do at worst.
     pub risk: Risk,
+    /// What a change asks of the NAS while it is planned, with the account that only reads.
+    pub looks: &'static [Need],
     /// What it uses of the NAS.
     pub needs: &'static [Need],
     /// How each argument may be written down.
@@ -230,7 +294,7 @@ pub enum Kind {
     /// It looks.
     Read(Box<dyn Parse<Read>>),
     /// It changes.
-    Change(Box<dyn Parse<Write>>),
+    Change(Box<dyn ParseChange>),
 }
 
 /// An answer, whatever tool it is from.
@@ -266,6 +330,34 @@ pub trait Ready<A: Access>: Send {
     ) -> Pin<Box<dyn Future<Output = Result<Answer, ToolError>> + Send + 's>>;
 }
 
+/// Reads raw arguments into those of one change.
+pub trait ParseChange: Send + Sync {
+    /// The change, ready to be planned and made.
+    ///
+    /// # Errors
+    ///
+    /// Where the fault is, and what it is.
+    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn ReadyChange>, BadArguments>;
+}
+
+/// A change whose arguments are typed and sound.
+pub trait ReadyChange: Send + Sync {
+    /// What exactly it acts on.
+    fn target(&self) -> String;
+
+    /// What it would do.
+    fn plan<'s>(
+        &'s self,
+        nas: &'s Session<'s, Read>,
+    ) -> Pin<Box<dyn Future<Output = Result<Draft, ToolError>> + Send + 's>>;
+
+    /// Does it.
+    fn run<'s>(
+        self: Box<Self>,
+        nas: &'s Session<'s, Write>,
+    ) -> Pin<Box<dyn Future<Output = Result<Done, ToolError>> + Send + 's>>;
+}
+
 /// The arguments do not fit the tool.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {what}")]
@@ -284,10 +376,22 @@ impl Entry {
         Self { spec, kind: Kind::Read(Box::new(Erased::<T> { list, tool: PhantomData })) }
     }
 
-    fn change<T: Tool<Access = Write>>() -> Self {
-        const { assert!(!matches!(T::RISK, Risk::Read), "a tool that changes the NAS has a risk above reading") };
-        let change = Erased::<T> { list: None, tool: PhantomData };
-        Self { spec: spec::<T>(), kind: Kind::Change(Box::new(change)) }
+    fn change<C: Change>() -> Self {
+        const { assert!(!matches!(C::RISK, Risk::Read), "a tool that changes the NAS has a risk above reading") };
+        let spec = Spec {
+            name: C::NAME,
+            title: C::TITLE,
+            description: C::DESCRIPTION,
+            scope: Some(C::SCOPE),
+            risk: C::RISK,
+            looks: C::LOOKS,
+            needs: C::NEEDS,
+            log: C::LOG,
+            input: schema::of_a_change(schema_of::<C::Args>()),
+            // One shape for all of them, which says itself what it is; listed with each it would cost every model.
+            output: Map::new(),
+        };
+        Self { spec, kind: Kind::Change(Box::new(ErasedChange::<C>(PhantomData))) }
     }
 }
 
@@ -298,6 +402,7 @@ fn spec<T: Tool>() -> Spec {
         description: T::DESCRIPTION,
         scope: Some(T::SCOPE),
         risk: T::RISK,
+        looks: &[],
         needs: T::NEEDS,
         log: T::LOG,
         input: schema_of::<T::Args>(),
@@ -317,14 +422,52 @@ impl<T: Tool> Parse<T::Access> for Erased<T> {
             Some(list) => list.take_fields(&mut arguments)?.map(|fields| (Arc::clone(list), fields)),
             None => None,
         };
-        let args = serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-            let path = error.path().to_string();
-            BadArguments {
-                path: if path.is_empty() || path == "." { "arguments".to_owned() } else { path },
-                what: error.into_inner().to_string(),
-            }
-        })?;
-        Ok(Box::new(Parsed::<T> { args, narrow }))
+        Ok(Box::new(Parsed::<T> { args: arguments_of(arguments)?, narrow }))
+    }
+}
+
+struct ErasedChange<C>(PhantomData<C>);
+
+impl<C: Change> ParseChange for ErasedChange<C> {
+    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn ReadyChange>, BadArguments> {
+        Ok(Box::new(ParsedChange::<C>(arguments_of(arguments)?)))
+    }
+}
+
+/// Raw arguments, typed.
+///
+/// # Errors
+///
+/// Where the fault is, and what it is.
+pub fn arguments_of<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, BadArguments> {
+    serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
+        let path = error.path().to_string();
+        BadArguments {
+            path: if path.is_empty() || path == "." { "arguments".to_owned() } else { path },
+            what: error.into_inner().to_string(),
+        }
+    })
+}
+
+struct ParsedChange<C: Change>(C::Args);
+
+impl<C: Change> ReadyChange for ParsedChange<C> {
+    fn target(&self) -> String {
+        C::target(&self.0)
+    }
+
+    fn plan<'s>(
+        &'s self,
+        nas: &'s Session<'s, Read>,
+    ) -> Pin<Box<dyn Future<Output = Result<Draft, ToolError>> + Send + 's>> {
+        Box::pin(async move { Ok(C::plan(nas, &self.0).await?.at_least(C::RISK)) })
+    }
+
+    fn run<'s>(
+        self: Box<Self>,
+        nas: &'s Session<'s, Write>,
+    ) -> Pin<Box<dyn Future<Output = Result<Done, ToolError>> + Send + 's>> {
+        Box::pin(C::run(nas, self.0))
     }
 }
 

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
+/// Longest reason for a change, in characters.
+pub const REASON: usize = 500;
+
 /// The JSON Schema of `T`, without what a model does not need.
 #[must_use]
 pub fn schema_of<T: JsonSchema>() -> Map<String, Value> {
@@ -45,6 +48,20 @@ pub fn answer_schema_of<T: JsonSchema>() -> Map<String, Value> {
         }
     });
     into_object(schema)
+}
+
+/// The arguments of a change: its own, and those that every change takes.
+#[must_use]
+pub fn of_a_change(mut schema: Map<String, Value>) -> Map<String, Value> {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        let plan =
+            json!({ "type": "string", "description": "Handle of the plan that your person agreed to" });
+        let reason =
+            json!({ "type": "string", "maxLength": REASON, "description": "Why, for whoever approves" });
+        properties.insert("plan".to_owned(), plan);
+        properties.insert("reason".to_owned(), reason);
+    }
+    schema
 }
 
 /// An answer without the members that are `null`: what is not known is left out.

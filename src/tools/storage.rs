@@ -4,18 +4,20 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::domain::access::{Read, Write};
-use crate::domain::name::{DatasetPath, PoolName, SnapshotLabel};
+use crate::domain::name::{DatasetPath, PoolName, SnapshotLabel, SnapshotName};
+use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::nas::Session;
-use crate::nas::methods::{dataset, pool, snapshot};
+use crate::nas::methods::{dataset, pool, resource, snapshot};
 use crate::nas::wire::Property;
+use crate::nas::{NasError, Session};
 
 use super::limit::Limit;
 use super::render::{foreign, percent, shown_of, size, table, time};
-use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
+use super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -391,64 +393,89 @@ struct SnapshotCreateArgs {
     recursive: bool,
 }
 
-/// The snapshot that was made.
-#[derive(Serialize, JsonSchema)]
-struct SnapshotCreateOutput {
-    /// The snapshot in full.
-    snapshot: String,
-    /// Whether those below it were made too.
-    recursive: bool,
-    /// How to take it back.
-    undo: String,
-}
-
-impl Tool for SnapshotCreate {
+impl Change for SnapshotCreate {
     const NAME: &'static str = "snapshot_create";
     const TITLE: &'static str = "Create a snapshot";
-    const DESCRIPTION: &'static str = "Takes a snapshot of a dataset, on request of everything below it too. Adds to the NAS and removes nothing; it \
-         is recorded before it is done.";
+    const DESCRIPTION: &'static str = "Takes a snapshot of a dataset, on request of everything below it too. Adds to the NAS and removes nothing.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
     const LOG: &'static [(&'static str, Log)] =
         &[("dataset", Log::Plain), ("name", Log::Plain), ("recursive", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![dataset::Datasets, snapshot::Create];
-    type Access = Write;
+    const LOOKS: &'static [Need] = needs![dataset::Datasets, snapshot::Snapshots, resource::Resources];
+    const NEEDS: &'static [Need] = needs![snapshot::Create];
     type Args = SnapshotCreateArgs;
-    type Output = SnapshotCreateOutput;
 
-    fn target(args: &SnapshotCreateArgs) -> Option<String> {
-        Some(format!("{}@{}", args.dataset, args.name))
+    fn target(args: &SnapshotCreateArgs) -> String {
+        format!("{}@{}", args.dataset, args.name)
     }
 
-    async fn run(
-        nas: &Session<'_, Write>,
-        args: SnapshotCreateArgs,
-    ) -> Result<SnapshotCreateOutput, ToolError> {
+    async fn plan(nas: &Session<'_, Read>, args: &SnapshotCreateArgs) -> Result<Draft, ToolError> {
         let SnapshotCreateArgs { dataset, name, recursive } = args;
-        let full = dataset.snapshot(&name).map_err(|error| ToolError::Inapplicable {
-            what: format!("{dataset}@{name} cannot be made: {error}."),
-            hint: "Choose a shorter name.".to_owned(),
-        })?;
-        // Asked first for a clear answer; that it is still so when the snapshot is taken is the NAS's to see.
-        if nas.call(dataset::Datasets, dataset::one(&dataset)).await?.is_empty() {
-            return Err(no_such_dataset(&dataset));
+        let full = snapshot_of(dataset, name)?;
+        let found = one_dataset(nas, dataset).await?;
+        if !nas.call(snapshot::Snapshots, snapshot::one(&full)).await?.is_empty() {
+            return Err(ToolError::Inapplicable {
+                what: format!("There is a snapshot {full} already."),
+                hint: "Choose another name.".to_owned(),
+            });
         }
+        let below = if *recursive { ", and of everything below it" } else { "" };
+        let mut draft = Draft::new(
+            format!("Take the snapshot {full}{below}."),
+            Self::RISK,
+            Undo::call("snapshot_delete", json!({ "snapshot": full, "recursive": recursive })),
+            subject(dataset),
+            Fingerprint::of(&json!({ "dataset": identity(nas, dataset, &found).await? })),
+        );
+        draft.changes.push(Alteration::new(format!("snapshot {full}"), None, Some("there".to_owned())));
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: SnapshotCreateArgs) -> Result<Done, ToolError> {
+        let SnapshotCreateArgs { dataset, name, recursive } = args;
+        let full = snapshot_of(&dataset, &name)?;
         nas.call(snapshot::Create, (snapshot::NewSnapshot { dataset, name, recursive },)).await?;
-        let undo = format!("Delete {full} in the TrueNAS web interface (Datasets, Manage Snapshots).");
-        Ok(SnapshotCreateOutput { snapshot: full.to_string(), recursive, undo })
+        let below = if recursive { ", and of everything below it" } else { "" };
+        Ok(Done::now(format!("Created snapshot {full}{below}.")))
     }
 }
 
-impl Items for SnapshotCreateOutput {
-    fn items(&self) -> usize {
-        1
-    }
+fn snapshot_of(dataset: &DatasetPath, label: &SnapshotLabel) -> Result<SnapshotName, ToolError> {
+    dataset.snapshot(label).map_err(|error| ToolError::Inapplicable {
+        what: format!("{dataset}@{label} cannot be: {error}."),
+        hint: "Choose a shorter name.".to_owned(),
+    })
 }
 
-impl fmt::Display for SnapshotCreateOutput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let below = if self.recursive { ", and of everything below it" } else { "" };
-        writeln!(f, "Created snapshot {}{below}.", self.snapshot)?;
-        writeln!(f, "Undo: {}", self.undo)
-    }
+/// The dataset of this path.
+pub(super) async fn one_dataset(
+    nas: &Session<'_, Read>,
+    path: &DatasetPath,
+) -> Result<dataset::Dataset, ToolError> {
+    nas.call(dataset::Datasets, dataset::one(path)).await?.pop().ok_or_else(|| no_such_dataset(path))
+}
+
+/// What tells a dataset from every other, also from one that is made again under its name.
+pub(super) async fn identity(
+    nas: &Session<'_, Read>,
+    path: &DatasetPath,
+    found: &dataset::Dataset,
+) -> Result<Value, ToolError> {
+    let of_zfs = match nas.call(resource::Resources, resource::one(path)).await {
+        Ok(mut resources) => {
+            let resource = resources.pop().ok_or_else(|| no_such_dataset(path))?;
+            Some((resource.guid, resource.createtxg))
+        }
+        // 25.04 tells no more than the second in which it was made.
+        Err(NasError::NoSuchMethod { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let created = found.creation.as_ref().and_then(|creation| creation.rawvalue.as_deref());
+    Ok(json!([found.id, found.kind, of_zfs, created]))
+}
+
+/// Whatever changes a pool's datasets, snapshots or shares waits for the others that do: they may be each other's
+/// ancestors, clones or names.
+pub(super) fn subject(path: &DatasetPath) -> String {
+    format!("pool {}", path.pool())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tailnas::dispatch::Catalogue;
+use tailnas::tools::Spec;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::nas::Generation;
@@ -172,8 +173,6 @@ pub fn tool_names(answer: &Answer) -> Vec<String> {
 
 /// The names of the tools that a grant of these scopes gives, in their order.
 pub fn given_by(scopes: &[&str]) -> Vec<&'static str> {
-    let catalogue = Catalogue::new();
-    let given =
-        catalogue.specs().filter(|spec| spec.scope.is_none_or(|scope| scopes.contains(&scope.as_str())));
-    given.map(|spec| spec.name).collect()
+    let given = |spec: &Spec| spec.scope.is_none_or(|scope| scopes.contains(&scope.as_str()));
+    Catalogue::new().for_whoever(given).map(|item| item.spec().name).collect()
 }

@@ -139,8 +139,7 @@ impl Nas {
     /// Starts to listen.
     pub async fn start(options: NasOptions) -> io::Result<Self> {
         let (reader_account, reader) = Account::with_key("tailnas-reader", &["READONLY_ADMIN"], 1);
-        let (writer_account, writer) =
-            Account::with_key("tailnas-writer", &["SNAPSHOT_WRITE", "DATASET_READ"], 2);
+        let (writer_account, writer) = Account::with_key("tailnas-writer", &["SNAPSHOT_WRITE"], 2);
         let (admin_account, admin) = Account::with_key("truenas_admin", &["FULL_ADMIN"], 3);
         let tls = options.tls.then(Identity::generate).transpose()?;
         let accounts = vec![reader_account, writer_account, admin_account];

@@ -246,6 +246,10 @@ pub struct Dataset {
     pub comments: Option<String>,
     /// When it was made.
     pub created: DateTime<Utc>,
+    /// A number that no other ever has.
+    pub guid: u64,
+    /// Transaction group in which it was made.
+    pub createtxg: u64,
 }
 
 impl Dataset {
@@ -612,8 +616,9 @@ impl State {
 
     /// Adds a dataset without data of its own.
     pub fn add_dataset(&mut self, name: &str) {
+        self.txg += 7;
         let created = self.now();
-        self.datasets.push(dataset(name, 0, created));
+        self.datasets.push(Dataset { createtxg: self.txg, ..dataset(name, 0, created) });
     }
 
     /// Takes a snapshot as a periodic task would, whoever may call the API.
@@ -706,6 +711,9 @@ fn dataset(name: &str, own: u64, created: DateTime<Utc>) -> Dataset {
         readonly: false,
         comments: None,
         created,
+        // What ZFS chooses leaves room for a sign.
+        guid: u64::from_le_bytes(super::random_bytes()) >> 1,
+        createtxg: 5,
     }
 }
 

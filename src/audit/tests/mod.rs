@@ -115,6 +115,7 @@ fn terms(tool: &'static str) -> Terms {
         args_h: "cd".repeat(32),
         rule: "tailnet".into(),
         approval: Approval::ClientAsserted,
+        plan: None,
     }
 }
 

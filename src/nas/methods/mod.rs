@@ -28,6 +28,7 @@ pub mod network;
 pub mod pool;
 pub mod query;
 pub mod reporting;
+pub mod resource;
 pub mod schedule;
 pub mod scrub;
 pub mod service;
@@ -244,6 +245,7 @@ catalogue! {
     vm::Containers,
     reporting::Graphs,
     reporting::Data,
+    resource::Resources,
 }
 
 sources! {

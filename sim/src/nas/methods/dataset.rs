@@ -5,12 +5,57 @@ use serde_json::{Map, Value, json};
 use super::{Access, Answer, Context, Method, human, method};
 use crate::nas::Generation;
 use crate::nas::jobs::date;
-use crate::nas::params::QUERY;
+use crate::nas::params::{Kind, Param, QUERY, optional};
 use crate::nas::state::{Dataset, State};
-use crate::nas::wire::Failure;
+use crate::nas::wire::{ENOENT, Failure};
 
-pub(super) const METHODS: &[Method] =
-    &[method("pool.dataset.query", Access::Role("DATASET_READ"), QUERY, query)];
+const WANTED: &[Param] = &[optional(
+    "data",
+    Kind::Model(&[
+        optional("get_children", Kind::Bool),
+        optional("get_user_properties", Kind::Bool),
+        optional("nest_results", Kind::Bool),
+        optional("paths", Kind::Strings),
+        optional("properties", Kind::NullOr(&Kind::Strings)),
+    ]),
+)];
+
+pub(super) const METHODS: &[Method] = &[
+    method("pool.dataset.query", Access::Role("DATASET_READ"), QUERY, query),
+    method("zfs.resource.query", Access::Role("ZFS_RESOURCE_READ"), WANTED, resources)
+        .since(Generation::V25_10),
+];
+
+/// Rows without properties, which is all that a client that only wants to know who is who asks for.
+fn resources(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let data = context.args.get(0);
+    let wanted: Vec<&str> =
+        data["paths"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if let Some(missing) =
+        wanted.iter().find(|path| context.state.datasets.iter().all(|one| one.name != **path))
+    {
+        return Err(Failure::call(ENOENT, format!("{missing}: not found")));
+    }
+    let rows = context.state.datasets.iter().filter(|one| wanted.is_empty() || wanted.contains(&&*one.name));
+    let newer = context.generation() >= Generation::V26;
+    let rows = rows.map(|dataset| {
+        let mut row = json!({
+            "name": dataset.name,
+            "pool": dataset.pool(),
+            "type": if dataset.volume.is_some() { "VOLUME" } else { "FILESYSTEM" },
+            "createtxg": dataset.createtxg,
+            "guid": dataset.guid,
+            "properties": null,
+            "user_properties": null,
+            "children": null,
+        });
+        if newer {
+            row["tier"] = Value::Null;
+        }
+        row
+    });
+    Ok(Answer::Value(rows.collect()))
+}
 
 /// Every dataset is a row of its own and also among the `children` of its parent, unless `extra` says
 /// otherwise.
