@@ -1,5 +1,6 @@
 //! The daemon from start to end.
 
+mod expiry;
 mod reload;
 
 use std::fs::DirBuilder;
@@ -132,6 +133,13 @@ async fn start(
     journal: &Journal,
 ) -> Result<(), Exit> {
     let parts = assemble(config, clock, lifecycle, journal.clone())?;
+    let expiry = expiry::Watch {
+        fleet: parts.reload.fleet.clone(),
+        journal: journal.clone(),
+        ends: parts.vitals.ends.clone(),
+        clock: clock.clone(),
+        lifecycle: lifecycle.clone(),
+    };
     let fleet = parts.reload.fleet.clone();
     if let Some(address) = config.metrics {
         let listener = listen::bind_metrics(address, &parts.vitals.local_api, &mut tell_waiting()).await;
@@ -154,6 +162,7 @@ async fn start(
             tracing::warn!(%error, "SIGHUP cannot be caught; the configuration is read at a start alone");
         }
     }
+    lifecycle.service("expiry", expiry.run());
     lifecycle.service("watchdog", watchdog(lifecycle.clone(), fleet, journal.clone()));
     Ok(())
 }
@@ -239,6 +248,7 @@ fn assemble(
         http,
         fleet: fleet.clone(),
         journal: journal.clone(),
+        ends: health::Ends::default(),
         metrics: metrics.clone(),
         clock: clock.clone(),
     };
@@ -268,6 +278,7 @@ fn assemble(
         texts: texts.clone(),
         fleet,
         budgets,
+        journal: journal.clone(),
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),
     };

@@ -12,11 +12,12 @@ use std::io::Write as _;
 use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
-use common::Bench;
+use common::{Bench, eventually};
 use tailnas_sim::fault::Fault;
 use tailnas_sim::nas::{Generation, Roles};
 use tailnas_sim::world::World;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 struct Neighbourhood {
     world: World,
@@ -203,6 +204,39 @@ async fn credentials_that_only_the_service_has_are_a_note_with_the_line_to_run()
         assert!(said.text.contains(part), "{part:?} is not in:\n{}", said.text);
     }
     assert!(here.world.nas.logins().iter().all(|login| login.username.as_deref() == Some("tailnas-writer")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_itself_tells_of_a_key_that_ends_while_there_is_time() {
+    let at = Utc::now() + TimeDelta::days(3);
+    let bench = Bench::start_with(|world| {
+        world.nas.state(|state| {
+            let account = state.accounts.iter_mut().find(|account| account.username == "tailnas-writer");
+            account.unwrap().keys[0].expires = Some(at);
+        });
+    })
+    .await;
+    eventually("the log tells of it", async || bench.log().contains("the API key of the writer ends soon"))
+        .await;
+    assert!(!bench.log().contains("the API key of the reader ends soon"), "{}", bench.log());
+    let metrics = get(bench.world.metrics_address(), "/metrics").await;
+    let line =
+        format!("tailnas_nas_writer_key_expiry_timestamp_seconds{{nas=\"homenas\"}} {}", at.timestamp());
+    assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    assert!(
+        metrics.contains("tailnas_nas_certificate_expiry_timestamp_seconds{nas=\"homenas\"} "),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("tailnas_nas_reader_key_expiry"), "it has no end:\n{metrics}");
+}
+
+async fn get(at: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use common::{Bench, eventually, given_by, tool_names};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tailnas::dispatch::Catalogue;
 use tailnas::domain::risk::Risk;
 use tailnas_sim::client::Client;
@@ -144,6 +145,9 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
     for said in ["the old one goes on", "provider.issuer", "tailnet.colour", "no agent can destroy"] {
         assert!(log.contains(said), "{said} in {log}");
     }
+    let digest = hex::encode(Sha256::digest(&bad));
+    let refused = bench.record("the reload", |record| record["type"] == "reload").await;
+    assert_eq!((&refused["status"], &refused["config"]), (&json!("error"), &json!(digest)));
 
     // A file it names that cannot be used is as bad.
     write(&bench, &(good.replace("[[nas]]", "ca_file = \"/nowhere/ca.pem\"\n\n[[nas]]") + grant));
@@ -156,6 +160,8 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
     assert!(!call("alerts_list").await.is_error(), "from the next call on");
     let record = bench.record("the read", |r| r["tool"] == "alerts_list" && r["type"] == "read").await;
     assert_eq!(record["decision"]["rule"], "policy");
+    let reloads: Vec<_> = bench.records().into_iter().filter(|record| record["type"] == "reload").collect();
+    assert_eq!(reloads.iter().map(|reload| &reload["status"]).collect::<Vec<_>>(), ["error", "error", "ok"]);
 
     // A policy file, and what cannot be changed at run time.
     bench.world.write("policy.toml", &grant.replace("alerts", "jobs")).unwrap();

@@ -6,9 +6,10 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 
 use super::tell;
+use crate::audit::{Journal, Reloaded, Status};
 use crate::caller::{Gate, Rules};
 use crate::clock::Clock;
-use crate::config::{self, Config, Credentials};
+use crate::config::{self, Config, Credentials, Digests};
 use crate::lifecycle::Lifecycle;
 use crate::nas::{Fleet, Muster};
 use crate::net::http::Client;
@@ -24,6 +25,7 @@ pub(super) struct Reload {
     pub(super) texts: Texts,
     pub(super) fleet: Fleet,
     pub(super) budgets: Budgets,
+    pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) lifecycle: Lifecycle,
 }
@@ -51,7 +53,13 @@ impl Reload {
     }
 
     fn again(&mut self) {
-        match self.prepare() {
+        let (digests, prepared) = self.prepare();
+        self.journal.reloaded(Reloaded {
+            config: digests.config,
+            policy: digests.policy,
+            status: if prepared.is_ok() { Status::Ok } else { Status::Error },
+        });
+        match prepared {
             Ok(prepared) => self.apply(prepared),
             Err(problems) => tracing::error!(
                 "the configuration is wrong, so nothing of it was taken over and the old one goes on: {problems}"
@@ -59,10 +67,15 @@ impl Reload {
         }
     }
 
-    /// Makes everything that the new configuration needs, and changes nothing.
-    fn prepare(&self) -> Result<Prepared, String> {
-        let (config, _) = config::examine(&self.config.file, Credentials::MustBeThere)
-            .map_err(|findings| findings.problems.to_string())?;
+    /// Reads the new configuration and makes everything that it needs, and changes nothing.
+    fn prepare(&self) -> (Digests, Result<Prepared, String>) {
+        match config::examine(&self.config.file, Credentials::MustBeThere) {
+            Ok((config, _)) => (config.digests.clone(), self.make(config)),
+            Err(findings) => (findings.digests, Err(findings.problems.to_string())),
+        }
+    }
+
+    fn make(&self, config: Config) -> Result<Prepared, String> {
         let http =
             Client::new(config.provider.ca_file.as_deref()).map_err(|error| telemetry::chain(&error))?;
         // The URL is one of the things that need a restart; tokens are for the one that clients use.

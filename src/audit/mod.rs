@@ -41,7 +41,7 @@ pub use self::chain::{Hash, NotAHash, Receipt};
 pub use self::hasher::Hasher;
 pub use self::note::Signer;
 pub use self::queue::{Health, NotRecorded};
-pub use self::record::{NasJob, Outcome, Status, Upstream};
+pub use self::record::{NasJob, Outcome, Reloaded, Status, Upstream};
 pub use self::recovery::{Mended, OpenError, Opened};
 pub use self::refusals::{Refusal, Refused};
 pub use self::sinks::{JOURNALED, SinkHealth};
@@ -207,6 +207,14 @@ impl Journal {
     #[must_use]
     pub fn pending(&self) -> Vec<Pending> {
         std::mem::take(&mut *self.0.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Records that the configuration was to be read again, and what came of it. Never waits; a log that takes in
+    /// nothing more has no record of it.
+    pub fn reloaded(&self, reloaded: Reloaded) {
+        if let Ok(event) = render(&Event::Reload(reloaded)) {
+            self.0.queue.tell(Job { event, ack: Ack::Nobody });
+        }
     }
 
     /// Records that something was refused, in the daemon's own log as well. Never waits; many of a kind become one

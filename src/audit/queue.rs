@@ -204,6 +204,16 @@ impl Queue {
         state.open = state.open.saturating_sub(1);
     }
 
+    /// Queues a record that belongs to no warrant.
+    pub fn tell(&self, job: Job) {
+        let mut state = self.state();
+        if state.ended.is_none() && state.jobs.len() < MOST_WAITING {
+            state.jobs.push_back(job);
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
     pub fn refuse(&self, refusal: Refusal) {
         if self.state().refusals.add(refusal) {
             self.ready.notify_one();

@@ -62,6 +62,8 @@ pub enum Event {
     Start(Start),
     /// The daemon was asked to stop, and did.
     Stop(Stop),
+    /// The configuration was to be read again.
+    Reload(Reloaded),
     /// Something is about to be changed.
     Intent(Box<Act>),
     /// The NAS goes on with an intent as a job; its outcome follows when that ends.
@@ -120,6 +122,19 @@ pub struct Stop {
     /// How often the daemon looked at a NAS on its own account since the start, by purpose.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub system: BTreeMap<String, u64>,
+}
+
+/// The configuration was to be read again while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// SHA-256 of the configuration file, as `sha256sum` prints it; absent where it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config: Option<String>,
+    /// The same of the policy file; absent also where there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub policy: Option<String>,
+    /// `ok` where it counts from now on, `error` where something in it is wrong and the one before goes on.
+    pub status: Status,
 }
 
 /// What was allowed, to whom, and why.

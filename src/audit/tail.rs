@@ -203,6 +203,10 @@ fn line(record: &Record) -> String {
         Event::Genesis(genesis) => format!("genesis   {} by tailnas {}", genesis.install, genesis.tailnas),
         Event::Start(start) => format!("start     tailnas {}, process {}", start.tailnas, start.pid),
         Event::Stop(_) => "stop".to_owned(),
+        Event::Reload(reloaded) => {
+            let digest = reloaded.config.as_deref().unwrap_or("-");
+            format!("reload    {}: configuration {digest}", reloaded.status)
+        }
         Event::Intent(act) => format!("intent    {}", deed(act)),
         Event::Accepted(accepted) => {
             let record::Accepted { parent, tool, job, .. } = &**accepted;

@@ -30,6 +30,17 @@ pub struct Findings {
     pub problems: Problems,
     /// What could not be looked at.
     pub notes: Vec<Note>,
+    /// Of what they were found in.
+    pub digests: Digests,
+}
+
+/// SHA-256 in hex of the files that were read, as `sha256sum` prints it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// Of the configuration file; `None` where it could not be read.
+    pub config: Option<String>,
+    /// Of the policy file; `None` where there is none or it could not be read.
+    pub policy: Option<String>,
 }
 
 /// Something that could not be looked at.

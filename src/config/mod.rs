@@ -21,13 +21,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::domain::name::NasName;
 use crate::domain::scope::ScopeSet;
 use crate::secret::SecretSource;
 
 use reader::{Read, Report};
 
-pub use check::{Credentials, Findings, Named, Note};
+pub use check::{Credentials, Digests, Findings, Named, Note};
 pub use problem::{Complaint, Position, Problem, Problems};
 pub use resource_url::ResourceUrl;
 pub use sections::server::{is_tailnet, tailnet_address};
@@ -63,6 +65,8 @@ pub struct Config {
     pub file: PathBuf,
     /// The files and folders it names, for [`Config::check_files`].
     pub named: Vec<Named>,
+    /// Of the files it was read from.
+    pub digests: Digests,
 }
 
 /// Reads the configuration file at `path`, and the policy file if it names one.
@@ -90,22 +94,22 @@ pub fn examine(path: &Path, credentials: Credentials) -> Result<(Config, Vec<Not
     if let Some(complaint) = exposed {
         problems.push(whole_file(complaint));
     }
-    let (config, named) = match text {
+    let (config, named, digests) = match text {
         Ok(text) => {
             let (config, report) = read(path, &text, file::read_text);
             problems.append(report.problems);
-            (config.ok(), report.named)
+            (config.ok(), report.named, report.digests)
         }
         Err(complaint) => {
             problems.push(whole_file(complaint));
-            (None, Vec::new())
+            (None, Vec::new(), Digests::default())
         }
     };
     let world = check::look_at(&named, credentials);
     problems.append(world.problems);
     match config {
         Some(config) if problems.is_empty() => Ok((config, world.notes)),
-        Some(_) | None => Err(Findings { problems, notes: world.notes }),
+        Some(_) | None => Err(Findings { problems, notes: world.notes, digests }),
     }
 }
 
@@ -148,6 +152,7 @@ fn read(
         let log = sections::log::read(root);
         let more_grants = policy.and_then(|file| match file {
             Some((path, text)) => {
+                policy_report.digests.policy = Some(digest(&text));
                 reader::document(&path, &text, &keys::POLICY_FILE, &mut policy_report, |root| {
                     sections::grant::read(root, &names)
                 })
@@ -169,11 +174,18 @@ fn read(
             log: log?,
             file: file.to_owned(),
             named: Vec::new(),
+            digests: Digests::default(),
         })
     });
     // A policy file holds grants, and names no other.
     report.problems.append(policy_report.problems);
-    (config.map(|config| Config { named: report.named.clone(), ..config }), report)
+    report.digests = Digests { config: Some(digest(text)), policy: policy_report.digests.policy };
+    let (named, digests) = (report.named.clone(), report.digests.clone());
+    (config.map(|config| Config { named, digests, ..config }), report)
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// What we are to the outside.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::check::{Named, Thing};
+use super::check::{Digests, Named, Thing};
 use super::keys::{Shape, nearest};
 use super::problem::{Complaint, Position, Problems};
 use super::values;
@@ -53,6 +53,8 @@ pub(super) struct Report {
     pub(super) problems: Problems,
     /// The files they name, also where something else is wrong.
     pub(super) named: Vec<Named>,
+    /// Of their files.
+    pub(super) digests: Digests,
 }
 
 /// Reads the document `text`, which was found in `file`, with `read`.

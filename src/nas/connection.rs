@@ -33,9 +33,6 @@ const NUDGE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same before the first attempt has come to its end, which takes two TLS handshakes and a login.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
-/// How often the certificate's end is looked at, and how long before it somebody is told.
-const A_DAY: Duration = Duration::from_hours(24);
-const NOTICE: Duration = Duration::from_hours(14 * 24);
 const BEAT: Duration = Duration::from_secs(5);
 
 /// A session that lives.
@@ -116,6 +113,11 @@ impl Line {
                 return Err(self.away());
             }
         }
+    }
+
+    /// The number of the API key that is used from the next login on.
+    pub(super) fn key_number(&self) -> Option<i64> {
+        self.account.borrow().number()
     }
 
     /// What to say when there is no session.
@@ -239,33 +241,12 @@ impl Keeper {
     /// One session, from the first packet to its end.
     async fn session(&mut self) -> Trouble {
         let account = self.account.borrow_and_update().clone();
-        let (live, mut socket) = match connect(&self.dialer, &self.budget, &account).await {
+        let (live, socket) = match connect(&self.dialer, &self.budget, &account).await {
             Ok(connected) => connected,
             Err(trouble) => return trouble,
         };
         self.up(live);
-        let lost: Lost = loop {
-            self.look_at_certificate();
-            tokio::select! {
-                lost = &mut socket => break lost,
-                () = tokio::time::sleep(A_DAY) => {}
-            }
-        };
-        Trouble::Away(lost.to_string())
-    }
-
-    /// Warns while there is time: on the day it is over, nothing reaches the NAS any more.
-    fn look_at_certificate(&self) {
-        let now = u64::try_from(self.clock.now().timestamp()).unwrap_or_default();
-        // One of the two sessions says it for both.
-        if self.wanted == Wanted::Always && self.dialer.is_over_by(now + NOTICE.as_secs()) {
-            tracing::warn!(
-                nas = %self.nas,
-                "the certificate of the NAS is over within {} days, and from then on nothing reaches the NAS: renew it \
-                 under System > Certificates there",
-                NOTICE.as_secs() / A_DAY.as_secs()
-            );
-        }
+        Trouble::Away(socket.await.to_string())
     }
 
     /// Waits out a pause, or less when somebody calls.

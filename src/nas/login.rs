@@ -29,6 +29,13 @@ pub(super) struct Account {
     pub(super) offered: Offered,
 }
 
+impl Account {
+    /// The number that its key begins with, and that the NAS knows it by.
+    pub(super) fn number(&self) -> Option<i64> {
+        self.key.expose().split_once('-').and_then(|(number, _)| number.parse().ok())
+    }
+}
+
 /// Whether this NAS has offered SCRAM since we were started. Clones remember together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offered(Arc<AtomicBool>);

@@ -58,6 +58,7 @@ pub struct Nas(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: config::Nas,
+    dialer: Dialer,
     reader: Line,
     writer: Option<Line>,
 }
@@ -209,7 +210,7 @@ impl Nas {
         };
         let reader = keep(&config.reader, Wanted::Always)?;
         let writer = config.writer.as_ref().map(|login| keep(login, Wanted::OnDemand)).transpose()?;
-        Ok(Prepared { config: config.clone(), reader, writer })
+        Ok(Prepared { config: config.clone(), dialer, reader, writer })
     }
 
     /// What we call it.
@@ -261,6 +262,16 @@ impl Nas {
         self.0.writer.as_ref().map(|line| line.state.borrow().status.clone())
     }
 
+    /// When the certificate that the NAS showed last ends. A pinned one has no end that matters.
+    pub fn certificate_ends(&self) -> Option<DateTime<Utc>> {
+        self.0.dialer.ends()
+    }
+
+    /// The numbers by which the NAS knows the reader's API key and the writer's.
+    pub fn key_numbers(&self) -> (Option<i64>, Option<i64>) {
+        (self.0.reader.key_number(), self.0.writer.as_ref().and_then(Line::key_number))
+    }
+
     /// Tells when [`Nas::status`] changes.
     pub fn changes(&self) -> Changes {
         Changes(self.0.reader.state.clone())
@@ -281,20 +292,21 @@ impl Changes {
 /// A NAS that can be started, and nothing can go wrong with that.
 struct Prepared {
     config: config::Nas,
+    dialer: Dialer,
     reader: (Keeper, Line),
     writer: Option<(Keeper, Line)>,
 }
 
 impl Prepared {
     fn start(self, lifecycle: &Lifecycle) -> Nas {
-        let Self { config, reader: (reader, reader_line), writer } = self;
+        let Self { config, dialer, reader: (reader, reader_line), writer } = self;
         let heartbeat = lifecycle.heartbeat("NAS connection", LONGEST_SILENCE);
         run(lifecycle, "nas reader", reader.with_heartbeat(heartbeat));
         let writer_line = writer.map(|(writer, line)| {
             run(lifecycle, "nas writer", writer);
             line
         });
-        Nas(Arc::new(Inner { config, reader: reader_line, writer: writer_line }))
+        Nas(Arc::new(Inner { config, dialer, reader: reader_line, writer: writer_line }))
     }
 }
 

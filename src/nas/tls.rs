@@ -5,12 +5,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::net::TcpStream;
@@ -20,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::StartError;
 use super::end_point::end_point;
 use crate::config::{self, Pin, Trust};
+use crate::net::certificate;
 
 /// How long the way to a finished TLS handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +33,7 @@ pub(super) struct Dialer {
     port: u16,
     name: ServerName<'static>,
     connector: TlsConnector,
-    verifier: Arc<dyn ServerCertVerifier>,
+    pinned: bool,
     /// The certificates that were shown last, the NAS's own first.
     shown: Arc<Mutex<Vec<CertificateDer<'static>>>>,
 }
@@ -58,11 +60,12 @@ impl Dialer {
             .with_safe_default_protocol_versions()
             .map_err(StartError::Tls)?
             .dangerous() // The verifier is ours, so rustls asks for the word. Each one checks.
-            .with_custom_certificate_verifier(Arc::clone(&verifier))
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         let port = nas.url.port_or_known_default().unwrap_or(443);
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self { host, port, name, connector, verifier, shown: Arc::default() })
+        let pinned = matches!(nas.trust, Trust::Pinned(_));
+        Ok(Self { host, port, name, connector, pinned, shown: Arc::default() })
     }
 
     /// Host and port as a `Host` header has them.
@@ -91,6 +94,12 @@ impl Dialer {
     }
 }
 
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Dialer").field(&self.authority()).finish()
+    }
+}
+
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoWay {
@@ -116,19 +125,14 @@ impl fmt::Display for NoWay {
 }
 
 impl Dialer {
-    /// Whether the certificate that was shown last will have expired at `then`, in seconds since 1970. A pinned
-    /// one has no end: its dates are not looked at.
-    pub(super) fn is_over_by(&self, then: u64) -> bool {
+    /// When the first of the certificates that were shown last ends; `None` before one was shown, and for one that
+    /// is pinned, whose dates are not looked at.
+    pub(super) fn ends(&self) -> Option<DateTime<Utc>> {
+        if self.pinned {
+            return None;
+        }
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((own, others)) = shown.split_first() else { return false };
-        let then = UnixTime::since_unix_epoch(Duration::from_secs(then));
-        // The one who will judge it then is asked how.
-        matches!(
-            self.verifier.verify_server_cert(own, others, &self.name, &[], then),
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::Expired | CertificateError::ExpiredContext { .. }
-            ))
-        )
+        shown.iter().filter_map(|one| certificate::ends(one)).min()
     }
 
     fn remember(&self, shown: &[CertificateDer<'_>]) {
@@ -382,24 +386,22 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_will_be_over_is_known_before_it_is() {
-        let day = 24 * 60 * 60;
+    fn the_end_of_a_certificate_is_known_unless_it_is_pinned() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["nas.local".into()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2026, 3, 1);
-        let end = 1_772_323_200;
+        let end = "2026-03-01T00:00:00Z".parse().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, certificate.pem()).unwrap();
         let pin = pin(certificate.der());
-        for (trust, over) in [(Trust::CaFile(file), true), (Trust::Pinned(vec![pin]), false)] {
+        for (trust, ends) in [(Trust::CaFile(file), Some(end)), (Trust::Pinned(vec![pin]), None)] {
             let dialer = dialer_by("wss://nas.local", trust).unwrap();
-            assert!(!dialer.is_over_by(end + 99 * day), "nothing was shown yet");
+            assert_eq!(dialer.ends(), None, "nothing was shown yet");
             dialer.remember(&[certificate.der().clone()]);
-            assert!(!dialer.is_over_by(end - day));
-            assert_eq!(dialer.is_over_by(end + day), over);
+            assert_eq!(dialer.ends(), ends);
         }
     }
 }

@@ -105,7 +105,7 @@ pub async fn knock(nas: &config::Nas, login: &config::Login) -> Result<LetIn, Tu
         offered: Offered::default(),
     };
     let (live, socket) = connect(&dialer, &Budget::new(), &account).await.map_err(turned_away)?;
-    let number = account.key.expose().split_once('-').and_then(|(number, _)| number.parse().ok());
+    let number = account.number();
     tokio::select! {
         let_in = look_around(live, number) => Ok(let_in),
         lost = socket => Err(TurnedAway {

@@ -2,7 +2,7 @@
 //! own, for there nobody is asked who they are.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use chrono::{DateTime, Utc};
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -17,6 +18,7 @@ use tokio::sync::Mutex;
 use crate::audit::Journal;
 use crate::clock::Clock;
 use crate::config::is_tailnet;
+use crate::domain::name::NasName;
 use crate::metrics::{Metrics, Sample};
 use crate::nas::{self, Fleet};
 use crate::net::http::Client;
@@ -43,10 +45,62 @@ pub struct Vitals {
     pub fleet: Fleet,
     /// The audit log.
     pub journal: Journal,
+    /// What ends by itself.
+    pub ends: Ends,
     /// What we have done.
     pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
+}
+
+/// Something that ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// The certificate of a NAS.
+    Certificate,
+    /// The API key of the account that looks.
+    ReaderKey,
+    /// The API key of the account that changes.
+    WriterKey,
+}
+
+/// When what ends by itself does, of each NAS, as it was known when somebody last looked. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Ends(Arc<std::sync::Mutex<Known>>);
+
+type Known = BTreeMap<(Ending, NasName), DateTime<Utc>>;
+
+impl Ends {
+    /// Notes when something ends; `None` for never, or where nobody knows.
+    pub fn note(&self, what: Ending, nas: &NasName, at: Option<DateTime<Utc>>) {
+        let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match at {
+            Some(at) => drop(ends.insert((what, nas.clone()), at)),
+            None => drop(ends.remove(&(what, nas.clone()))),
+        }
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sample = |((what, nas), at): (&(Ending, NasName), &DateTime<Utc>)| {
+            let (name, help) = match what {
+                Ending::Certificate => (
+                    "tailnas_nas_certificate_expiry_timestamp_seconds",
+                    "When the certificate of the NAS ends.",
+                ),
+                Ending::ReaderKey => {
+                    ("tailnas_nas_reader_key_expiry_timestamp_seconds", "When the reader's API key ends.")
+                }
+                Ending::WriterKey => {
+                    ("tailnas_nas_writer_key_expiry_timestamp_seconds", "When the writer's API key ends.")
+                }
+            };
+            #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
+            let value = at.timestamp() as f64;
+            Sample { name, kind: "gauge", help, label: Some(("nas", nas.to_string())), value }
+        };
+        ends.iter().map(sample).collect()
+    }
 }
 
 struct Watch {
@@ -133,7 +187,7 @@ fn told(report: Report) -> Response {
 
 async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
     let report = watch.report().await;
-    let text = watch.vitals.metrics.text(&samples(&report, &watch.vitals.journal));
+    let text = watch.vitals.metrics.text(&samples(&report, &watch.vitals.journal, &watch.vitals.ends));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -212,7 +266,7 @@ fn judged(status: &nas::Status) -> Result<(), String> {
     }
 }
 
-fn samples(report: &Report, journal: &Journal) -> Vec<Sample> {
+fn samples(report: &Report, journal: &Journal, ends: &Ends) -> Vec<Sample> {
     let gauge = |name, help, value| Sample { name, kind: "gauge", help, label: None, value };
     let up = |part: &Part| f64::from(u8::from(part.ok));
     let mut samples = vec![
@@ -241,6 +295,7 @@ fn samples(report: &Report, journal: &Journal) -> Vec<Sample> {
         label: Some(("nas", name.clone())),
         ..gauge("tailnas_nas_up", "Whether the NAS has let us in.", up(part))
     }));
+    samples.extend(ends.samples());
     if let Some(bytes) = resident_bytes() {
         samples.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", bytes));
     }
