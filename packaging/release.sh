@@ -54,7 +54,7 @@ main() {
     make_archive
     make_package
     packaging/sbom.sh "$version" >"$out/tailnas-$version.cdx.json"
-    make_installer
+    make_installers
     (cd "$out" && sha256sum -- *) >"$work/SHA256SUMS"
     mv "$work/SHA256SUMS" "$out/SHA256SUMS"
     ssh-keygen -q -Y sign -f "$key" -n tailnas-release "$out/SHA256SUMS"
@@ -104,15 +104,28 @@ make_package() {
     dpkg-deb --root-owner-group -Zzstd --build "$root" "$out/tailnas_${version}_amd64.deb" >/dev/null
 }
 
-make_installer() {
-    local hash public
-    hash=$(sha256sum "$out/tailnas-$version-x86_64.tar.gz" | cut -d ' ' -f 1)
-    public=$(cut -d ' ' -f 1,2 "$key.pub")
-    sed -e "s|^VERSION=''\$|VERSION='$version'|" -e "s|^SHA256=''\$|SHA256='$hash'|" \
-        -e "s|^RELEASE_KEY=''\$|RELEASE_KEY='$public'|" -e "s|^BASE_URL=''\$|BASE_URL='$url'|" \
-        install.sh >"$out/install.sh"
-    chmod 0755 "$out/install.sh"
-    [ "$(grep -cE "^(VERSION|SHA256|RELEASE_KEY)='.+'\$" "$out/install.sh")" = 3 ] || fail 'the installer was not stamped'
+# The installers, each with what it must find written into it.
+make_installers() {
+    stamp install.sh VERSION "$version" SHA256 "$(hash_of "$out/tailnas-$version-x86_64.tar.gz")" \
+        RELEASE_KEY "$(cut -d ' ' -f 1,2 "$key.pub")" BASE_URL "$url"
+    stamp ct/tailnas.sh VERSION "$version" INSTALLER_SHA256 "$(hash_of "$out/install.sh")" BASE_URL "$url"
+}
+
+hash_of() {
+    sha256sum "$1" | cut -d ' ' -f 1
+}
+
+# Writes the script $1 into the release, with the values for its empty variables.
+stamp() {
+    local script=$1 to=$out/${1##*/}
+    cp "$script" "$to"
+    shift
+    while [ $# -gt 0 ]; do
+        grep -qx "$1=''" "$to" || fail "$script has no place for $1"
+        sed -i "s|^$1=''\$|$1='$2'|" "$to"
+        shift 2
+    done
+    chmod 0755 "$to"
 }
 
 main "$@"

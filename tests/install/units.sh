@@ -22,3 +22,12 @@ while read -r line; do
     }
 done < <(grep -E '^[A-Za-z]+=' tailnas.service.d/zzzz-tailnas.conf)
 diff <(grep ^LoadCredential= tailnas.service) <(grep ^LoadCredential= tailnas.service.d/zzzz-tailnas.conf)
+
+# The dashboard asks for nothing that /metrics does not have.
+cd ..
+grep -oE 'tailnas_[a-z_]+' deploy/grafana.json | sort -u | while read -r metric; do
+    grep -qF "\"${metric%_bucket}\"" src/metrics.rs src/server/health.rs || {
+        echo "deploy/grafana.json asks for $metric, which there is not"
+        exit 1
+    }
+done

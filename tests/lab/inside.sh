@@ -167,6 +167,21 @@ check 'and serves' answered whoami
 rm -r /etc/systemd/system/tailnas.service.d
 systemctl daemon-reload
 
+step 'a key that lies encrypted'
+systemd-creds encrypt --with-key=host --name=nas-reader-key /etc/credstore/tailnas.nas-reader-key \
+    /etc/credstore.encrypted/tailnas.nas-reader-key
+mv /etc/credstore/tailnas.nas-reader-key /lab/reader-key
+mkdir -p /etc/systemd/system/tailnas.service.d
+printf '[Service]\nLoadCredentialEncrypted=nas-reader-key:tailnas.nas-reader-key\n' \
+    >/etc/systemd/system/tailnas.service.d/zzzzz-encrypted.conf
+systemctl daemon-reload
+systemctl restart tailnas.service
+check 'is handed over in clear' answered system_info
+mv /lab/reader-key /etc/credstore/tailnas.nas-reader-key
+rm -r /etc/systemd/system/tailnas.service.d /etc/credstore.encrypted/tailnas.nas-reader-key
+systemctl daemon-reload
+systemctl restart tailnas.service
+
 step 'a configuration that no start survives'
 echo '[[[' >>/etc/tailnas/config.toml
 check 'the restart fails' bash -c '! systemctl restart tailnas.service 2>/dev/null'
