@@ -109,11 +109,14 @@ impl Client {
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
         params["_meta"]["io.modelcontextprotocol/clientInfo"] =
             json!({ "name": "tailnas-sim", "version": "1" });
-        let name = params["name"].as_str().unwrap_or_default().to_owned();
+        let named_by = match method {
+            "tools/call" | "prompts/get" => Some("name"),
+            "resources/read" => Some("uri"),
+            _ => None,
+        };
+        let name = named_by.map(|member| params[member].as_str().unwrap_or_default().to_owned());
         let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
-        if method == "tools/call" {
-            headers.push(("mcp-name", &name));
-        }
+        headers.extend(name.as_deref().map(|name| ("mcp-name", name)));
         self.rpc(&headers, method, &params).await
     }
 

@@ -149,7 +149,7 @@ mod tests {
         let old = parse(example);
         for (from, to, named) in [
             ("example.ts.net/mcp", "other.ts.net/mcp", Some("server.url")),
-            ("unix:/run/tailnas/tailnas.sock", "systemd", Some("server.listen")),
+            ("listen = [\"systemd\"]", "listen = [\"unix:/run/x.sock\"]", Some("server.listen")),
             ("#socket = \"/run/", "socket = \"/tmp/", Some("tailnet")),
             ("name = \"nas\"", "name = \"attic\"", None),
             ("wss://nas.example", "wss://attic.example", None),

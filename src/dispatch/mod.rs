@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{
     Journal, NotRecorded, Outcome, Receipt, Refusal as Refused, Refused as What, Status, Upstream,
 };
-use crate::caller::{Caller, Denied, Gate};
+use crate::caller::{Caller, Denied, FreshCaller, Gate};
 use crate::domain::access::Read;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
@@ -196,6 +196,25 @@ impl Dispatcher {
             };
             Usable { spec, nas }
         })
+    }
+
+    /// The NASes that the caller may use `tool` on.
+    pub fn reach(&self, caller: &Caller, tool: &str) -> Vec<NasName> {
+        match self.catalogue.find(tool) {
+            Some(Item::Nas(entry)) => theirs(&self.fleet.now(), caller, &entry.spec),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether there is more than one NAS, so that a call has to name the one it is for.
+    pub fn has_several(&self) -> bool {
+        self.fleet.now().len() > 1
+    }
+
+    /// The caller as tailnet and provider know them now, if they are still let in. For what goes on for longer
+    /// than one call.
+    pub async fn readmitted(&self, caller: &Caller) -> Option<Caller> {
+        self.gate.readmit(caller).await.ok().map(FreshCaller::into_caller)
     }
 
     /// The scope that `caller` would need a better token for to call `tool` on the NAS that `nas` names: their

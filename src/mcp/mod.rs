@@ -4,6 +4,10 @@
 //! self-contained requests from 2026-07-28 on. The caller comes from the request at hand, never from an
 //! earlier one.
 
+mod completions;
+mod prompts;
+pub mod resources;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -14,16 +18,21 @@ use rmcp::RoleServer;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ClientJsonRpcMessage, ClientRequest,
-    ContentBlock, ElicitRequest, ElicitRequestParams, ElicitationCapability, ElicitationSchema, ErrorCode,
-    Extensions, Implementation, InputRequest, InputRequiredResult, ListToolsResult, MetaObject,
-    PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ProtocolVersion, ServerCapabilities,
-    ServerConfig, Tool, ToolAnnotations,
+    CompleteRequestParams, CompleteResult, ContentBlock, ElicitRequest, ElicitRequestParams,
+    ElicitationCapability, ElicitationSchema, ErrorCode, Extensions, GetPromptRequestParams,
+    GetPromptResponse, GetPromptResult, Implementation, InitializeRequestParams, InitializeResult,
+    InputRequest, InputRequiredResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+    PromptMessage, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+    Reference, ResourceContents, Role, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
+    ToolAnnotations,
 };
-use rmcp::service::{Peer, RequestContext};
+use rmcp::service::{Peer, RequestContext, SubscriptionContext};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::Receipt;
 use crate::caller::{Caller, Denied};
@@ -35,6 +44,10 @@ use crate::domain::risk::Risk;
 use crate::domain::who::McpNote;
 use crate::lifecycle::Lifecycle;
 use crate::tools::{Answer, Spec, schema};
+
+use completions::Kind;
+use prompts::NoPrompt;
+use resources::{Address, NoResource};
 
 /// How long a client may keep a list of tools. Grants are live, so not for long.
 const LIST_TTL_MS: u64 = 5_000;
@@ -189,14 +202,13 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let caller = Arc::clone(caller(&context)?);
         let asks = can_ask(&context);
-        let id = *extension::<RequestId>(&context.extensions).ok_or_else(not_admitted)?;
+        let Origin { request: id, caller, mcp } = origin(&context, "tools/call")?;
         let (progress, told) = self.progress(&context).unzip();
         let call = Call {
             request: id,
             caller,
-            mcp: note(&context),
+            mcp,
             answered: answered(&request)?,
             progress,
             gone: context.ct,
@@ -224,6 +236,148 @@ impl ServerHandler for Handler {
             }
         }
     }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut info = self.negotiate_initialize(&request)?;
+        // Clients that begin with this would have to be told by a stream of their own, and there are no sessions
+        // that one could belong to.
+        if let Some(resources) = &mut info.capabilities.resources {
+            resources.subscribe = None;
+        }
+        Ok(info)
+    }
+
+    async fn list_resources(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let resources = resources::of(&self.dispatcher, caller(&context)?);
+        Ok(ListResourcesResult::with_all_items(resources)
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let templates = resources::templates_of(&self.dispatcher, caller(&context)?);
+        Ok(ListResourceTemplatesResult::with_all_items(templates)
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let no_such = || ErrorData::resource_not_found("There is no such resource", None);
+        let address: Address = request.uri.parse().map_err(|NoResource| no_such())?;
+        let origin = origin(&context, "resources/read")?;
+        let call = Call { gone: context.ct, ..origin.call(address.tool(), address.arguments()) };
+        match self.dispatcher.call(call).await {
+            Reply::Done(answer, receipt, _) => {
+                let contents = ResourceContents::text(answer.structured.to_string(), address.to_string());
+                let mut result = ReadResourceResult::new(vec![contents.with_mime_type(resources::JSON)])
+                    .with_ttl_ms(0)
+                    .with_cache_scope(CacheScope::Private);
+                let audit = json!({ "request": origin.request, "seq": receipt.seq, "hash": receipt.hash });
+                result.meta = Some(meta(audit));
+                Ok(result.into())
+            }
+            Reply::Failed(failure) | Reply::NotAdmitted(failure, _) => Err(protocol_error(&failure)),
+            // What has an address only looks.
+            Reply::Planned(..) | Reply::NoSuchTool => Err(no_such()),
+        }
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        // Lists change with grants, which nobody tells us of; they say how long they may be kept.
+        let mut accepted = SubscriptionFilter::new();
+        let wanted = requested.resource_subscriptions.iter().flatten();
+        let ours: Vec<_> = wanted.filter(|uri| uri.parse::<Address>().is_ok()).cloned().collect();
+        accepted.resource_subscriptions = (!ours.is_empty()).then_some(ours);
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let origin = origin(context.request_context(), "subscriptions/listen")?;
+        tokio::select! {
+            () = resources::watch(&self.dispatcher, origin, &context) => {}
+            () = self.lifecycle.stopping() => {}
+        }
+        Ok(())
+    }
+
+    async fn list_prompts(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let prompts = prompts::of(&self.dispatcher, caller(&context)?);
+        Ok(ListPromptsResult::with_all_items(prompts)
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let arguments = request.arguments.unwrap_or_default();
+        match prompts::text(&self.dispatcher, caller(&context)?, &request.name, &arguments) {
+            Ok(text) => Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]).into()),
+            Err(NoPrompt::Unknown) => Err(ErrorData::invalid_params("There is no such prompt", None)),
+            Err(NoPrompt::Argument(fault)) => Err(ErrorData::invalid_params(fault, None)),
+        }
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let caller = caller(&context)?;
+        let argument = &request.argument;
+        let found = match &request.r#ref {
+            Reference::Prompt(prompt) => prompts::kind_of(&prompt.name, &argument.name)
+                .map(|kind| (kind, prompts::reach(&self.dispatcher, caller, &prompt.name))),
+            Reference::Resource(template) => {
+                resources::variable(&self.dispatcher, caller, &template.uri, &argument.name)
+            }
+            _ => None,
+        };
+        let Some((kind, reach)) = found else {
+            return Err(ErrorData::invalid_params("There is no such argument", None));
+        };
+        if kind == Kind::Nas {
+            return Ok(CompleteResult::new(completions::of_nas(&reach, &argument.value)));
+        }
+        let before =
+            request.context.as_ref().and_then(|context| context.arguments.clone()).unwrap_or_default();
+        let nas = before.get(NAS).map(String::as_str);
+        let origin = origin(&context, "completion/complete")?;
+        let values = completions::of(&self.dispatcher, &origin, kind, nas, &argument.value).await;
+        Ok(CompleteResult::new(values))
+    }
+}
+
+/// A failure where there is no result that could say so.
+fn protocol_error(failure: &Failure) -> ErrorData {
+    let code = match failure.code {
+        "missing_scope" | "invalid_arguments" => ErrorCode::INVALID_PARAMS,
+        _ => ErrorCode::INTERNAL_ERROR,
+    };
+    ErrorData::new(code, failure.text(), Some(json!({ "code": failure.code })))
 }
 
 fn implementation() -> Implementation {
@@ -244,13 +398,41 @@ fn not_admitted() -> ErrorData {
     ErrorData::internal_error("The request was not admitted", None)
 }
 
-fn note(context: &RequestContext<RoleServer>) -> McpNote {
+/// What every call has that a request gives rise to.
+struct Origin {
+    request: RequestId,
+    caller: Arc<Caller>,
+    mcp: McpNote,
+}
+
+fn origin(context: &RequestContext<RoleServer>, method: &str) -> Result<Origin, ErrorData> {
+    let request = *extension::<RequestId>(&context.extensions).ok_or_else(not_admitted)?;
+    Ok(Origin { request, caller: Arc::clone(caller(context)?), mcp: note(context, method) })
+}
+
+impl Origin {
+    /// A call that nobody breaks off and nobody wants to hear about before its end.
+    fn call(&self, tool: &str, arguments: Map<String, Value>) -> Call {
+        Call {
+            request: self.request,
+            caller: Arc::clone(&self.caller),
+            tool: tool.to_owned(),
+            arguments,
+            mcp: self.mcp.clone(),
+            answered: None,
+            gone: CancellationToken::new(),
+            progress: None,
+        }
+    }
+}
+
+fn note(context: &RequestContext<RoleServer>, method: &str) -> McpNote {
     // What this request says, and not what the SDK makes up for one that says nothing.
     let client = context.meta.client_info().map(|info| format!("{} {}", info.name, info.version));
     let mut rpc_id = context.id.to_string();
     rpc_id.truncate(rpc_id.floor_char_boundary(LONGEST_ID));
     McpNote {
-        method: "tools/call".to_owned(),
+        method: method.to_owned(),
         protocol: context.protocol_version().map(|version| version.to_string()),
         rpc_id: Some(rpc_id),
         client: client.map(|client| crate::domain::text::foreign(&client, 80)),
@@ -319,7 +501,13 @@ impl Progress for Steps {
 
 /// What we offer. A method of anything else is not found.
 fn capabilities() -> ServerCapabilities {
-    ServerCapabilities::builder().enable_tools().build()
+    ServerCapabilities::builder()
+        .enable_tools()
+        .enable_prompts()
+        .enable_resources()
+        .enable_resources_subscribe()
+        .enable_completions()
+        .build()
 }
 
 /// Why a request that is sound JSON-RPC goes no further.

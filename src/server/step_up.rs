@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::caller::Caller;
 use crate::dispatch::{Dispatcher, NAS};
+use crate::mcp::resources::Address;
 use crate::oauth::Texts;
 
 use super::refusal::Refusal;
@@ -25,8 +26,16 @@ pub struct Called {
 impl Called {
     /// The tool that `message` calls, if it is a call.
     pub fn by(message: &Value) -> Option<Self> {
-        let is_call = message.get("method").and_then(Value::as_str) == Some("tools/call");
         let params = message.get("params")?;
+        let is_call = match message.get("method")?.as_str()? {
+            "tools/call" => true,
+            "resources/read" => {
+                let address: Address = params.get("uri")?.as_str()?.parse().ok()?;
+                let (tool, nas) = (address.tool().to_owned(), address.nas().to_string());
+                return Some(Self { tool, nas: Some(nas) });
+            }
+            _ => false,
+        };
         let tool = params.get("name")?.as_str().filter(|_| is_call)?.to_owned();
         let nas = params.get("arguments").and_then(|arguments| arguments.get(NAS)?.as_str());
         Some(Self { tool, nas: nas.map(str::to_owned) })
@@ -80,6 +89,11 @@ mod tests {
     fn only_calls_call_something() {
         for (message, tool) in [
             (json!({ "method": "tools/call", "params": { "name": "pools_list" } }), Some("pools_list")),
+            (
+                json!({ "method": "resources/read", "params": { "uri": "nas://home/alerts" } }),
+                Some("alerts_list"),
+            ),
+            (json!({ "method": "resources/read", "params": { "uri": "nas://home/x" } }), None),
             (json!({ "method": "tools/list", "params": { "name": "pools_list" } }), None),
             (json!({ "method": "tools/call", "params": { "name": 5 } }), None),
             (json!({ "method": "tools/call", "params": ["pools_list"] }), None),

@@ -25,6 +25,9 @@ struct List;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListArgs {
+    /// Only the job of this number.
+    #[serde(default)]
+    id: Option<u32>,
     /// Only jobs in this state. Default: all.
     #[serde(default)]
     state: Option<State>,
@@ -81,7 +84,8 @@ impl Tool for List {
          no full administrator only the jobs it started itself.";
     const SCOPE: Scope = Scope::JobsRead;
     const RISK: Risk = Risk::Read;
-    const LOG: &'static [(&'static str, Log)] = &[("state", Log::Plain), ("limit", Log::Plain)];
+    const LOG: &'static [(&'static str, Log)] =
+        &[("id", Log::Plain), ("state", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![job::Jobs];
     type Access = Read;
     type Args = ListArgs;
@@ -92,7 +96,11 @@ impl Tool for List {
         let limit = args.limit.get();
         let asked = if args.state.is_some() { 1000 } else { limit + 1 };
         let asked = u32::try_from(asked).unwrap_or(u32::MAX);
-        let mut jobs: Vec<_> = nas.call(job::Jobs, job::latest(asked)).await?.into_iter().map(row).collect();
+        let query = match args.id {
+            Some(id) => job::one(id.into()),
+            None => job::latest(asked),
+        };
+        let mut jobs: Vec<_> = nas.call(job::Jobs, query).await?.into_iter().map(row).collect();
         if let Some(state) = args.state {
             jobs.retain(|job| job.state == state);
         }
