@@ -218,7 +218,9 @@ fn the_table_of_tools_is_sound() {
         // What acts on no NAS takes no grant.
         let is_ours = name == "whoami" || name.starts_with("plan");
         assert!(is_ours || tool["scope"].is_string(), "{name}");
-        for schema in [&tool["input_schema"], &tool["output_schema"]] {
+        // What may answer with a plan instead has no schema of its answer, and tells clients none.
+        let schemas = [&tool["input_schema"], &tool["output_schema"]];
+        for schema in schemas.into_iter().filter(|schema| **schema != serde_json::json!({})) {
             assert_eq!(schema["type"], "object", "{name}: {schema}");
             no_bare_booleans(name, schema);
         }
