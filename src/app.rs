@@ -2,6 +2,7 @@
 
 mod expiry;
 mod reload;
+mod watchdog;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -33,6 +34,7 @@ use crate::tailnet::LocalApi;
 use crate::telemetry;
 
 use reload::Reload;
+use watchdog::Watchdog;
 
 /// How long the audit writer may show no sign of life before the watchdog is told nothing more.
 const LONGEST_SILENCE: Duration = Duration::from_secs(20);
@@ -85,9 +87,14 @@ pub async fn run(config: Config, listeners: Vec<Listener>) -> Exit {
     };
     // Before anybody is told that we are ready: who hears it may tell us to stop.
     let asked_to_stop = asked_to_stop();
+    let watchdog = OnceLock::new();
     let served = async {
         match start(&config, listeners, hangup, &clock, &lifecycle, &journal).await {
-            Ok(()) => std::future::pending().await,
+            // It watches until the end: a stop that hangs is no better than a service that does.
+            Ok(watching) => {
+                let _ = watchdog.set(watching);
+                std::future::pending().await
+            }
             Err(exit) => exit,
         }
     };
@@ -131,7 +138,7 @@ async fn start(
     clock: &Clock,
     lifecycle: &Lifecycle,
     journal: &Journal,
-) -> Result<(), Exit> {
+) -> Result<Watchdog, Exit> {
     let parts = assemble(config, clock, lifecycle, journal.clone())?;
     let expiry = expiry::Watch {
         fleet: parts.reload.fleet.clone(),
@@ -163,8 +170,10 @@ async fn start(
         }
     }
     lifecycle.service("expiry", expiry.run());
-    lifecycle.service("watchdog", watchdog(lifecycle.clone(), fleet, journal.clone()));
-    Ok(())
+    watch(lifecycle, fleet, journal.clone()).map_err(|error| {
+        log_chain(&error);
+        Exit::Unavailable
+    })
 }
 
 struct Assembled {
@@ -297,22 +306,14 @@ fn assemble(
 
 /// Tells systemd that we live, as long as everything that must run gives a sign of life; without systemd,
 /// only logs what has fallen silent.
-async fn watchdog(lifecycle: Lifecycle, fleet: Fleet, journal: Journal) {
+fn watch(lifecycle: &Lifecycle, fleet: Fleet, journal: Journal) -> std::io::Result<Watchdog> {
     let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |longest| longest / 3);
-    let mut tick = tokio::time::interval(every);
-    let executor = lifecycle.heartbeat("executor", LONGEST_SILENCE.max(every * 3));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => executor.beat(),
-            () = lifecycle.ending() => return,
+    watchdog::start(lifecycle, every, LONGEST_SILENCE, move |verdict| match verdict {
+        Ok(()) => tell(&[NotifyState::Watchdog, NotifyState::Status(&status(&fleet, &journal))]),
+        Err(name) => {
+            tracing::error!(service = name, "no sign of life; the watchdog is not told that we live");
         }
-        match lifecycle.silent() {
-            None => tell(&[NotifyState::Watchdog, NotifyState::Status(&status(&fleet, &journal))]),
-            Some(name) => {
-                tracing::error!(service = name, "no sign of life; the watchdog is not told that we live");
-            }
-        }
-    }
+    })
 }
 
 fn status(fleet: &Fleet, journal: &Journal) -> String {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ struct Inner {
     connections_refused: Family<1>,
     admission_denied: Family<1>,
     tool_calls: Family<2>,
-    audit_wait: Mutex<Histogram>,
+    audit_wait: Timings,
 }
 
 /// Counters of one name, told apart by labels.
@@ -36,6 +36,10 @@ struct Family<const N: usize> {
     labels: [&'static str; N],
     counts: Mutex<BTreeMap<[&'static str; N], u64>>,
 }
+
+/// How long something took, each time. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Timings(Arc<Mutex<Histogram>>);
 
 #[derive(Debug, Default)]
 struct Histogram {
@@ -85,7 +89,7 @@ impl Metrics {
                 "Calls of tools, by how they ended.",
                 ["tool", "status"],
             ),
-            audit_wait: Mutex::default(),
+            audit_wait: Timings::default(),
         }))
     }
 
@@ -114,23 +118,29 @@ impl Metrics {
         let start = self.0.clock.mono();
         let result = recorded.await;
         let took = self.0.clock.mono().saturating_sub(start);
-        self.0.audit_wait.lock().unwrap_or_else(PoisonError::into_inner).observe(took);
+        self.0.audit_wait.observe(took);
         result
     }
 
-    /// Everything in the text format 0.0.4 of Prometheus, with `samples` taken just now.
+    /// Everything in the text format 0.0.4 of Prometheus, with `samples` taken just now and with what the
+    /// audit log's syncs took.
     #[must_use]
-    pub fn text(&self, samples: &[Sample]) -> String {
+    pub fn text(&self, samples: &[Sample], syncs: &Timings) -> String {
         let inner = &self.0;
         let mut text = String::new();
         inner.requests.write(&mut text);
         inner.connections_refused.write(&mut text);
         inner.admission_denied.write(&mut text);
         inner.tool_calls.write(&mut text);
-        inner.audit_wait.lock().unwrap_or_else(PoisonError::into_inner).write(
+        inner.audit_wait.histogram().write(
             &mut text,
             "tailnas_audit_wait_seconds",
             "How long a call waited until its record was on disk.",
+        );
+        syncs.histogram().write(
+            &mut text,
+            "tailnas_audit_sync_seconds",
+            "How long the disk of the audit log took for one sync, which may be of many records.",
         );
         let mut last = "";
         for Sample { name, kind, help, label, value } in samples {
@@ -161,6 +171,17 @@ impl<const N: usize> Family<N> {
                 self.labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{value}\"")).collect();
             let _ = writeln!(text, "{}{{{}}} {count}", self.name, labels.join(","));
         }
+    }
+}
+
+impl Timings {
+    /// It took so long once more.
+    pub fn observe(&self, took: Duration) {
+        self.histogram().observe(took);
+    }
+
+    fn histogram(&self) -> MutexGuard<'_, Histogram> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,7 +225,7 @@ mod tests {
         let sample =
             |label, value| Sample { name: "tailnas_nas_up", kind: "gauge", help: "Whether.", label, value };
         let of = |name: &str| Some(("nas", name.to_owned()));
-        let text = metrics.text(&[sample(of("attic"), 0.0), sample(of("home"), 1.0)]);
+        let text = metrics.text(&[sample(of("attic"), 0.0), sample(of("home"), 1.0)], &Timings::default());
         assert_eq!(text.matches("# HELP tailnas_nas_up ").count(), 1, "{text}");
         for line in [
             "# TYPE tailnas_requests_total counter",

@@ -38,7 +38,7 @@ fn a_tailnet_address_of_its_own() {
     }
     let possible = Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        eprintln!("this did not run: no network of its own can be made here (unshare -rn, ip)");
+        loudly("NOT CHECKED: no network of its own can be made here (unshare -rn, ip)");
         return;
     }
     let script = r#"ip link set lo up && ip addr add 100.64.0.7/32 dev lo && exec "$0" --exact a_tailnet_address_of_its_own --nocapture"#;
@@ -103,23 +103,49 @@ async fn inside() {
             .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let token = world.tsidp.mint(TokenSpec::new(ALICE.login.unwrap(), &url));
-    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{}}}"#;
-    let stream = connect(PHONE).await.unwrap();
-    let mut stream = connector.connect(ServerName::try_from(name.clone()).unwrap(), stream).await.unwrap();
-    let request = format!(
-        "POST /mcp HTTP/1.1\r\nHost: {name}:8443\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-         X-Forwarded-For: 100.64.0.9\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    // A peer that closes without saying so is no error to us.
-    let _ = stream.read_to_string(&mut answer).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("alice@example.com") && answer.contains(PHONE), "{answer}");
+    let ask = async || {
+        let body =
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{}}}"#;
+        let stream = connect(PHONE).await.unwrap();
+        let mut stream =
+            connector.connect(ServerName::try_from(name.clone()).unwrap(), stream).await.unwrap();
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\nHost: {name}:8443\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+             X-Forwarded-For: 100.64.0.9\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        // A peer that closes without saying so is no error to us.
+        let _ = stream.read_to_string(&mut answer).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("alice@example.com") && answer.contains(PHONE), "{answer}");
+    };
+    ask().await;
 
     // From this machine, without the tailnet: closed before a handshake.
     let mut stream = connect("127.0.0.1").await.unwrap();
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or_default(), 0);
+
+    // The same socket from systemd, which has bound it: its number 3 is there before the daemon is.
+    let mut daemon = daemon;
+    assert!(daemon.stop().await.unwrap().success());
+    let config = std::fs::read_to_string(world.config()).unwrap();
+    world.write("config.toml", &config.replace(OURS, "systemd")).unwrap();
+    let handed_over = std::net::TcpListener::bind(OURS).unwrap();
+    rustix::io::fcntl_setfd(&handed_over, rustix::io::FdFlags::empty()).unwrap();
+    let script = format!(
+        r#"exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve --config "$1""#,
+        std::os::fd::AsRawFd::as_raw_fd(&handed_over)
+    );
+    let args = ["-c".as_ref(), script.as_ref(), program.as_os_str(), path.as_os_str()];
+    let _daemon = Daemon::start(std::path::Path::new("bash"), args, dir.path()).await.unwrap();
+    drop(handed_over);
+    ask().await;
+}
+
+fn loudly(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{what}");
 }

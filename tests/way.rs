@@ -125,6 +125,11 @@ async fn every_tool_answers_in_both_eras_and_every_generation() {
                 assert!(answer.json()["result"]["_meta"]["tailnas.dev/audit"]["seq"].is_u64(), "{tool}");
             }
         }
+        bench.hold_against_schemas(match generation {
+            Generation::V25_04 => "25.04.2",
+            Generation::V25_10 => "25.10.5",
+            Generation::V26 => "26.0.0",
+        });
         assert_eq!(
             alice.modern("tools/list", json!({})).await.unwrap().json()["result"]["cacheScope"],
             "private",

@@ -57,6 +57,7 @@ use crate::clock::Clock;
 use crate::domain::access::{Read, Write};
 use crate::domain::id::RequestId;
 use crate::lifecycle::Heartbeat;
+use crate::metrics::Timings;
 use crate::policy::permit::{Permit, Terms};
 use crate::secret::Secret;
 
@@ -87,6 +88,7 @@ struct Inner {
     hasher: Hasher,
     signer: Arc<Signer>,
     sinks: Arc<Sinks>,
+    syncs: Timings,
     clock: Clock,
     pending: Mutex<Vec<Pending>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -149,6 +151,7 @@ impl Journal {
         writer.rotate_at(rotate_at);
         let queue = Arc::new(Queue::new());
         writer.tell(&queue);
+        let syncs = writer.syncs();
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn({
             let queue = Arc::clone(&queue);
             move || writer::run(writer, &queue, &heartbeat)
@@ -157,7 +160,7 @@ impl Journal {
         queue.reserve(open.len());
         let pending = open.into_iter().map(|(seq, opened)| Pending::left(&queue, seq, opened)).collect();
         let pending = Mutex::new(pending);
-        Ok((Self(Arc::new(Inner { queue, hasher, signer, sinks, clock, pending, thread })), opened))
+        Ok((Self(Arc::new(Inner { queue, hasher, signer, sinks, syncs, clock, pending, thread })), opened))
     }
 
     /// Records that something is about to be changed, and resolves with the warrant to do it once that is on
@@ -227,6 +230,12 @@ impl Journal {
     #[must_use]
     pub fn health(&self) -> Health {
         self.0.queue.health()
+    }
+
+    /// How long each sync took.
+    #[must_use]
+    pub fn syncs(&self) -> &Timings {
+        &self.0.syncs
     }
 
     /// How the places are that get its checkpoints.

@@ -270,9 +270,9 @@ pub(super) fn log(event: &Event) {
     let request = req.map(tracing::field::display);
     let peer = who.peer.as_ref().map(|peer| peer.node_name.as_str());
     let address = who.peer.as_ref().map(|peer| peer.ip).or(*from).map(tracing::field::display);
-    let (reason, tool) = (result.code.as_deref(), tool.as_deref());
+    let (reason, detail, tool) = (result.code.as_deref(), result.reason.as_deref(), tool.as_deref());
     match (event, count) {
-        (Event::AuthFail(_), None) => tracing::info!(request, peer, address, reason, "not admitted"),
+        (Event::AuthFail(_), None) => tracing::info!(request, peer, address, reason, detail, "not admitted"),
         (Event::AuthFail(_), Some(count)) => {
             tracing::info!(peer, address, reason, count, "not admitted, again");
         }

@@ -14,6 +14,7 @@ use super::sinks::Sinks;
 use super::storage::{Storage, file_name};
 use crate::clock::Clock;
 use crate::lifecycle::Heartbeat;
+use crate::metrics::Timings;
 
 /// How long the writer sleeps when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -68,6 +69,7 @@ pub(super) struct Writer {
     boot: String,
     clock: Clock,
     batch: Vec<u8>,
+    syncs: Timings,
 }
 
 /// The disk did not take a batch. What part of it is there, nobody can say.
@@ -109,6 +111,7 @@ impl Writer {
             boot,
             clock,
             batch: Vec::new(),
+            syncs: Timings::default(),
         }
     }
 
@@ -152,6 +155,11 @@ impl Writer {
     /// Sends checkpoints to these from now on.
     pub fn publish_to(&mut self, sinks: Arc<Sinks>) {
         self.sinks = sinks;
+    }
+
+    /// How long its syncs take.
+    pub fn syncs(&self) -> Timings {
+        self.syncs.clone()
     }
 
     /// Ends the line that a crash left without its end, in the next batch.
@@ -224,6 +232,7 @@ impl Writer {
         let before = self.clock.mono();
         self.storage.sync(&self.file).map_err(|source| failed("synced", source))?;
         let took = self.clock.mono().saturating_sub(before);
+        self.syncs.observe(took);
         if took > SLOW {
             tracing::warn!(
                 ms = took.as_millis(),

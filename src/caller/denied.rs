@@ -14,6 +14,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub struct Denied {
     why: Why,
     who: Box<Who>,
+    detail: Option<String>,
 }
 
 /// Why, by what is to be done about it.
@@ -58,7 +59,18 @@ pub enum DenyKind {
 
 impl Denied {
     pub(super) fn new(why: Why, who: Who) -> Self {
-        Self { why, who: Box::new(who) }
+        Self { why, who: Box::new(who), detail: None }
+    }
+
+    pub(super) fn because(mut self, cause: &dyn std::error::Error) -> Self {
+        self.detail = Some(cause.to_string());
+        self
+    }
+
+    /// What lies behind it, for the audit log. Never for the client.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// Why.

@@ -240,6 +240,5 @@ fn met(peer: &Peer, token: Option<&ActiveToken>) -> Who {
 }
 
 fn unavailable(silence: &Silence, who: Who) -> Denied {
-    tracing::warn!(error = silence as &dyn std::error::Error, "tailscaled is of no help");
-    Denied::new(Why::PeerUnavailable, who)
+    Denied::new(Why::PeerUnavailable, who).because(silence)
 }

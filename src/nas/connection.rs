@@ -33,6 +33,7 @@ const NUDGE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same before the first attempt has come to its end, which takes two TLS handshakes and a login.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether there is a sign of life to give.
 const BEAT: Duration = Duration::from_secs(5);
 
 /// A session that lives.
@@ -185,30 +186,21 @@ impl Keeper {
 
     /// Comes to its end when nobody holds a [`Line`] to it any more.
     pub(super) async fn run(mut self) {
-        let heartbeat = self.heartbeat.take();
         let state = self.state.clone();
-        let beating = async {
-            let Some(heartbeat) = &heartbeat else { return std::future::pending().await };
-            loop {
-                heartbeat.beat();
-                tokio::time::sleep(BEAT).await;
-            }
-        };
         tokio::select! {
             () = self.keep() => {}
-            () = beating => {}
             () = state.closed() => {
                 tracing::info!(nas = %self.nas, user = self.username(), "nobody needs this session any more; it is closed");
             }
         }
-        if let Some(heartbeat) = heartbeat {
+        if let Some(heartbeat) = self.heartbeat.take() {
             heartbeat.retire();
         }
     }
 
     async fn keep(&mut self) {
         if self.wanted == Wanted::OnDemand {
-            self.needed.notified().await;
+            alive(self.heartbeat.as_ref(), self.needed.notified()).await;
         }
         let mut pause = SHORTEST_PAUSE;
         loop {
@@ -217,21 +209,21 @@ impl Keeper {
                 Trouble::Refused { reason, hint } => {
                     self.refused(reason, hint);
                     // Trying on would be a login storm. Another key, after somebody acted, is tried.
-                    if self.account.changed().await.is_err() {
-                        return std::future::pending().await;
+                    if alive(self.heartbeat.as_ref(), self.account.changed()).await.is_err() {
+                        return alive(self.heartbeat.as_ref(), std::future::pending()).await;
                     }
                     pause = SHORTEST_PAUSE;
                 }
                 Trouble::NotSoSoon(reason) => {
                     self.away(&reason);
-                    tokio::time::sleep(RATE_LIMIT_PAUSE).await;
+                    alive(self.heartbeat.as_ref(), tokio::time::sleep(RATE_LIMIT_PAUSE)).await;
                 }
                 Trouble::Away(reason) => {
                     if begun.elapsed() > GOOD && self.was_up() {
                         pause = SHORTEST_PAUSE;
                     }
                     self.away(&reason);
-                    self.pause(jittered(pause)).await;
+                    alive(self.heartbeat.as_ref(), self.pause(jittered(pause))).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
@@ -240,13 +232,27 @@ impl Keeper {
 
     /// One session, from the first packet to its end.
     async fn session(&mut self) -> Trouble {
+        // Every step of connecting has a time of its own.
+        self.beat();
         let account = self.account.borrow_and_update().clone();
         let (live, socket) = match connect(&self.dialer, &self.budget, &account).await {
             Ok(connected) => connected,
             Err(trouble) => return trouble,
         };
+        let connection = live.connection.clone();
         self.up(live);
-        Trouble::Away(socket.await.to_string())
+        let mut heard = None;
+        let lost: Lost = loop {
+            // What the NAS says, were it only to a ping, has been read: that, and not the time, is our sign of life.
+            if heard.replace(connection.heard()) != Some(connection.heard()) {
+                self.beat();
+            }
+            tokio::select! {
+                lost = &mut socket => break lost,
+                () = tokio::time::sleep(BEAT) => {}
+            }
+        };
+        Trouble::Away(lost.to_string())
     }
 
     /// Waits out a pause, or less when somebody calls.
@@ -256,6 +262,12 @@ impl Keeper {
         tokio::select! {
             () = tokio::time::sleep_until(begun + pause) => {}
             () = self.needed.notified() => {}
+        }
+    }
+
+    fn beat(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat();
         }
     }
 
@@ -320,6 +332,19 @@ pub(super) async fn connect(
         version = login::log_in(&connection, account, generation, end_point.as_deref()) => version?,
     };
     Ok((Live { connection, generation, version }, socket))
+}
+
+/// Waits for what may take as long as it likes, and gives signs of life meanwhile.
+async fn alive<T>(heartbeat: Option<&Heartbeat>, awaited: impl Future<Output = T>) -> T {
+    let mut awaited = std::pin::pin!(awaited);
+    loop {
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.beat();
+        }
+        if let Ok(there) = tokio::time::timeout(BEAT, awaited.as_mut()).await {
+            return there;
+        }
+    }
 }
 
 /// Between half of `pause` and all of it, so that many clients of one NAS do not come back at the same moment.

@@ -48,8 +48,9 @@ use crate::domain::name::NasName;
 use crate::lifecycle::Lifecycle;
 use crate::secret::{Secret, SecretError};
 
-/// How long the loop that keeps a session may show no sign of life before the watchdog is told nothing more.
-const LONGEST_SILENCE: Duration = Duration::from_secs(20);
+/// How long a connection loop may show no sign of life before the watchdog is told nothing more. Connecting and logging
+/// in take at most so long, and a NAS that says nothing for a minute is given up.
+const LONGEST_SILENCE: Duration = Duration::from_mins(3);
 
 /// A NAS. Clones are the same one; its sessions are kept until the last of them is gone.
 #[derive(Clone, Debug)]

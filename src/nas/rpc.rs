@@ -192,6 +192,8 @@ pub(super) struct Connection {
 #[derive(Debug, Default)]
 struct Calls {
     next: AtomicU64,
+    /// How many messages were read and dealt with.
+    heard: AtomicU64,
     table: Mutex<HashMap<u64, Waiting>>,
     followers: follow::Followers,
     lost: OnceLock<Lost>,
@@ -304,6 +306,11 @@ impl Connection {
             Ok(Err(_)) => Err(lost(written)),
             Err(_) => Err(Failure::Deadline { written }),
         }
+    }
+
+    /// How many messages of the NAS were read so far.
+    pub(super) fn heard(&self) -> u64 {
+        self.calls.heard.load(Ordering::Relaxed)
     }
 
     /// Whether the connection is known to be no more.
@@ -427,7 +434,10 @@ async fn read(
         };
         let frame = match message {
             Message::Text(frame) => frame,
-            Message::Ping(_) | Message::Pong(_) => continue,
+            Message::Ping(_) | Message::Pong(_) => {
+                calls.heard.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             Message::Close(frame) => {
                 return Lost::Closed(parting_words(frame.map(|f| (f.code.into(), f.reason))));
             }
@@ -437,6 +447,7 @@ async fn read(
         if deliver(frame, held, calls, back).is_err() {
             return Lost::Garbage;
         }
+        calls.heard.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -555,6 +566,8 @@ fn say(error: &WsError) -> String {
             "/api/current was answered with {}: is this the address and port of the NAS's web interface?",
             response.status()
         ),
+        // rustls would tell about TLS, with a link to its own documentation.
+        WsError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "without a word".into(),
         WsError::Io(error) => error.to_string(),
         other => tame(&other.to_string()),
     }

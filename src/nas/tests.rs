@@ -349,3 +349,30 @@ async fn the_presented_pin_is_that_of_the_certificate() {
     assert_eq!(presented_pin(&config).await.unwrap(), nas.pin());
     assert_eq!(nas.logins(), 0);
 }
+
+/// Time as tokio tells it, which a test can let pass at once.
+struct Paused(tokio::time::Instant);
+
+impl crate::clock::Tell for Paused {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
+    fn mono(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nas_that_is_away_for_hours_is_no_loop_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody listens there.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let clock = Clock::from_tell(Paused(tokio::time::Instant::now()));
+    let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
+    let _nas = Nas::start(&config(&folder, address, Trust::System), &clock, &lifecycle).unwrap();
+    for _ in 0..3 * 3600 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(lifecycle.silent(), None);
+    }
+}

@@ -126,7 +126,7 @@ impl Admission {
                     .with(header::RETRY_AFTER, whole_seconds(retry_after))
             }
         };
-        refusal.of(denied.who().clone())
+        refusal.of(denied.who().clone()).because(denied.detail())
     }
 
     fn challenged(&self, reason: &'static str, challenge: Challenge) -> Refusal {

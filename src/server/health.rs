@@ -187,7 +187,8 @@ fn told(report: Report) -> Response {
 
 async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
     let report = watch.report().await;
-    let text = watch.vitals.metrics.text(&samples(&report, &watch.vitals.journal, &watch.vitals.ends));
+    let Vitals { metrics, journal, ends, .. } = &watch.vitals;
+    let text = metrics.text(&samples(&report, journal, ends), journal.syncs());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::oauth::Texts;
 
 use places::Places;
-use refusal::Refusal;
+use refusal::{Note, Refusal};
 
 pub use accept::{serve, serve_health};
 
@@ -121,16 +121,10 @@ async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Res
             Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing here").into_response();
     }
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        let (answer, reason, who, what) = refusal.answer(id);
+        let (answer, Note { reason, detail, who, what }) = refusal.answer(id);
         response = answer;
-        door.refused(audit::Refusal {
-            request: id,
-            from: from.filter(|_| who.peer.is_none()),
-            who,
-            reason,
-            detail: None,
-            what,
-        });
+        let from = from.filter(|_| who.peer.is_none());
+        door.refused(audit::Refusal { request: id, from, who, reason, detail, what });
     }
     door.metrics.request(match response.status().as_u16() {
         200..=399 => "answered",

@@ -21,7 +21,20 @@ pub(super) struct Refusal {
     body: Value,
     reason: &'static str,
     who: Who,
+    detail: Option<String>,
     what: Refused,
+}
+
+/// What is written down about a refusal.
+pub(super) struct Note {
+    /// Why, in a word.
+    pub reason: &'static str,
+    /// And in more of them.
+    pub detail: Option<String>,
+    /// Who.
+    pub who: Who,
+    /// What.
+    pub what: Refused,
 }
 
 impl Refusal {
@@ -39,14 +52,14 @@ impl Refusal {
         words: impl Into<Cow<'w, str>>,
     ) -> Self {
         let body = json!({ "error": error, "error_description": words.into() });
-        let who = Who::default();
-        Self { status, headers: HeaderMap::new(), body, reason, who, what: Refused::Entry }
+        let (who, detail) = (Who::default(), None);
+        Self { status, headers: HeaderMap::new(), body, reason, who, detail, what: Refused::Entry }
     }
 
     /// One of a caller's message, told as JSON-RPC tells errors.
     pub(super) fn of_message(status: StatusCode, reason: &'static str, body: Value) -> Self {
-        let who = Who::default();
-        Self { status, headers: HeaderMap::new(), body, reason, who, what: Refused::Message }
+        let (who, detail) = (Who::default(), None);
+        Self { status, headers: HeaderMap::new(), body, reason, who, detail, what: Refused::Message }
     }
 
     /// With this header.
@@ -67,6 +80,12 @@ impl Refusal {
         self
     }
 
+    /// With more about why, for the audit log alone.
+    pub(super) fn because(mut self, detail: Option<&str>) -> Self {
+        self.detail = detail.map(str::to_owned);
+        self
+    }
+
     /// Not of being let in, but of this.
     pub(super) fn about(mut self, what: Refused) -> Self {
         self.what = what;
@@ -75,14 +94,14 @@ impl Refusal {
 
     /// Takes it apart: the answer, which names `request` so that its sender can say which record is about it, and what
     /// that record says.
-    pub(super) fn answer(self, request: RequestId) -> (Response, &'static str, Who, Refused) {
-        let Self { status, headers, mut body, reason, who, what } = self;
+    pub(super) fn answer(self, request: RequestId) -> (Response, Note) {
+        let Self { status, headers, mut body, reason, who, detail, what } = self;
         // JSON-RPC has one place for whatever a server wants to add to an error.
         let place = if body["error"].is_object() { &mut body["error"]["data"] } else { &mut body };
         if place.is_null() || place.is_object() {
             place["request"] = json!(request);
         }
-        ((status, headers, Json(body)).into_response(), reason, who, what)
+        ((status, headers, Json(body)).into_response(), Note { reason, detail, who, what })
     }
 }
 

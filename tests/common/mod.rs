@@ -108,10 +108,51 @@ impl Bench {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap()
     }
 
+    /// Holds every call that the daemon has sent so far against the schemas that `generation` publishes, where the
+    /// checkout has them.
+    pub fn hold_against_schemas(&self, generation: &str) {
+        let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
+            return loudly(
+                "NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API",
+            );
+        };
+        let published = std::fs::read_to_string(folder.join(format!("{generation}.json"))).unwrap();
+        let published: Value = serde_json::from_str(&published).unwrap();
+        let mut faults = std::collections::BTreeSet::new();
+        let mut held = 0;
+        for call in self.world.nas.transcript() {
+            let theirs = &published["methods"][&call.method];
+            let (Some(parameters), Some(arguments)) = (theirs["params"].as_array(), call.params.as_array())
+            else {
+                // Methods of the connection itself are published nowhere; whatever else is none is a fault.
+                if !call.method.starts_with("core.") && !call.method.starts_with("auth.") {
+                    faults.insert(format!("{generation} has no {}", call.method));
+                }
+                continue;
+            };
+            held += 1;
+            if arguments.len() > parameters.len() {
+                faults.insert(format!("{}: {} arguments", call.method, arguments.len()));
+            }
+            for (parameter, argument) in parameters.iter().zip(arguments) {
+                let mut schema = parameter["schema"].clone();
+                schema["$defs"] = theirs["params_defs"].clone();
+                for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
+                    faults.insert(format!("{}: {}: {error}", call.method, parameter["name"]));
+                }
+            }
+        }
+        assert!(held > 0, "nothing was sent");
+        assert!(faults.is_empty(), "{generation}: {faults:#?}");
+    }
+
     /// How many calls reached the NAS, besides those that keep the connection.
     pub fn nas_calls(&self) -> Vec<String> {
         let calls = self.world.nas.transcript().into_iter().map(|call| call.method);
-        calls.filter(|method| !method.starts_with("auth.") && !method.starts_with("core.")).collect()
+        let keeps = |method: &str| {
+            method.starts_with("auth.") || (method.starts_with("core.") && method != "core.get_jobs")
+        };
+        calls.filter(|method| !keeps(method)).collect()
     }
 }
 
@@ -151,6 +192,12 @@ pub fn records(dir: &Path) -> Vec<Value> {
             text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<Value>>()
         })
         .collect()
+}
+
+/// Says something that must be seen, whatever the test runner does with what tests print.
+pub fn loudly(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// Waits for a state, not for a moment.

@@ -2,8 +2,10 @@
 
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::other_end::connect;
+use super::other_end::{OtherEnd, connect};
 use super::*;
 
 const NOTHING: [(); 0] = [];
@@ -119,4 +121,28 @@ async fn hanging_up_ends_the_task() {
     connection.hang_up("enough");
     assert_eq!(tasks.join_next().await.unwrap().unwrap(), Lost::Closed("enough".into()));
     assert!(connection.is_lost());
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_no_sign_of_life() {
+    let (here, there) = tokio::io::duplex(1 << 20);
+    let socket = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
+    let budget = Budget::new();
+    let (connection, run) = serve(socket, budget.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(run);
+    let mut nas = OtherEnd::on(there).await;
+    nas.say("{}").await;
+    let heard = async |count| {
+        while connection.heard() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard(1)).await.unwrap();
+    // Somebody holds all the room there is for answers: the loop stands still, and so does its pulse.
+    let held = budget.take(BUDGET).await;
+    nas.say("{}").await;
+    assert!(tokio::time::timeout(Duration::from_millis(300), heard(2)).await.is_err());
+    drop(held);
+    tokio::time::timeout(Duration::from_secs(10), heard(2)).await.unwrap();
 }
