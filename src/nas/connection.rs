@@ -235,7 +235,7 @@ impl Keeper {
         // Every step of connecting has a time of its own.
         self.beat();
         let account = self.account.borrow_and_update().clone();
-        let (live, socket) = match connect(&self.dialer, &self.budget, &account).await {
+        let (live, mut socket) = match connect(&self.dialer, &self.budget, &account).await {
             Ok(connected) => connected,
             Err(trouble) => return trouble,
         };
