@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod doctor;
 mod grants;
+mod passkey;
 mod sandbox;
 mod serve;
 mod setup;
@@ -44,6 +45,8 @@ enum Command {
     Setup(setup::Args),
     /// Say who may call what and why, and write grants for the tailnet policy
     Grants(grants::Args),
+    /// Let people enrol passkeys, list and revoke them
+    Passkey(passkey::Args),
     /// Print the version
     Version,
 }
@@ -66,6 +69,7 @@ pub fn main() -> Exit {
         Command::Doctor(args) => doctor::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Grants(args) => grants::run(&args),
+        Command::Passkey(args) => passkey::run(&args),
         Command::Version => {
             say(&format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));
             Exit::Ok
