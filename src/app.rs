@@ -24,10 +24,12 @@ use crate::metrics::Metrics;
 use crate::nas::Fleet;
 use crate::net::http::Client;
 use crate::oauth::{Provider, Texts};
+use crate::passkey::Passkeys;
 use crate::policy::budgets::Budgets;
 use crate::policy::freeze::Freeze;
 use crate::policy::plans::Plans;
 use crate::secret::SecretSource;
+use crate::server::console::{self, Console};
 use crate::server::listen::{self, Listener};
 use crate::server::{self, health, router};
 use crate::tailnet::LocalApi;
@@ -149,17 +151,18 @@ async fn start(
     };
     let fleet = parts.reload.fleet.clone();
     if let Some(address) = config.metrics {
-        let listener = listen::bind_metrics(address, &parts.vitals.local_api, &mut tell_waiting()).await;
+        let listener = listen::bind_metrics(address, &parts.local_api, &mut tell_waiting()).await;
         let listener = listener.map_err(|error| {
             log_chain(&error);
             Exit::Unavailable
         })?;
-        server::serve_health(listener, health::router(parts.vitals), &parts.metrics, lifecycle);
+        server::serve_health(listener, health::router(Arc::clone(&parts.watch)), &parts.metrics, lifecycle);
     }
     for pending in journal.pending() {
         let settled = aftermath::settle(pending, fleet.clone(), clock.clone(), lifecycle.clone());
         drop(lifecycle.deed(settled));
     }
+    lifecycle.service("health", parts.watch.keep_looking(lifecycle.clone()));
     server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
     tracing::info!(url = %config.server.url, "ready");
     tell(&[NotifyState::Ready, NotifyState::Status(&status(&fleet, journal))]);
@@ -179,7 +182,8 @@ async fn start(
 struct Assembled {
     reload: Reload,
     server: server::Parts,
-    vitals: health::Vitals,
+    watch: Arc<health::Watch>,
+    local_api: LocalApi,
     metrics: Metrics,
 }
 
@@ -250,7 +254,7 @@ fn assemble(
             .map_err(|error| unusable(&error))?;
     let texts = Texts::new(&config.server.url, &config.provider).map_err(|error| unusable(&error))?;
     let local_api = LocalApi::new(&config.tailnet.socket, clock.clone());
-    let vitals = health::Vitals {
+    let watch = health::Watch::new(health::Vitals {
         local_api: local_api.clone(),
         provider: provider.clone(),
         issuer: config.provider.issuer.clone(),
@@ -260,8 +264,8 @@ fn assemble(
         ends: health::Ends::default(),
         metrics: metrics.clone(),
         clock: clock.clone(),
-    };
-    let gate = Arc::new(Gate::new(local_api, provider, Rules::of(config)));
+    });
+    let gate = Arc::new(Gate::new(local_api.clone(), provider, Rules::of(config)));
     let budgets = Budgets::new(config.limits, clock.clone());
     // Where it is missing nobody could freeze changes, and so there would be none.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.state);
@@ -291,6 +295,17 @@ fn assemble(
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),
     };
+    let origin = config.server.url.origin().parse().map_err(|error| unusable(&error))?;
+    let console = Console::new(console::Parts {
+        dispatcher: Arc::clone(&dispatcher),
+        journal: journal.clone(),
+        passkeys: Passkeys::new(&config.state, &origin, clock.clone()),
+        watch: Arc::clone(&watch),
+        url: config.server.url.clone(),
+        capability: config.tailnet.capability.clone(),
+        audit_dir: config.audit.dir.clone(),
+        clock: clock.clone(),
+    });
     let server = server::Parts {
         url: config.server.url.clone(),
         texts,
@@ -300,8 +315,9 @@ fn assemble(
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),
         clock: clock.clone(),
+        console,
     };
-    Ok(Assembled { reload, server, vitals, metrics })
+    Ok(Assembled { reload, server, watch, local_api, metrics })
 }
 
 /// Tells systemd that we live, as long as everything that must run gives a sign of life; without systemd,

@@ -478,7 +478,13 @@ async fn one_callers_flood_is_refused_and_anothers_calls_are_not() {
 
 /// GETs from the listener for health and metrics, or from the other one.
 async fn look(at: SocketAddr, path: &str) -> (u16, String) {
-    let client = Client { server: at, from: IpAddr::V4(ALICE.address), token: None, path: String::new() };
+    let client = Client {
+        server: at,
+        host: at.to_string(),
+        from: IpAddr::V4(ALICE.address),
+        token: None,
+        path: String::new(),
+    };
     let answer = client.send(http::Method::GET, path, &[], "").await.unwrap();
     (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap())
 }

@@ -33,6 +33,10 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     port: u16,
 
+    /// What the daemon is called. Browsers have passkeys for names alone; some clients do better with 127.0.0.1
+    #[arg(long, default_value = "localhost", value_parser = ["localhost", "127.0.0.1"])]
+    name: String,
+
     /// Write URL, tokens and folders as JSON into this file once ready
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -85,7 +89,7 @@ fn main() -> ExitCode {
 
 async fn demo(args: &Args) -> std::io::Result<bool> {
     let dir = tempfile::Builder::new().prefix("tailnas-demo-").tempdir()?;
-    let world = World::start(dir.path(), args.port, Generation::V25_10).await?;
+    let world = World::start_as(&args.name, dir.path(), args.port, Generation::V25_10).await?;
     let program = std::env::current_exe()?;
     let command = daemon::command(&world);
     let mut daemon = Daemon::start(&program, &command, dir.path()).await?;

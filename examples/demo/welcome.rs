@@ -26,6 +26,7 @@ pub fn text(world: &World, daemon: &Daemon, lifetime: Duration) -> String {
         r#"tailnas is ready after {ready} ms. Tailnet, provider and NAS are simulated; the daemon is the real one.
 
   MCP URL    {url}
+  console    {origin}/console
   provider   {issuer}
   NAS        {nas}
   audit log  {audit}
@@ -51,6 +52,10 @@ Connect a client (it logs in at the simulated provider by itself, as alice):
   mcp-remote    npx mcp-remote {url} --allow-http
                 (Claude Desktop starts this from claude_desktop_config.json)
 
+Enrol a passkey, to approve what interrupts others or can lose data:
+
+  cargo run -q -- passkey enroll alice@example.com --config {config}
+
 Look at the log:
 
   cargo run -- audit verify --dir {audit}
@@ -60,8 +65,10 @@ Ctrl-C ends it; nothing is left behind."#,
         people = people.join("\n"),
         health = world.metrics_address(),
         ready = daemon.ready_after.as_millis(),
+        origin = world.origin(),
         issuer = world.tsidp.issuer(),
         nas = world.nas.url(),
+        config = world.config().display(),
         audit = world.audit_dir().display(),
         log = world.audit_dir().with_file_name("daemon.log").display(),
         hours = lifetime.as_secs() / 3600,
@@ -83,6 +90,8 @@ pub fn ready_file(world: &World, lifetime: Duration) -> String {
         .collect();
     let ready = json!({
         "mcp_url": world.mcp_url(),
+        "console": format!("{}/console", world.origin()),
+        "config": world.config(),
         "issuer": world.tsidp.issuer(),
         "nas_url": world.nas.url(),
         "audit_dir": world.audit_dir(),

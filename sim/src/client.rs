@@ -19,6 +19,8 @@ pub const MODERN: &str = "2026-07-28";
 pub struct Client {
     /// The daemon.
     pub server: SocketAddr,
+    /// What it is called, as the Host field has it.
+    pub host: String,
     /// The address calls come from.
     pub from: IpAddr,
     /// The token, or none.
@@ -84,7 +86,7 @@ impl Client {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let driver = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", self.server.to_string());
+        let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

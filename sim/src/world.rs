@@ -88,6 +88,7 @@ pub struct World {
     /// More of them, by name.
     pub others: Vec<(String, Nas)>,
     dir: PathBuf,
+    name: String,
     port: u16,
     metrics_port: u16,
 }
@@ -96,13 +97,21 @@ impl World {
     /// Starts everything and writes `config.toml` into `dir`. The daemon is to listen on 127.0.0.1 at `port`;
     /// 0 takes one that the kernel says is free.
     pub async fn start(dir: &Path, port: u16, generation: Generation) -> io::Result<Self> {
+        Self::start_as("127.0.0.1", dir, port, generation).await
+    }
+
+    /// The same with a daemon that is called `name`, which must lead to 127.0.0.1: browsers have no passkeys for an
+    /// address.
+    pub async fn start_as(name: &str, dir: &Path, port: u16, generation: Generation) -> io::Result<Self> {
         let port = if port == 0 { free_port()? } else { port };
         let tailnet = tailnet();
         let local_api = LocalApi::start(&dir.join("tailscaled.sock"), tailnet.clone()).await?;
         let tsidp = Tsidp::start(TsidpOptions::new(tailnet.clone())).await?;
         let nas = Nas::start(NasOptions { generation, ..NasOptions::default() }).await?;
         let (dir, metrics_port) = (dir.to_owned(), free_port()?);
-        let world = Self { tailnet, local_api, tsidp, nas, others: Vec::new(), dir, port, metrics_port };
+        let name = name.to_owned();
+        let world =
+            Self { tailnet, local_api, tsidp, nas, others: Vec::new(), dir, name, port, metrics_port };
         world.tailnet.grant_on_tsidp(
             IpAddr::V4(ALICE.address),
             vec![json!({ "allow_dcr": true, "users": ["*"], "resources": [world.mcp_url()] })],
@@ -126,7 +135,16 @@ impl World {
 
     /// The daemon's URL, resource identifier and audience.
     pub fn mcp_url(&self) -> String {
-        format!("http://{}/mcp", self.address())
+        format!("{}/mcp", self.origin())
+    }
+
+    /// The daemon's origin, as a browser has it.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.host())
+    }
+
+    fn host(&self) -> String {
+        format!("{}:{}", self.name, self.port)
     }
 
     /// Where the daemon is to listen.
@@ -159,6 +177,7 @@ impl World {
     pub fn client(&self, person: Person) -> Client {
         Client {
             server: self.address(),
+            host: self.host(),
             from: IpAddr::V4(person.address),
             token: self.token(person, Duration::from_secs(300)),
             path: "/mcp".to_owned(),

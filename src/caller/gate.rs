@@ -123,6 +123,20 @@ impl Gate {
         Ok(Some(Caller { standing: Standing::Agent(tag.clone()), grants, peer }))
     }
 
+    /// Admits the person at the other end of a connection from `addr` to the console: on a node of their own, by
+    /// the tailnet's word alone, with what tailnet and policy file give them. It is for looking, and for saying yes
+    /// or no to what was proposed elsewhere.
+    pub async fn admit_visitor(&self, addr: SocketAddr) -> Result<Caller, Denied> {
+        let House { provider: _, rules } = &*self.house();
+        let peer = whois(&self.localapi, addr).await?;
+        let Some(user) = peer.user().cloned() else {
+            return Err(Denied::new(Why::Tagged, met(&peer, None)));
+        };
+        welcome(&self.localapi, &peer).await?;
+        let grants = Grants::of_anyone(rules, &peer, &user, &self.notices);
+        Ok(Caller { standing: Standing::Visitor(user), grants, peer })
+    }
+
     /// Asks tailnet and provider about `caller` again, as if for the first time, before something is changed.
     pub async fn readmit(&self, caller: &Caller) -> Result<FreshCaller, Denied> {
         let addr = caller.peer.addr();
@@ -134,6 +148,7 @@ impl Gate {
                 Some(again) => again,
                 None => return Err(Denied::new(Why::Changed, caller.who())),
             },
+            Standing::Visitor(_) => self.admit_visitor(addr).await?,
         };
         same(caller, again)
     }
@@ -149,7 +164,7 @@ impl Gate {
                 welcome(&self.localapi, &peer).await?;
                 self.join(rules, peer, login.token.clone(), &login.bearer).await?
             }
-            Standing::Agent(_) => return self.readmit(caller).await,
+            Standing::Agent(_) | Standing::Visitor(_) => return self.readmit(caller).await,
         };
         same(caller, again)
     }

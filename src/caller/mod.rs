@@ -34,6 +34,8 @@ enum Standing {
     Relayed(String, Login),
     /// A tagged node that is listed as an agent under this tag.
     Agent(String),
+    /// A person, on a node of their own, with a browser and without a token: on the console.
+    Visitor(PeerUser),
 }
 
 /// A person and their token.
@@ -60,10 +62,14 @@ impl Caller {
     /// The user whose token it is and, except behind a relay, whose node; `None` for an agent.
     #[must_use]
     pub fn user(&self) -> Option<&PeerUser> {
-        self.login().map(|login| &login.user)
+        match &self.standing {
+            Standing::Person(login) | Standing::Relayed(_, login) => Some(&login.user),
+            Standing::Visitor(user) => Some(user),
+            Standing::Agent(_) => None,
+        }
     }
 
-    /// The token; `None` for an agent.
+    /// The token; `None` for an agent and on the console.
     #[must_use]
     pub fn token(&self) -> Option<&ActiveToken> {
         self.login().map(|login| &login.token)
@@ -73,7 +79,7 @@ impl Caller {
     #[must_use]
     pub const fn via(&self) -> Option<Via> {
         match self.standing {
-            Standing::Person(_) => None,
+            Standing::Person(_) | Standing::Visitor(_) => None,
             Standing::Relayed(..) => Some(Via::Relay),
             Standing::Agent(_) => Some(Via::Agent),
         }
@@ -84,6 +90,7 @@ impl Caller {
     pub fn name(&self) -> &str {
         match &self.standing {
             Standing::Person(login) | Standing::Relayed(_, login) => login.user.login(),
+            Standing::Visitor(user) => user.login(),
             Standing::Agent(tag) => tag,
         }
     }
@@ -92,7 +99,7 @@ impl Caller {
     #[must_use]
     pub fn sources(&self) -> Vec<&str> {
         match &self.standing {
-            Standing::Person(_) | Standing::Agent(_) => vec![self.name()],
+            Standing::Person(_) | Standing::Agent(_) | Standing::Visitor(_) => vec![self.name()],
             Standing::Relayed(tag, _) => vec![self.name(), tag],
         }
     }
@@ -117,7 +124,7 @@ impl Caller {
     const fn login(&self) -> Option<&Login> {
         match &self.standing {
             Standing::Person(login) | Standing::Relayed(_, login) => Some(login),
-            Standing::Agent(_) => None,
+            Standing::Agent(_) | Standing::Visitor(_) => None,
         }
     }
 
@@ -131,6 +138,7 @@ impl Caller {
         self.peer.node_id() == other.peer.node_id()
             && self.via() == other.via()
             && self.sources() == other.sources()
+            && self.user().map(PeerUser::id) == other.user().map(PeerUser::id)
             && login(self) == login(other)
     }
 }

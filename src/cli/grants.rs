@@ -11,11 +11,9 @@ use std::path::PathBuf;
 use crate::caller::{Denied, Grants, Rules, explain};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dispatch::Catalogue;
+use crate::dispatch::{self, Catalogue};
 use crate::domain::name::NasName;
-use crate::domain::risk::Risk;
 use crate::exit::Exit;
-use crate::policy::{self, Refusal};
 use crate::tailnet::{LocalApi, Node, Peer};
 use crate::telemetry::chain;
 use crate::tools::Spec;
@@ -159,22 +157,6 @@ fn explanation(peer: &Peer, grants: &Grants, nas: &NasName) -> String {
 }
 
 fn line(spec: &Spec, grants: &Grants, nas: &NasName) -> String {
-    let name = format!("{:<20}", spec.name);
-    match (policy::covered(grants, spec.scope, spec.risk, Some(nas)), spec.scope) {
-        (Ok(_), None) => format!("✓ {name} everybody who is admitted"),
-        (Ok(rule), Some(scope)) => {
-            let from = match rule.as_str() {
-                "tailnet" => "by a grant of the tailnet",
-                "policy" => "by a [[grant]] here",
-                _ => "by its [[agent]] section",
-            };
-            let approval =
-                if spec.risk > Risk::Reversible { "; each time a person has to approve it" } else { "" };
-            format!("✓ {name} {scope} {from}{approval}")
-        }
-        (Err(Refusal::TakesAPerson { .. }), _) => format!("✗ {name} takes a person on a node of their own"),
-        (Err(Refusal::MissingScope { scope }), _) => {
-            format!("✗ {name} needs {scope}, which no grant gives them")
-        }
-    }
+    let (may, why) = dispatch::explain(spec, grants, nas);
+    format!("{} {:<20} {why}", if may { "✓" } else { "✗" }, spec.name)
 }

@@ -58,6 +58,11 @@ impl FromStr for ResourceUrl {
             return Err(Complaint::new("should not end with a slash")
                 .hint(format!("write {:?}", open.trim_end_matches('/'))));
         }
+        if url.path() == "/console" || url.path().starts_with("/console/") {
+            return Err(
+                Complaint::new("has the path of the console").hint("write another path, such as /mcp")
+            );
+        }
         // It becomes a route and a well-known path: nothing in it may mean anything to a router.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.');
         if url.path().contains("//") || !url.path().bytes().all(plain) {
@@ -125,6 +130,8 @@ mod tests {
             ("https:/nas/mcp", "is not spelt the way programs spell it"),
             ("https://nas//mcp", "the path should have letters, digits, '-', '_' and '.' only"),
             ("https://nas/%6dcp", "the path should have letters, digits, '-', '_' and '.' only"),
+            ("https://nas/console", "has the path of the console"),
+            ("https://nas/console/mcp", "has the path of the console"),
             ("https://nas/*", "the path should have letters, digits, '-', '_' and '.' only"),
         ] {
             assert_eq!(text.parse::<ResourceUrl>().unwrap_err().to_string(), what, "{text}");

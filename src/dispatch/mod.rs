@@ -3,6 +3,7 @@
 pub mod aftermath;
 mod catalogue;
 mod change;
+mod explain;
 mod plans;
 mod redact;
 mod whoami;
@@ -33,6 +34,7 @@ use crate::tools::fields::FIELDS;
 use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, ToolError};
 
 pub use catalogue::{Catalogue, Item};
+pub use explain::explain;
 
 /// Carries calls out.
 pub struct Dispatcher {
@@ -178,6 +180,12 @@ impl Dispatcher {
     #[must_use]
     pub const fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// The NASes there are.
+    #[must_use]
+    pub fn nas_names(&self) -> Vec<NasName> {
+        self.fleet.now().keys().cloned().collect()
     }
 
     /// The tools that the caller has the scope for on any NAS, in the order of their names.

@@ -63,6 +63,28 @@ pub(super) async fn admit(
     }
 }
 
+/// Lets a person through to the console with their [`Caller`] beside the request, or answers it here.
+pub(super) async fn visitor(
+    State(admission): State<Arc<Admission>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(peer) = peer(&request) else {
+        return Refusal::new(StatusCode::FORBIDDEN, "no_peer_address", "not admitted").into_response();
+    };
+    let Ok(_held) = admission.served.take(behind_serve(&request).then(|| peer.ip())) else {
+        return too_many().into_response();
+    };
+    match admission.gate.admit_visitor(peer).await {
+        Ok(caller) => {
+            request.headers_mut().remove(header::AUTHORIZATION);
+            request.extensions_mut().insert(Arc::new(caller));
+            next.run(request).await
+        }
+        Err(denied) => admission.denied(&denied).into_response(),
+    }
+}
+
 /// The tailnet address at the other end. Behind `tailscale serve`, which overwrites X-Forwarded-For with it,
 /// that header is believed, for only root can have written to that socket; elsewhere it is not looked at.
 pub(super) fn peer(request: &Request) -> Option<SocketAddr> {

@@ -19,6 +19,7 @@ use crate::audit::Journal;
 use crate::clock::Clock;
 use crate::config::is_tailnet;
 use crate::domain::name::NasName;
+use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, Sample};
 use crate::nas::{self, Fleet};
 use crate::net::http::Client;
@@ -30,6 +31,9 @@ use super::refusal::Refusal;
 
 /// How old an answer may be. However often we are asked, nobody else is asked more often than this.
 const FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// How often it is looked while nobody asks.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// What our work needs.
 pub struct Vitals {
@@ -103,7 +107,8 @@ impl Ends {
     }
 }
 
-struct Watch {
+/// Looks after what our work needs.
+pub struct Watch {
     vitals: Vitals,
     /// The last answer, and when it was given. One asks, the others wait for the answer.
     last: Mutex<Option<(Report, Duration)>>,
@@ -111,31 +116,41 @@ struct Watch {
 
 /// Whether calls can be carried out, and what is missing.
 #[derive(Clone, Debug, Serialize)]
-struct Report {
+pub struct Report {
     ready: bool,
-    tailscaled: Part,
-    provider: Part,
-    /// By name.
-    nas: BTreeMap<String, Part>,
-    audit: Part,
+    /// tailscaled.
+    pub tailscaled: Part,
+    /// The provider.
+    pub provider: Part,
+    /// The NASes, by name.
+    pub nas: BTreeMap<String, Part>,
+    /// The audit log.
+    pub audit: Part,
 }
 
+/// How it is with one of them.
 #[derive(Clone, Debug, Serialize)]
-struct Part {
-    ok: bool,
+pub struct Part {
+    /// Whether it does its work.
+    pub ok: bool,
+    /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
+    pub why: Option<String>,
+    /// Since when, as far as we have looked.
+    pub since: DateTime<Utc>,
 }
 
-impl From<Result<(), String>> for Part {
-    fn from(result: Result<(), String>) -> Self {
-        Self { ok: result.is_ok(), why: result.err() }
+impl Part {
+    /// What a look found at `now`, after what the look before it found.
+    fn seen(found: Result<(), String>, before: Option<&Self>, now: DateTime<Utc>) -> Self {
+        let ok = found.is_ok();
+        let since = before.filter(|before| before.ok == ok).map_or(now, |before| before.since);
+        Self { ok, why: found.err(), since }
     }
 }
 
 /// `/healthz`, `/readyz`, the same for one NAS alone, and `/metrics`.
-pub fn router(vitals: Vitals) -> Router {
-    let watch = Arc::new(Watch { vitals, last: Mutex::default() });
+pub fn router(watch: Arc<Watch>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -193,7 +208,24 @@ async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
 }
 
 impl Watch {
-    async fn report(&self) -> Report {
+    /// Nobody has looked yet.
+    #[must_use]
+    pub fn new(vitals: Vitals) -> Arc<Self> {
+        Arc::new(Self { vitals, last: Mutex::default() })
+    }
+
+    /// Looks now and then, also while nobody asks: since when something is so should not depend on that.
+    pub async fn keep_looking(self: Arc<Self>, lifecycle: Lifecycle) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => drop(self.report().await),
+                () = lifecycle.ending() => return,
+            }
+        }
+    }
+
+    /// How it is with everything, as of at most two seconds ago.
+    pub async fn report(&self) -> Report {
         let mut last = self.last.lock().await;
         let now = self.vitals.clock.mono();
         if let Some((report, since)) = &*last
@@ -201,23 +233,27 @@ impl Watch {
         {
             return report.clone();
         }
-        let report = self.vitals.report().await;
+        let report = self.vitals.report(last.as_ref().map(|(report, _)| report)).await;
         *last = Some((report.clone(), self.vitals.clock.mono()));
         report
     }
 }
 
 impl Vitals {
-    async fn report(&self) -> Report {
+    async fn report(&self, before: Option<&Report>) -> Report {
         let (tailscaled, provider) = tokio::join!(self.tailscaled(), self.provider());
+        let now = self.clock.now();
         let fleet = self.fleet.now();
-        let nas = fleet.iter().map(|(name, nas)| (name.to_string(), judged(&nas.status()).into()));
+        let nas = fleet.iter().map(|(name, nas)| {
+            let before = before.and_then(|before| before.nas.get(name.as_str()));
+            (name.to_string(), Part::seen(judged(&nas.status()), before, now))
+        });
         let report = Report {
             ready: false,
-            tailscaled: tailscaled.into(),
-            provider: provider.into(),
+            tailscaled: Part::seen(tailscaled, before.map(|before| &before.tailscaled), now),
+            provider: Part::seen(provider, before.map(|before| &before.provider), now),
             nas: nas.collect(),
-            audit: self.audit().into(),
+            audit: Part::seen(self.audit(), before.map(|before| &before.audit), now),
         };
         report.judged()
     }

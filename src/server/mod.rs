@@ -2,6 +2,7 @@
 
 mod accept;
 mod admit;
+pub mod console;
 mod envelope;
 mod guard;
 pub mod health;
@@ -65,14 +66,16 @@ pub struct Parts {
     pub lifecycle: Lifecycle,
     /// The time.
     pub clock: Clock,
+    /// The pages for people.
+    pub console: Arc<console::Console>,
 }
 
 /// Everything we answer to over HTTP.
 pub fn router(parts: Parts) -> Router {
-    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle, clock } = parts;
+    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle, clock, console } = parts;
     let texts = Arc::new(texts);
     let served = Places::new(REQUESTS, REQUESTS_EACH);
-    let admission = admit::Admission { gate, texts: Arc::clone(&texts), served };
+    let admission = Arc::new(admit::Admission { gate, texts: Arc::clone(&texts), served });
     let step_up = step_up::StepUp { dispatcher: Arc::clone(&dispatcher), texts: Arc::clone(&texts) };
     let mcp = mcp::service(dispatcher, &lifecycle, LARGEST_BODY);
 
@@ -81,7 +84,7 @@ pub fn router(parts: Parts) -> Router {
         // Layers of this route alone: what is not there is not there for everybody.
         .route_layer(from_fn_with_state(Arc::new(step_up), step_up::check))
         .route_layer(from_fn(envelope::check))
-        .route_layer(from_fn_with_state(Arc::new(admission), admit::admit))
+        .route_layer(from_fn_with_state(Arc::clone(&admission), admit::admit))
         .route_layer(from_fn(guard::mcp));
 
     let mut router = Router::new();
@@ -91,6 +94,7 @@ pub fn router(parts: Parts) -> Router {
     router
         .with_state(texts)
         .merge(endpoint)
+        .merge(console::router(console, admission))
         .layer(from_fn_with_state(Arc::new(guard::Origin::of(&url)), guard::all))
         .layer(from_fn_with_state(Door { journal, metrics, clock }, door))
 }

@@ -162,8 +162,13 @@ async fn a_provider_that_knows_no_token_at_all_may_not_know_us() {
 async fn we_are_known_by_our_node_or_as_a_client_in_either_way() {
     let world = World::new().await;
     world.tailnet.grant_on_tsidp(address("laptop"), vec![json!({ "allow_dcr": true })]);
-    let laptop =
-        Client { server: world.tsidp.address(), from: address("laptop"), token: None, path: String::new() };
+    let laptop = Client {
+        server: world.tsidp.address(),
+        host: world.tsidp.address().to_string(),
+        from: address("laptop"),
+        token: None,
+        path: String::new(),
+    };
     let registered = laptop
         .send(
             http::Method::POST,

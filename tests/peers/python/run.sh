@@ -17,7 +17,7 @@ python3 -m venv "$work/venv"
 cargo run --quiet -- tools --json >"$work/catalogue.json"
 cargo build --quiet --release --example demo
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
-"$target/release/examples/demo" --ready-file "$work/ready.json" >"$work/demo.log" 2>&1 &
+"$target/release/examples/demo" --name 127.0.0.1 --ready-file "$work/ready.json" >"$work/demo.log" 2>&1 &
 demo=$!
 for _ in $(seq 100); do
     [ -s "$work/ready.json" ] && break

@@ -1,0 +1,103 @@
+// What the console cannot do without a script: talk to an authenticator, copy, and keep what was typed.
+"use strict";
+(() => {
+  const bytes = (text) => {
+    const plain = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
+    return Uint8Array.from(plain, (c) => c.charCodeAt(0));
+  };
+  const text = (buffer) =>
+    btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+
+  const post = async (url, body) => {
+    const answer = await fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      redirect: "error",
+    });
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(said.error_description || "The server did not take it.");
+    return said;
+  };
+
+  const create = async ({ publicKey }) => {
+    publicKey.challenge = bytes(publicKey.challenge);
+    publicKey.user.id = bytes(publicKey.user.id);
+    for (const known of publicKey.excludeCredentials || []) known.id = bytes(known.id);
+    const made = await navigator.credentials.create({ publicKey });
+    return {
+      id: made.id,
+      rawId: text(made.rawId),
+      type: made.type,
+      extensions: made.getClientExtensionResults(),
+      response: {
+        attestationObject: text(made.response.attestationObject),
+        clientDataJSON: text(made.response.clientDataJSON),
+      },
+    };
+  };
+
+  const get = async ({ publicKey }) => {
+    publicKey.challenge = bytes(publicKey.challenge);
+    for (const known of publicKey.allowCredentials || []) known.id = bytes(known.id);
+    const shown = await navigator.credentials.get({ publicKey });
+    const { authenticatorData, clientDataJSON, signature, userHandle } = shown.response;
+    return {
+      id: shown.id,
+      rawId: text(shown.rawId),
+      type: shown.type,
+      extensions: {},
+      response: {
+        authenticatorData: text(authenticatorData),
+        clientDataJSON: text(clientDataJSON),
+        signature: text(signature),
+        userHandle: userHandle && userHandle.byteLength ? text(userHandle) : null,
+      },
+    };
+  };
+
+  // A form that takes a passkey: its action begins the ceremony, and `data-finish` ends it.
+  for (const form of document.querySelectorAll("form[data-passkey]")) {
+    const said = form.querySelector("[role=status]");
+    const button = form.querySelector("button");
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      said.textContent = "Your browser asks for your passkey …";
+      try {
+        if (!window.PublicKeyCredential) throw new Error("This browser has no passkeys, or this page is not https.");
+        const fields = Object.fromEntries(new FormData(form));
+        if (form.dataset.passkey === "create") fields.secret = location.hash.slice(1);
+        const { ceremony, options } = await post(form.action, fields);
+        const answer = form.dataset.passkey === "create" ? await create(options) : await get(options);
+        const { next } = await post(form.dataset.finish, { ceremony, answer });
+        location.assign(next);
+      } catch (error) {
+        const gone = error.name === "NotAllowedError";
+        said.textContent = gone ? "No passkey was used, so nothing was done." : error.message;
+        button.disabled = false;
+        // Its one use is spent: a new page has a new one.
+        form.dataset.spent = "yes";
+        button.textContent = "Load the page again";
+        button.addEventListener("click", (again) => { again.preventDefault(); location.reload(); }, { once: true });
+        said.focus();
+      }
+    });
+  }
+
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    });
+  }
+
+  // A refresh loses nothing typed. In this tab alone, and gone once it is sent.
+  for (const field of document.querySelectorAll("[data-keep]")) {
+    const key = location.pathname + "#" + field.dataset.keep;
+    field.value = sessionStorage.getItem(key) || field.value;
+    field.addEventListener("input", () => sessionStorage.setItem(key, field.value));
+    field.form.addEventListener("submit", () => sessionStorage.removeItem(key));
+  }
+})();

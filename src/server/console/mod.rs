@@ -1,0 +1,169 @@
+//! The console: pages for a person at a browser, whom the tailnet names. There is no password and no token.
+//!
+//! Looking goes the way that calls go: by grants, budgets, warrants and the log. What the pages can do besides looking
+//! is listed in `acts`, and whatever could hurt takes a passkey there: a program with the person's node can ask for
+//! any of these pages.
+
+mod acts;
+mod fault;
+mod forms;
+mod pages;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::admit::{self, Admission};
+use super::health::Watch;
+use super::refusal::Refusal;
+use crate::audit::Journal;
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::ResourceUrl;
+use crate::dispatch::Dispatcher;
+use crate::passkey::{Owner, Passkeys};
+
+use forms::Forms;
+use view::Badge;
+
+/// Largest form, in bytes.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// Everything a page may load, and who may frame it: nobody. No script and no style stands in a page.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+     img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What the console is made of.
+pub struct Parts {
+    /// What carries calls out.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Where it is written down.
+    pub journal: Journal,
+    /// The passkeys.
+    pub passkeys: Passkeys,
+    /// What looks after what our work needs.
+    pub watch: Arc<Watch>,
+    /// Our URL.
+    pub url: ResourceUrl,
+    /// The capability that grants come from.
+    pub capability: String,
+    /// The folder of the log.
+    pub audit_dir: PathBuf,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The console.
+pub struct Console {
+    parts: Parts,
+    forms: Forms,
+    /// What the last check of the log came to, and when.
+    badge: tokio::sync::Mutex<Option<(Badge, Duration)>>,
+}
+
+/// Somebody at a browser, as the tailnet says at this moment.
+type Visitor = Arc<Caller>;
+
+impl Console {
+    /// The console over `parts`.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let forms = Forms::new(parts.clock.clone());
+        Arc::new(Self { parts, forms, badge: tokio::sync::Mutex::default() })
+    }
+}
+
+/// The pages, and what they are made of.
+pub(super) fn router(console: Arc<Console>, admission: Arc<Admission>) -> Router {
+    let files = Router::new()
+        .route(
+            "/console/static/console.css",
+            get(async || file("text/css", include_str!("assets/console.css"))),
+        )
+        .route(
+            "/console/static/console.js",
+            get(async || file("text/javascript", include_str!("assets/console.js"))),
+        );
+    Router::new()
+        .route("/console", get(pages::home))
+        .route("/console/connect", get(pages::connect))
+        .route("/console/why", get(pages::why))
+        .route("/console/audit", get(pages::audit))
+        .route("/console/passkeys", get(pages::passkeys))
+        .route("/console/enroll", get(pages::enroll))
+        .route("/console/enroll/begin", post(acts::begin_enrolment))
+        .route("/console/enroll/finish", post(acts::finish_enrolment))
+        .route_layer(from_fn_with_state(admission, admit::visitor))
+        .merge(files)
+        .with_state(console)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn(from_a_page_of_ours))
+        .layer(from_fn(with_headers))
+}
+
+/// What a browser says about where a request comes from. Our pages are never a part of others', and nothing is done
+/// that one of ours did not send.
+async fn from_a_page_of_ours(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    if let Some(b"iframe" | b"frame" | b"embed" | b"object" | b"fencedframe") = says("sec-fetch-dest") {
+        let words = "the console is not shown within other pages";
+        return Refusal::new(StatusCode::FORBIDDEN, "framed", words).into_response();
+    }
+    let site = says("sec-fetch-site");
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let allowed = match (reads, site) {
+        // A link to a page may stand anywhere; a picture or a script of ours may not.
+        (true, Some(b"cross-site" | b"same-site")) => says("sec-fetch-mode") == Some(b"navigate"),
+        (true, _) => true,
+        // That an Origin is ours, if there is one, has been looked at; here there must be one.
+        (false, site) => matches!(site, None | Some(b"same-origin")) && headers.contains_key(header::ORIGIN),
+    };
+    if !allowed {
+        let words = "this was not sent by a page of the console, so nothing was done";
+        return Refusal::new(StatusCode::FORBIDDEN, "cross_site", words).into_response();
+    }
+    next.run(request).await
+}
+
+async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not "no-referrer": with that, forms are sent with `Origin: null`.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    let headers = response.headers_mut();
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    // Asked for anew after an update; a day would show new pages in old clothes.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    (headers, text).into_response()
+}
+
+/// The person behind a visitor. Whoever is admitted to the console is one.
+fn owner(visitor: &Caller) -> Option<Owner> {
+    visitor.user().map(|user| Owner { id: user.id(), login: user.login().to_owned() })
+}

@@ -1,0 +1,393 @@
+//! The pages that look. None of them changes anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::{Html, IntoResponse as _, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::Fault;
+use super::view::{
+    Audit, Badge, ByNas, Change, Client, Connect, Enroll, Filter, Frame, History, Home, Job, Passkeys, Pool,
+    Row, Seen, Usage, Verdict, Vital, Why,
+};
+use super::{Console, Visitor, owner};
+use crate::audit::tail::{self, Entry};
+use crate::audit::verify::{self, Against, verify};
+use crate::caller::Caller;
+use crate::dispatch::{Call, Reply, explain};
+use crate::domain::name::NasName;
+use crate::domain::scope::Scope;
+use crate::domain::text::foreign;
+use crate::domain::who::McpNote;
+use crate::tools::render::size;
+
+/// How long the outcome of a check of the log is shown before it is checked again.
+const CHECKED_FOR: Duration = Duration::from_mins(1);
+
+/// Records that are looked through, and shown.
+const LOOKED_THROUGH: usize = 5000;
+const SHOWN: usize = 200;
+
+/// Changes on the first page.
+const CHANGES: usize = 10;
+
+type Page = Result<Response, Fault>;
+
+fn page(template: &impl Template) -> Page {
+    Ok(Html(template.render().map_err(|error| Fault::broken(&error))?).into_response())
+}
+
+/// `GET /console`
+pub(super) async fn home(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+) -> Page {
+    let Some(_owner) = owner(&visitor) else { return Err(Fault::nobody()) };
+    let (report, attention, pools, jobs, changes) = tokio::join!(
+        console.parts.watch.report(),
+        console.on_each(&visitor, "system_health", json!({})),
+        console.pools(&visitor),
+        console.on_each::<Jobs>(&visitor, "jobs_list", json!({ "state": "running" })),
+        console.changes(&visitor),
+    );
+    let mut parts: Vec<_> =
+        report.nas.iter().map(|(name, part)| Vital::of(format!("NAS {name}"), part)).collect();
+    parts.extend([
+        Vital::of("Provider", &report.provider),
+        Vital::of("tailscaled", &report.tailscaled),
+        Vital::of("Audit log", &report.audit),
+    ]);
+    page(&Home {
+        frame: Frame::new("Now", "/console", &visitor),
+        frozen: None,
+        thaw: None,
+        freeze: None,
+        waiting: Vec::new(),
+        parts,
+        attention,
+        pools,
+        jobs: jobs.into_iter().map(|(nas, seen)| (nas, seen.map(|seen| seen.jobs))).collect(),
+        changes,
+    })
+}
+
+/// `GET /console/connect`
+pub(super) async fn connect(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+) -> Page {
+    let url = console.parts.url.as_str();
+    let pretty = |value: Value| serde_json::to_string_pretty(&value).unwrap_or_default();
+    // mcp-remote takes plain HTTP only when told to, and there is none but on the machine itself.
+    let remote = if url.starts_with("http:") {
+        json!(["mcp-remote", url, "--allow-http"])
+    } else {
+        json!(["mcp-remote", url])
+    };
+    let clients = vec![
+        Client {
+            id: "claude-code",
+            name: "Claude Code",
+            what: "In a terminal; then /mcp in Claude Code, and Authenticate.",
+            text: format!("claude mcp add --transport http tailnas {url}"),
+        },
+        Client {
+            id: "claude-desktop",
+            name: "Claude Desktop",
+            what: "In claude_desktop_config.json, through mcp-remote, which needs Node.js.",
+            text: pretty(json!({ "mcpServers": { "tailnas": { "command": "npx", "args": remote } } })),
+        },
+        Client {
+            id: "vs-code",
+            name: "VS Code",
+            what: "In .vscode/mcp.json of a workspace, or in the user's mcp.json.",
+            text: pretty(json!({ "servers": { "tailnas": { "type": "http", "url": url } } })),
+        },
+        Client {
+            id: "cursor",
+            name: "Cursor",
+            what: "In ~/.cursor/mcp.json.",
+            text: pretty(json!({ "mcpServers": { "tailnas": { "url": url } } })),
+        },
+    ];
+    page(&Connect { frame: Frame::new("Connect a client", "/console/connect", &visitor), clients })
+}
+
+/// `GET /console/why`
+pub(super) async fn why(State(console): State<Arc<Console>>, Extension(visitor): Extension<Visitor>) -> Page {
+    let dispatcher = &console.parts.dispatcher;
+    let names = dispatcher.nas_names();
+    let on = |nas: &NasName| {
+        let verdict = |spec: &crate::tools::Spec| {
+            let (allowed, why) = explain(spec, visitor.grants(), nas);
+            Verdict { tool: spec.name, allowed, why }
+        };
+        (nas.to_string(), dispatcher.catalogue().specs().map(verdict).collect::<Vec<_>>())
+    };
+    let missing: Vec<&str> = Scope::ALL
+        .iter()
+        .filter(|scope| names.iter().any(|nas| visitor.grants().allows(**scope, nas).is_none()))
+        .map(|scope| scope.as_str())
+        .collect();
+    let grant = (!missing.is_empty()).then(|| {
+        let grant = json!({
+            "src": visitor.sources(), "dst": ["<the node that tailnas runs on>"],
+            "app": { &console.parts.capability: [{ "scopes": missing, "nas": names }] },
+        });
+        serde_json::to_string_pretty(&grant).unwrap_or_default()
+    });
+    page(&Why {
+        frame: Frame::new("Why can't I", "/console/why", &visitor),
+        login: foreign(visitor.name(), 80),
+        node: foreign(visitor.peer().node_name(), 80),
+        tables: names.iter().map(on).collect(),
+        grant,
+    })
+}
+
+/// `GET /console/audit`
+pub(super) async fn audit(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+    Query(filter): Query<Filter>,
+) -> Page {
+    let (badge, records) = tokio::join!(console.badge(), console.records(&visitor));
+    let records = records.map_err(|error| Fault::broken(&error))?;
+    let rows = records.iter().rev().map(Row::of).filter(|row| row.fits(&filter));
+    let rows: Vec<_> = rows.take(SHOWN).collect();
+    let whose = if sees_all(&visitor, &console.parts.dispatcher.nas_names()) {
+        ""
+    } else {
+        " Without the scope audit:read these are your own."
+    };
+    let shown = format!("{} records, the newest first, of the last {LOOKED_THROUGH}.{whose}", rows.len());
+    page(&Audit { frame: Frame::new("Audit log", "/console/audit", &visitor), badge, filter, shown, rows })
+}
+
+/// `GET /console/passkeys`
+pub(super) async fn passkeys(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+) -> Page {
+    let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
+    let listed = match console.parts.passkeys.of(&owner) {
+        Ok(listed) => Seen::Yes(listed),
+        Err(error) => Seen::No(error.to_string()),
+    };
+    page(&Passkeys {
+        frame: Frame::new("Passkeys", "/console/passkeys", &visitor),
+        login: foreign(visitor.name(), 80),
+        listed,
+    })
+}
+
+/// `GET /console/enroll`: the secret of the link stands behind its `#`, which browsers do not send.
+pub(super) async fn enroll(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+) -> Page {
+    let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
+    page(&Enroll {
+        frame: Frame::new("Enrol a passkey", "/console/enroll", &visitor),
+        login: foreign(&owner.login, 80),
+        form: console.forms.issue(owner.id, "enrol"),
+    })
+}
+
+/// As much of `pools_list` as is shown.
+#[derive(Deserialize)]
+struct Pools {
+    pools: Vec<PoolSeen>,
+}
+
+#[derive(Deserialize)]
+struct PoolSeen {
+    name: String,
+    status: String,
+    healthy: Option<bool>,
+    size_bytes: Option<u64>,
+    free_bytes: Option<u64>,
+    used_percent: Option<f64>,
+}
+
+/// As much of `jobs_list` as is shown.
+#[derive(Deserialize)]
+struct Jobs {
+    jobs: Vec<Job>,
+}
+
+impl Console {
+    /// What `tool` says about each NAS.
+    async fn on_each<T: DeserializeOwned>(
+        &self,
+        visitor: &Visitor,
+        tool: &str,
+        arguments: Value,
+    ) -> ByNas<T> {
+        let names = self.parts.dispatcher.nas_names();
+        let several = names.len() > 1;
+        let looks = names.into_iter().map(|nas| {
+            let closed = self.closed(visitor, tool, &nas);
+            let mut arguments = arguments.as_object().cloned().unwrap_or_default();
+            if several {
+                arguments.insert("nas".to_owned(), json!(nas));
+            }
+            async move {
+                let seen = match closed {
+                    Some(why) => Seen::No(why),
+                    None => self.look(visitor, tool, arguments).await,
+                };
+                (nas.to_string(), seen)
+            }
+        });
+        futures_util::future::join_all(looks).await
+    }
+
+    /// Why the visitor may not let `tool` look at `nas`. Who opens a page has not asked for what they may not have,
+    /// so there is nothing to refuse and to write down.
+    fn closed(&self, visitor: &Visitor, tool: &str, nas: &NasName) -> Option<String> {
+        let spec = self.parts.dispatcher.catalogue().find(tool)?.spec();
+        let (may, why) = explain(spec, visitor.grants(), nas);
+        (!may).then(|| format!("You may not see this: {tool} {why}."))
+    }
+
+    /// Lets a tool look, on the way that every call takes.
+    async fn look<T: DeserializeOwned>(
+        &self,
+        visitor: &Visitor,
+        tool: &str,
+        arguments: Map<String, Value>,
+    ) -> Seen<T> {
+        let call = Call {
+            caller: Arc::clone(visitor),
+            tool: tool.to_owned(),
+            arguments,
+            mcp: McpNote { method: "console".to_owned(), ..McpNote::default() },
+            gone: CancellationToken::new(),
+            progress: None,
+        };
+        match self.parts.dispatcher.call(call).await {
+            Reply::Done(answer, ..) => match serde_json::from_value(answer.structured) {
+                Ok(seen) => Seen::Yes(seen),
+                Err(error) => Seen::No(format!("The answer of {tool} cannot be shown here: {error}.")),
+            },
+            Reply::Failed(failure) => Seen::No(format!("{} {}", failure.what, failure.next_step)),
+            Reply::NoSuchTool => Seen::No(format!("There is no {tool} here.")),
+        }
+    }
+
+    async fn pools(&self, visitor: &Visitor) -> ByNas<Vec<Pool>> {
+        let seen = self.on_each::<Pools>(visitor, "pools_list", json!({})).await;
+        let pool = |pool: PoolSeen| Pool {
+            tone: match (pool.healthy, pool.status.as_str()) {
+                (Some(true), _) | (None, "ONLINE") => "good",
+                (_, "FAULTED" | "OFFLINE" | "UNAVAIL") => "bad",
+                _ => "warn",
+            },
+            usage: match (pool.used_percent, pool.size_bytes, pool.free_bytes) {
+                (Some(percent), Some(whole), Some(free)) => {
+                    Some(Usage { percent, size: size(whole), free: size(free) })
+                }
+                _ => None,
+            },
+            name: pool.name,
+            status: pool.status,
+            history: History::of(&[]),
+            outlook: None,
+        };
+        seen.into_iter()
+            .map(|(nas, seen)| (nas, seen.map(|seen| seen.pools.into_iter().map(pool).collect())))
+            .collect()
+    }
+
+    /// The last changes that the visitor may see.
+    async fn changes(&self, visitor: &Visitor) -> Seen<Vec<Change>> {
+        let records = match self.records(visitor).await {
+            Ok(records) => records,
+            Err(error) => return Seen::No(format!("The audit log cannot be read: {error}.")),
+        };
+        let outcome = |seq: &Value| {
+            records.iter().find(|record| record["parent"] == *seq && record["type"] == "outcome")
+        };
+        let changes = records.iter().rev().filter(|record| record["type"] == "intent").take(CHANGES);
+        Seen::Yes(
+            changes
+                .map(|intent| {
+                    let row = Row::of(intent);
+                    let end = outcome(&intent["seq"]).map(Row::of);
+                    Change {
+                        seq: row.seq,
+                        at: row.at,
+                        who: row.who,
+                        what: row.what,
+                        tone: end.as_ref().map_or("warn", |end| end.tone),
+                        status: end.map_or_else(|| "under way".to_owned(), |end| end.result),
+                        undo: None,
+                    }
+                })
+                .collect(),
+        )
+    }
+
+    /// The last records that the visitor may see, oldest first.
+    async fn records(&self, visitor: &Visitor) -> std::io::Result<Vec<Value>> {
+        let dir = self.parts.audit_dir.clone();
+        let read =
+            tokio::task::spawn_blocking(move || tail::last(&dir, LOOKED_THROUGH).map(|(entries, _)| entries));
+        let entries = read.await.map_err(std::io::Error::other)??;
+        let records = entries.into_iter().filter_map(|entry| match entry {
+            Entry::Record(record) => serde_json::to_value(*record).ok(),
+            Entry::Other(_) => None,
+        });
+        Ok(records.filter(|record| sees(visitor, record)).collect())
+    }
+
+    /// What a check of the whole log comes to; checked at most once a minute, whoever asks.
+    async fn badge(&self) -> Badge {
+        let mut last = self.badge.lock().await;
+        let now = self.parts.clock.mono();
+        if let Some((badge, at)) = &*last
+            && now.saturating_sub(*at) < CHECKED_FOR
+        {
+            return badge.clone();
+        }
+        let dir = self.parts.audit_dir.clone();
+        let report = tokio::task::spawn_blocking(move || verify(&dir, &Against::default())).await;
+        let (tone, word, words) = match report {
+            Ok(Ok(report)) => match report.verdict {
+                verify::Verdict::Clean => ("good", "Clean", "Every record is as it was written, as far as the log itself can \
+                     tell. That none were cut off or rewritten, tailnas audit verify says against a checkpoint kept elsewhere.".to_owned()),
+                verify::Verdict::Tampered => ("bad", "Tampered with", "The log is not what was written. On the host, \
+                     tailnas audit verify says where.".to_owned()),
+                verify::Verdict::Torn => ("warn", "Torn", "The end of the log is damaged, as a crash leaves it.".to_owned()),
+            },
+            Ok(Err(error)) => ("warn", "Not checked", error.to_string()),
+            Err(_) => ("warn", "Not checked", "The check broke off.".to_owned()),
+        };
+        let badge = Badge { tone, word, words };
+        *last = Some((badge.clone(), self.parts.clock.mono()));
+        badge
+    }
+}
+
+fn sees_all(visitor: &Caller, names: &[NasName]) -> bool {
+    names.iter().all(|nas| visitor.grants().allows(Scope::AuditRead, nas).is_some())
+}
+
+/// Their own records, and those of what `audit:read` covers.
+fn sees(visitor: &Caller, record: &Value) -> bool {
+    let grants = visitor.grants();
+    let own = record.pointer("/peer/user").and_then(Value::as_str) == Some(visitor.name());
+    own || match record["nas"].as_str().map(str::parse::<NasName>) {
+        Some(Ok(nas)) => grants.allows(Scope::AuditRead, &nas).is_some(),
+        Some(Err(_)) => false,
+        None => grants.allows_everywhere(Scope::AuditRead).is_some(),
+    }
+}

@@ -1,0 +1,401 @@
+//! What the pages show: plain data, cleaned and put into words, for the templates in `pages/`.
+
+use std::fmt::Write as _;
+
+use askama::Template;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::caller::Caller;
+use crate::domain::text::foreign;
+use crate::passkey::Listed;
+use crate::server::health::Part;
+
+/// The pages that have a place in the head of each.
+pub(super) const PLACES: &[(&str, &str)] = &[
+    ("/console", "Now"),
+    ("/console/connect", "Connect"),
+    ("/console/why", "Why can't I"),
+    ("/console/audit", "Audit"),
+    ("/console/passkeys", "Passkeys"),
+];
+
+/// The kinds of records that one can filter for.
+pub(super) const KINDS: &[(&str, &str)] = &[
+    ("", "Everything"),
+    ("changes", "Changes"),
+    ("read", "Reads"),
+    ("refused", "Refusals"),
+    ("daemon", "The daemon itself"),
+];
+
+/// What every page has around it.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub title: String,
+    pub path: &'static str,
+    pub me: Option<Me>,
+    /// Whether the page loads itself again, because something is under way and nothing can be typed into it.
+    pub again: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Me {
+    pub login: String,
+    pub node: String,
+}
+
+impl Frame {
+    pub fn new(title: impl Into<String>, path: &'static str, visitor: &Caller) -> Self {
+        let me = Me {
+            login: foreign(visitor.name(), 80),
+            node: foreign(visitor.peer().node_name().split('.').next().unwrap_or_default(), 80),
+        };
+        Self { title: title.into(), path, me: Some(me), again: false }
+    }
+
+    /// For somebody we do not know.
+    pub fn bare(title: &str) -> Self {
+        Self { title: title.to_owned(), path: "", me: None, again: false }
+    }
+}
+
+/// What could be seen, or why it could not.
+#[derive(Debug)]
+pub(super) enum Seen<T> {
+    Yes(T),
+    No(String),
+}
+
+impl<T> Seen<T> {
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Seen<U> {
+        match self {
+            Self::Yes(seen) => Seen::Yes(with(seen)),
+            Self::No(why) => Seen::No(why),
+        }
+    }
+}
+
+/// Something for each NAS, by its name.
+pub(super) type ByNas<T> = Vec<(String, Seen<T>)>;
+
+#[derive(Template)]
+#[template(path = "message.html")]
+pub(super) struct Message {
+    pub frame: Frame,
+    pub lines: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "home.html")]
+pub(super) struct Home {
+    pub frame: Frame,
+    pub frozen: Option<String>,
+    /// The token with which changes can be thawed.
+    pub thaw: Option<String>,
+    /// The token with which changes can be frozen.
+    pub freeze: Option<String>,
+    pub waiting: Vec<Waiting>,
+    pub parts: Vec<Vital>,
+    pub attention: ByNas<Attention>,
+    pub pools: ByNas<Vec<Pool>>,
+    pub jobs: ByNas<Vec<Job>>,
+    pub changes: Seen<Vec<Change>>,
+}
+
+#[derive(Template)]
+#[template(path = "connect.html")]
+pub(super) struct Connect {
+    pub frame: Frame,
+    pub clients: Vec<Client>,
+}
+
+#[derive(Template)]
+#[template(path = "why.html")]
+pub(super) struct Why {
+    pub frame: Frame,
+    pub login: String,
+    pub node: String,
+    pub tables: Vec<(String, Vec<Verdict>)>,
+    pub grant: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+pub(super) struct Audit {
+    pub frame: Frame,
+    pub badge: Badge,
+    pub filter: Filter,
+    pub shown: String,
+    pub rows: Vec<Row>,
+}
+
+#[derive(Template)]
+#[template(path = "passkeys.html")]
+pub(super) struct Passkeys {
+    pub frame: Frame,
+    pub login: String,
+    pub listed: Seen<Vec<Listed>>,
+}
+
+#[derive(Template)]
+#[template(path = "enroll.html")]
+pub(super) struct Enroll {
+    pub frame: Frame,
+    pub login: String,
+    pub form: String,
+}
+
+/// A plan that waits, on the first page.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub id: String,
+    pub summary: String,
+    pub risk: String,
+    pub tone: &'static str,
+    pub login: String,
+    pub expires: String,
+}
+
+/// How it is with something our work needs.
+#[derive(Debug)]
+pub(super) struct Vital {
+    pub name: String,
+    pub word: &'static str,
+    pub tone: &'static str,
+    pub since: String,
+    pub why: Option<String>,
+}
+
+impl Vital {
+    pub fn of(name: impl Into<String>, part: &Part) -> Self {
+        let (word, tone) = if part.ok { ("up", "good") } else { ("down", "bad") };
+        let why = part.why.as_deref().map(|why| foreign(why, 300));
+        Self { name: name.into(), word, tone, since: moment(part.since), why }
+    }
+}
+
+/// The answer of `system_health`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Attention {
+    pub verdict: String,
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Finding {
+    #[serde(rename = "level")]
+    pub severity: String,
+    pub what: String,
+}
+
+impl Attention {
+    pub fn tone(&self) -> &'static str {
+        tone_of(&self.verdict)
+    }
+}
+
+impl Finding {
+    pub fn tone(&self) -> &'static str {
+        tone_of(&self.severity)
+    }
+}
+
+fn tone_of(verdict: &str) -> &'static str {
+    match verdict {
+        "healthy" => "good",
+        "critical" => "bad",
+        _ => "warn",
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub name: String,
+    pub status: String,
+    pub tone: &'static str,
+    pub usage: Option<Usage>,
+    pub history: Option<History>,
+    pub outlook: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Usage {
+    pub percent: f64,
+    pub size: String,
+    pub free: String,
+}
+
+/// A picture of use over time.
+#[derive(Debug)]
+pub(super) struct History {
+    /// The path of an SVG of 600 by 100, of which 100 is the bottom.
+    pub path: String,
+    /// The same in words.
+    pub words: String,
+}
+
+impl History {
+    /// Of points in time (seconds) and percent, oldest first; nothing where there are fewer than two.
+    pub fn of(points: &[(f64, f64)]) -> Option<Self> {
+        let (first, last) = (points.first()?, points.last()?);
+        let span = last.0 - first.0;
+        if span <= 0.0 {
+            return None;
+        }
+        let mut path = String::new();
+        for (at, percent) in points {
+            let x = (at - first.0) / span * 600.0;
+            let y = 100.0 - percent.clamp(0.0, 100.0);
+            let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { "M" } else { "L" });
+        }
+        let days = span / 86_400.0;
+        let words =
+            format!("From {:.1} % to {:.1} % in {days:.1} days; the dashed line is 85 %.", first.1, last.1);
+        Some(Self { path, words })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Job {
+    pub method: String,
+    pub percent: Option<f64>,
+    pub says: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Change {
+    pub seq: u64,
+    pub at: String,
+    pub who: String,
+    pub what: String,
+    pub status: String,
+    pub tone: &'static str,
+    pub undo: Option<String>,
+}
+
+/// A client, and what to copy into it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub id: &'static str,
+    pub name: &'static str,
+    pub what: &'static str,
+    pub text: String,
+}
+
+/// Whether somebody may call a tool.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub tool: &'static str,
+    pub allowed: bool,
+    pub why: String,
+}
+
+/// What a check of the log came to.
+#[derive(Clone, Debug)]
+pub(super) struct Badge {
+    pub tone: &'static str,
+    pub word: &'static str,
+    pub words: String,
+}
+
+/// Which records are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filter {
+    pub who: String,
+    pub what: String,
+    pub kind: String,
+}
+
+/// A record of the log, as its JSON says: whatever kinds there will be, none is left out here.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub seq: u64,
+    pub at: String,
+    pub kind: String,
+    pub who: String,
+    pub what: String,
+    pub result: String,
+    pub tone: &'static str,
+}
+
+impl Row {
+    pub fn of(record: &Value) -> Self {
+        let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let words = |parts: &[&str]| {
+            let parts = parts.iter().filter(|part| !part.is_empty()).copied();
+            foreign(&parts.collect::<Vec<_>>().join(" "), 200)
+        };
+        let who = [text("/peer/user"), text("/peer/node_name"), text("/auth/username"), text("/from")];
+        let status = text("/result/status");
+        Self {
+            seq: record["seq"].as_u64().unwrap_or_default(),
+            at: text("/ts").get(..19).unwrap_or_default().replace('T', " "),
+            kind: foreign(text("/type"), 40),
+            who: foreign(who.into_iter().find(|who| !who.is_empty()).unwrap_or_default(), 80),
+            what: words(&[text("/tool"), text("/target"), text("/nas")]),
+            result: words(&[status, text("/result/code")]),
+            tone: match status {
+                "ok" => "good",
+                "denied" | "error" => "warn",
+                "unknown" | "timeout" => "bad",
+                _ => "",
+            },
+        }
+    }
+
+    pub fn fits(&self, filter: &Filter) -> bool {
+        let holds = |text: &str, part: &str| text.to_lowercase().contains(&part.trim().to_lowercase());
+        let kind = match filter.kind.as_str() {
+            "" => true,
+            "changes" => {
+                !matches!(self.kind.as_str(), "read" | "denied" | "auth_fail") && !self.what.is_empty()
+            }
+            "read" => self.kind == "read",
+            "refused" => matches!(self.kind.as_str(), "denied" | "auth_fail"),
+            "daemon" => self.who.is_empty() && self.what.is_empty(),
+            _ => false,
+        };
+        kind && holds(&self.who, &filter.who) && holds(&self.what, &filter.what)
+    }
+}
+
+/// A moment, to the second, in UTC.
+pub(super) fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_two_points_at_least_and_stays_in_its_frame() {
+        assert!(History::of(&[]).is_none());
+        assert!(History::of(&[(0.0, 1.0)]).is_none());
+        assert!(History::of(&[(5.0, 1.0), (5.0, 2.0)]).is_none());
+        let history = History::of(&[(0.0, 40.0), (86_400.0, 50.0), (172_800.0, 120.0)]).unwrap();
+        assert_eq!(history.path, "M0.0 60.0L300.0 50.0L600.0 0.0");
+        assert!(history.words.contains("2.0 days"), "{}", history.words);
+    }
+
+    #[test]
+    fn a_record_of_any_kind_is_a_row() {
+        let record = serde_json::json!({
+            "seq": 7, "ts": "2026-11-21T12:00:00.123456Z", "type": "outcome", "tool": "snapshot_create",
+            "target": "tank/x\u{202e}", "result": { "status": "ok" },
+        });
+        let row = Row::of(&record);
+        assert_eq!(
+            (row.seq, row.at.as_str(), row.what.as_str()),
+            (7, "2026-11-21 12:00:00", "snapshot_create tank/x")
+        );
+        assert!(row.fits(&Filter { what: "TANK".into(), kind: "changes".into(), ..Filter::default() }));
+        assert!(!row.fits(&Filter { who: "alice".into(), ..Filter::default() }));
+        let empty = Row::of(&serde_json::json!({ "type": "of a later version" }));
+        assert!(empty.fits(&Filter::default()) && empty.result.is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+// The console as people meet it, in a real browser. Arguments: what the demo wrote with --ready-file, the tailnas program,
+// and a folder for screenshots.
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { request } from "node:http";
+import { connect, createServer } from "node:net";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const [readyFile, tailnas, shots] = process.argv.slice(2);
+const ready = JSON.parse(readFileSync(readyFile, "utf8"));
+const home = ready.console;
+const origin = new URL(home).origin;
+const port = Number(new URL(home).port);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const alice = ready.users.find((user) => user.name === "alice");
+const bob = ready.users.find((user) => user.name === "bob");
+
+let failed = 0;
+const check = (claim, holds, detail = "") => {
+  console.log(`${holds ? "ok  " : "FAIL"} ${claim}${holds || detail === "" ? "" : `: ${detail}`}`);
+  if (!holds) failed += 1;
+};
+
+// Who somebody is follows from the address they come from. A browser cannot choose its own, so bob's goes through this.
+const forward = async (from) => {
+  const server = createServer((inner) => {
+    const outer = connect({ host: "127.0.0.1", port, localAddress: from });
+    for (const [one, other] of [[inner, outer], [outer, inner]]) one.pipe(other).on("error", () => other.destroy());
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return server;
+};
+
+// A request as a program makes it, from an address and with headers that no browser would let a page set.
+const raw = (method, path, { from = alice.address, headers = {}, body = "" } = {}) =>
+  new Promise((done, fail) => {
+    const asked = request({ host: "127.0.0.1", port, localAddress: from, method, path,
+      headers: { host: new URL(home).host, ...headers } }, (answer) => {
+      let text = "";
+      answer.on("data", (part) => (text += part)).on("end", () => done({ status: answer.statusCode, headers: answer.headers, text }));
+    });
+    asked.on("error", fail).end(body);
+  });
+
+const call = async (tool, args, user = alice) => {
+  const answer = await raw("POST", "/mcp", {
+    from: user.address,
+    headers: { authorization: `Bearer ${user.token}`, "content-type": "application/json",
+      accept: "application/json, text/event-stream" },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: tool, arguments: args } }),
+  });
+  const text = answer.text.startsWith("{") ? answer.text : answer.text.split("\n").findLast((line) => line.startsWith("data: {"))?.slice(6);
+  return JSON.parse(text ?? "null")?.result;
+};
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync"],
+});
+
+const open = async (options = {}) => {
+  const context = await browser.newContext({ viewport: { width: 1000, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.errors = [];
+  page.on("console", (message) => message.type() === "error" && page.errors.push(message.text()));
+  page.on("pageerror", (error) => page.errors.push(String(error)));
+  page.foreign = [];
+  page.on("request", (asked) => {
+    if (!asked.url().startsWith(origin) && !asked.url().startsWith("data:")) page.foreign.push(asked.url());
+  });
+  return page;
+};
+
+// An authenticator that verifies its user, such as a phone; one that says it could not, where `verifies` is false.
+const authenticator = async (page, verifies = true) => {
+  const client = await page.context().newCDPSession(page);
+  await client.send("WebAuthn.enable");
+  const { authenticatorId } = await client.send("WebAuthn.addVirtualAuthenticator", { options: {
+    protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: verifies,
+    automaticPresenceSimulation: true,
+  } });
+  return { client, authenticatorId };
+};
+
+const enroll = (login) =>
+  execFileSync(tailnas, ["passkey", "enroll", login, "--config", ready.config], { encoding: "utf8" }).split("\n")[0];
+
+const shot = (page, name) => page.screenshot({ path: `${shots}/${name}.png`, fullPage: true });
+
+const serious = async (page) => {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  const bad = violations.filter((found) => ["serious", "critical"].includes(found.impact));
+  return bad.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).slice(0, 3).join(" ")}`).join("; ");
+};
+
+// The daemon is ready before its NAS is.
+for (let left = 50; left > 0 && (await call("system_info", {}))?.isError !== false; left -= 1) {
+  await new Promise((done) => setTimeout(done, 100));
+}
+
+const page = await open();
+const phone = await authenticator(page);
+
+console.log("Looking");
+for (const [path, name] of [["", "now"], ["/connect", "connect"], ["/why", "why"], ["/audit", "audit"], ["/passkeys", "passkeys"]]) {
+  await page.goto(home + path);
+  await shot(page, name);
+  check(`${name}: nothing serious for people who cannot see it`, (await serious(page)) === "", await serious(page));
+}
+check("the script of axe is the only one that is not ours", page.foreign.length === 0, page.foreign.join(" "));
+await page.goto(`${home}/connect`);
+const shown = await page.locator("main").innerText();
+for (const words of [ready.mcp_url, "claude mcp add", "mcp-remote", '"servers"', '"mcpServers"']) {
+  check(`connect shows ${words}`, shown.includes(words));
+}
+
+console.log("Enrolling");
+const link = enroll("alice@example.com");
+await page.goto(link);
+await shot(page, "enroll");
+check("enroll: nothing serious", (await serious(page)) === "", await serious(page));
+await page.fill("#label", "virtual phone");
+await page.click("button.act");
+await page.waitForURL(`${home}/passkeys`);
+check("the passkey is listed by its name", (await page.locator("main").innerText()).includes("virtual phone"));
+await shot(page, "passkeys-one");
+await page.goto(link);
+await page.click("button.act");
+await page.waitForFunction(() => document.querySelector("[role=status]").textContent.includes("used up"));
+check("the link is good once", true);
+
+const weak = await open();
+await authenticator(weak, false);
+await weak.goto(enroll("alice@example.com"));
+await weak.click("button.act");
+await weak.waitForFunction(() => !/asks for/.test(document.querySelector("[role=status]").textContent));
+check("an authenticator that does not verify its user enrols nothing", !(await weak.url()).endsWith("/passkeys"));
+await weak.context().close();
+
+const bobs = await forward(bob.address);
+const bobsPage = await open();
+const rule = `MAP ${new URL(home).host} 127.0.0.1:${bobs.address().port}`;
+const bobsBrowser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", `--host-resolver-rules=${rule}`],
+});
+await bobsPage.context().close();
+const other = await (await bobsBrowser.newContext()).newPage();
+await authenticator(other);
+await other.goto(enroll("alice@example.com"));
+check("bob is bob", (await other.locator(".me").innerText()).includes("bob@github"));
+await other.click("button.act");
+await other.waitForFunction(() => document.querySelector("[role=status]").textContent.includes("somebody else"));
+check("alice's link is nothing to bob", true);
+await other.goto(home);
+check("bob sees what his grant gives, and what is missing", (await other.locator("main").innerText()).includes("needs system:read"));
+await shot(other, "now-bob");
+
+console.log("Pages of others");
+const form = async (headers, body, from) => raw("POST", "/console/enroll/begin", { from, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
+check("a cross-site POST", (await form({ origin: "https://evil.example", "sec-fetch-site": "cross-site" }, {})).status === 403);
+check("a POST that says no origin", (await form({}, {})).status === 403);
+check("a POST of another site of the tailnet", (await form({ origin, "sec-fetch-site": "same-site" }, {})).status === 403);
+check("a form that nobody was given", (await form({ origin, "sec-fetch-site": "same-origin" }, { form: "0".repeat(64), secret: "x" })).status === 403);
+const token = (await raw("GET", "/console/enroll")).text.match(/name="form" value="([0-9a-f]+)"/)[1];
+check("a form of alice's in bob's hands", (await form({ origin }, { form: token, secret: "x" }, bob.address)).status === 403);
+check("a framed page", (await raw("GET", "/console", { headers: { "sec-fetch-dest": "iframe", "sec-fetch-site": "cross-site" } })).status === 403);
+check("a tagged node", (await raw("GET", "/console", { from: "127.0.0.3" })).status === 403);
+check("another name for this server", (await raw("GET", "/console", { headers: { host: `evil.example:${port}` } })).status === 421);
+const evil = await open();
+const framer = createServer((socket) => socket.end(`HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<iframe src="${home}"></iframe>`));
+await new Promise((done) => framer.listen(0, "127.0.0.1", done));
+await evil.goto(`http://127.0.0.1:${framer.address().port}/`);
+await evil.waitForTimeout(500);
+check("the browser shows nothing of us in a frame", !(await Promise.all(evil.frames().map((frame) => frame.content()))).some((html) => html.includes("Waiting for approval")));
+framer.close();
+await evil.context().close();
+
+console.log("On a phone, in the dark, by keyboard");
+for (const [name, options] of [["phone", { viewport: { width: 360, height: 740 } }], ["phone-dark", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }], ["dark", { colorScheme: "dark" }]]) {
+  const small = await open(options);
+  for (const path of ["", "/connect", "/why", "/audit", "/passkeys"]) {
+    await small.goto(home + path);
+    const wide = await small.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    check(`${name} ${path || "/"}: fits`, wide <= 0, `${wide} px too wide`);
+    check(`${name} ${path || "/"}: nothing serious`, (await serious(small)) === "", await serious(small));
+    await shot(small, `${name}${path.replace("/", "-")}`);
+  }
+  await small.context().close();
+}
+await page.goto(home);
+await page.keyboard.press("Tab");
+check("the first Tab leads past the head", (await page.evaluate(() => document.activeElement.className)) === "skip");
+
+check("no page had an error of its own", page.errors.filter((error) => !/403/.test(error)).length === 0, page.errors.join("; "));
+void phone;
+bobs.close();
+await bobsBrowser.close();
+await browser.close();
+console.log(failed === 0 ? "All of it was so." : `${failed} of these claims did not hold.`);
+process.exit(failed === 0 ? 0 : 1);
