@@ -23,6 +23,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::nas::Fleet;
 use crate::net::http::Client;
+use crate::notify::Notifier;
 use crate::oauth::{Provider, Texts};
 use crate::passkey::Passkeys;
 use crate::policy::budgets::Budgets;
@@ -145,7 +146,7 @@ async fn start(
     let expiry = expiry::Watch {
         fleet: parts.reload.fleet.clone(),
         journal: journal.clone(),
-        ends: parts.vitals.ends.clone(),
+        ends: parts.ends,
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),
     };
@@ -163,6 +164,8 @@ async fn start(
         drop(lifecycle.deed(settled));
     }
     lifecycle.service("health", parts.watch.keep_looking(lifecycle.clone()));
+    lifecycle.service("brake", Arc::clone(&parts.server.console).watch_brake(lifecycle.clone()));
+    lifecycle.service("notices", parts.notifier.watch(parts.plans, lifecycle.clone()));
     server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
     tracing::info!(url = %config.server.url, "ready");
     tell(&[NotifyState::Ready, NotifyState::Status(&status(&fleet, journal))]);
@@ -183,7 +186,10 @@ struct Assembled {
     reload: Reload,
     server: server::Parts,
     watch: Arc<health::Watch>,
+    ends: health::Ends,
     local_api: LocalApi,
+    notifier: Notifier,
+    plans: Plans,
     metrics: Metrics,
 }
 
@@ -254,6 +260,7 @@ fn assemble(
             .map_err(|error| unusable(&error))?;
     let texts = Texts::new(&config.server.url, &config.provider).map_err(|error| unusable(&error))?;
     let local_api = LocalApi::new(&config.tailnet.socket, clock.clone());
+    let ends = health::Ends::default();
     let watch = health::Watch::new(health::Vitals {
         local_api: local_api.clone(),
         provider: provider.clone(),
@@ -261,7 +268,7 @@ fn assemble(
         http,
         fleet: fleet.clone(),
         journal: journal.clone(),
-        ends: health::Ends::default(),
+        ends: ends.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
     });
@@ -281,7 +288,7 @@ fn assemble(
         capability: config.tailnet.capability.clone(),
         origin: config.server.url.origin(),
         budgets: budgets.clone(),
-        plans,
+        plans: plans.clone(),
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),
     });
@@ -295,10 +302,13 @@ fn assemble(
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),
     };
+    let client = Client::new(None).map_err(|error| unusable(&error))?;
+    let notifier = Notifier::new(config, client).map_err(|error| unusable(&error))?;
     let origin = config.server.url.origin().parse().map_err(|error| unusable(&error))?;
     let console = Console::new(console::Parts {
         dispatcher: Arc::clone(&dispatcher),
         journal: journal.clone(),
+        plans: plans.clone(),
         passkeys: Passkeys::new(&config.state, &origin, clock.clone()),
         watch: Arc::clone(&watch),
         url: config.server.url.clone(),
@@ -317,7 +327,7 @@ fn assemble(
         clock: clock.clone(),
         console,
     };
-    Ok(Assembled { reload, server, watch, local_api, metrics })
+    Ok(Assembled { reload, server, watch, ends, local_api, notifier, plans, metrics })
 }
 
 /// Tells systemd that we live, as long as everything that must run gives a sign of life; without systemd,

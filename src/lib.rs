@@ -17,6 +17,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod nas;
 pub mod net;
+pub mod notify;
 pub mod oauth;
 pub mod passkey;
 pub mod policy;

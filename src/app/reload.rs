@@ -121,6 +121,7 @@ fn needing_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("audit", old.audit != new.audit),
         ("state.dir", old.state != new.state),
         ("metrics", old.metrics != new.metrics),
+        ("notify", old.notify != new.notify),
     ]
     .into_iter()
     .filter_map(|(setting, changed)| changed.then_some(setting))

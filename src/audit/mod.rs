@@ -41,7 +41,7 @@ pub use self::chain::{Hash, NotAHash, Receipt};
 pub use self::hasher::Hasher;
 pub use self::note::Signer;
 pub use self::queue::{Health, NotRecorded};
-pub use self::record::{NasJob, Outcome, Reloaded, Status, Upstream};
+pub use self::record::{Did, NasJob, Outcome, Personal, Reloaded, Status, Upstream};
 pub use self::recovery::{Mended, OpenError, Opened};
 pub use self::refusals::{Refusal, Refused};
 pub use self::sinks::{JOURNALED, SinkHealth};
@@ -218,6 +218,19 @@ impl Journal {
         if let Ok(event) = render(&Event::Reload(reloaded)) {
             self.0.queue.tell(Job { event, ack: Ack::Nobody });
         }
+    }
+
+    /// Records what a person did that is no call, and resolves once that is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRecorded`], and then it must not be done.
+    pub async fn person(&self, personal: Personal) -> Result<Receipt, NotRecorded> {
+        let event = render(&Event::Person(Box::new(personal)))?;
+        let (to, written) = oneshot::channel();
+        self.0.queue.admit(None)?;
+        self.0.queue.close(Job { event, ack: Ack::Receipt(to) })?;
+        written.await.unwrap_or_else(|_| Err(writer_gone()))
     }
 
     /// Records that something was refused, in the daemon's own log as well. Never waits; many of a kind become one

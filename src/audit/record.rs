@@ -76,6 +76,8 @@ pub enum Event {
     Denied(Box<Turned>),
     /// Nobody was admitted.
     AuthFail(Box<Turned>),
+    /// A person did something on the console, or root on the host.
+    Person(Box<Personal>),
     /// The end of the log was damaged, and goes on from here.
     Recovery(Recovery),
     /// From here on, checkpoints are signed with this key.
@@ -358,6 +360,81 @@ pub struct Turned {
     /// How many there were since the last record for the same peer and reason; absent in the first one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
+}
+
+/// What a person did that is no call: said yes or no to a plan, enrolled a passkey, pulled the brake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Personal {
+    /// What.
+    pub did: Did,
+    /// Who, as the tailnet says; absent where it was root on the host.
+    #[serde(flatten)]
+    pub who: Who,
+    /// The plan it was about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<PlanNote>,
+    /// The passkey it was done with or that it was about, by its name in our store.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub passkey: Option<String>,
+    /// What they said about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+}
+
+/// What a person can do that is no call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Did {
+    /// Said yes to a plan.
+    Approve,
+    /// Said no to a plan.
+    Refuse,
+    /// Enrolled a passkey.
+    Enroll,
+    /// Froze changes.
+    Freeze,
+    /// Let changes be made again.
+    Thaw,
+}
+
+impl Did {
+    /// The spelling in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Refuse => "refuse",
+            Self::Enroll => "enroll",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+        }
+    }
+}
+
+impl Personal {
+    /// `who` did it.
+    #[must_use]
+    pub fn new(did: Did, who: &Who) -> Self {
+        Self { did, who: cut_who(who), plan: None, passkey: None, note: None }
+    }
+
+    /// The same about a plan.
+    #[must_use]
+    pub fn about(self, plan: PlanNote) -> Self {
+        Self { plan: Some(plan), ..self }
+    }
+
+    /// The same with a passkey.
+    #[must_use]
+    pub fn with(self, passkey: &str) -> Self {
+        Self { passkey: Some(cut(passkey, 64)), ..self }
+    }
+
+    /// The same with what they said.
+    #[must_use]
+    pub fn saying(self, note: &str) -> Self {
+        Self { note: (!note.is_empty()).then(|| cut(note, 1024)), ..self }
+    }
 }
 
 /// The end of the log was damaged: what the damage is, to the byte.

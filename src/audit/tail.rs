@@ -226,6 +226,11 @@ fn line(record: &Record) -> String {
             let from = turned.from.map_or_else(|| who(&turned.who), |from| from.to_string());
             format!("auth_fail {from}: {}", refusal(turned))
         }
+        Event::Person(personal) => {
+            let plan = personal.plan.as_ref().map(|plan| format!(" plan {}", plan.id)).unwrap_or_default();
+            let note = personal.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+            format!("person    {} {}{plan}{note}", who(&personal.who), personal.did.as_str())
+        }
         Event::Recovery(recovery) => {
             format!("recovery  {} damaged bytes from byte {}", recovery.len, recovery.offset)
         }

@@ -3,7 +3,9 @@
 mod audit;
 mod check;
 mod doctor;
+mod freeze;
 mod grants;
+mod notify;
 mod passkey;
 mod sandbox;
 mod serve;
@@ -45,6 +47,12 @@ enum Command {
     Setup(setup::Args),
     /// Say who may call what and why, and write grants for the tailnet policy
     Grants(grants::Args),
+    /// Refuse every change from now on, also those that were approved and have not begun
+    Freeze(freeze::FreezeArgs),
+    /// Let changes be made again
+    Thaw(ConfigFile),
+    /// Try the notices that something waits for a person
+    Notify(notify::Args),
     /// Let people enrol passkeys, list and revoke them
     Passkey(passkey::Args),
     /// Print the version
@@ -69,6 +77,9 @@ pub fn main() -> Exit {
         Command::Doctor(args) => doctor::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Grants(args) => grants::run(&args),
+        Command::Freeze(args) => freeze::freeze(&args),
+        Command::Thaw(file) => freeze::thaw(&file.config),
+        Command::Notify(args) => notify::run(&args),
         Command::Passkey(args) => passkey::run(&args),
         Command::Version => {
             say(&format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));

@@ -36,6 +36,7 @@ pub(super) const ROOT: Shape = Shape {
         key("policy", "[policy]"),
         key("limits", "[limits]"),
         key("metrics", "[metrics]"),
+        key("notify", "[[notify]]"),
         key("log", "[log]"),
     ],
 };
@@ -160,12 +161,21 @@ pub(super) const LIMITS: Shape = Shape {
 pub(super) const METRICS: Shape =
     Shape { name: "metrics", keys: &[key("listen", r#"listen = "127.0.0.1:9464""#)] };
 
+pub(super) const NOTIFY: Shape = Shape {
+    name: "notify",
+    keys: &[
+        key("kind", r#"kind = "ntfy""#),
+        key("url", r#"url = "https://ntfy.example.ts.net/nas""#),
+        key("token", r#"token = "credential:ntfy-token""#),
+    ],
+};
+
 pub(super) const LOG: Shape = Shape { name: "log", keys: &[key("filter", r#"filter = "info""#)] };
 
 /// Every table below the file itself.
 pub(super) const TABLES: &[&Shape] = &[
     &SERVER, &TAILNET, &PROVIDER, &CLIENT, &NAS, &READER, &WRITER, &AUDIT, &STATE, &GRANT, &RELAY, &AGENT,
-    &POLICY, &LIMITS, &METRICS, &LOG,
+    &POLICY, &LIMITS, &METRICS, &NOTIFY, &LOG,
 ];
 
 impl Shape {

@@ -59,6 +59,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[metrics] listen`: where health and metrics are served, if anywhere.
     pub metrics: Option<SocketAddr>,
+    /// `[[notify]]`: who is told that something waits for a person.
+    pub notify: Vec<Notify>,
     /// `[log] filter`
     pub log: tracing::Level,
     /// The file all this was read from, to read it again.
@@ -149,6 +151,7 @@ fn read(
         let policy = sections::policy::read(root, policy);
         let limits = sections::limits::read(root);
         let metrics = sections::metrics::read(root);
+        let notify = sections::notify::read(root);
         let log = sections::log::read(root);
         let more_grants = policy.and_then(|file| match file {
             Some((path, text)) => {
@@ -171,6 +174,7 @@ fn read(
             agents: agents?,
             limits: limits?,
             metrics: metrics?,
+            notify: notify?,
             log: log?,
             file: file.to_owned(),
             named: Vec::new(),
@@ -352,6 +356,43 @@ pub struct Limits {
     pub calls_in_flight: u32,
     /// Calls of all callers that are in progress at one time.
     pub calls_in_flight_in_all: u32,
+}
+
+/// Somebody who is told that something waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// How that is said there.
+    pub kind: NotifyKind,
+    /// Where. For some services it is a secret by itself, so it is not shown.
+    pub url: url::Url,
+    /// What proves that we may.
+    pub token: Option<SecretSource>,
+}
+
+/// What takes notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyKind {
+    /// ntfy: a topic.
+    Ntfy,
+    /// Gotify: a server.
+    Gotify,
+    /// Home Assistant: a webhook or a notify action.
+    HomeAssistant,
+    /// Anything that takes JSON.
+    Webhook,
+}
+
+impl NotifyKind {
+    /// The spelling in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ntfy => "ntfy",
+            Self::Gotify => "gotify",
+            Self::HomeAssistant => "homeassistant",
+            Self::Webhook => "webhook",
+        }
+    }
 }
 
 /// One entry of the policy file: who may do what, for tailnets where grants are not used.

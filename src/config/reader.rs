@@ -166,6 +166,15 @@ impl<'d> Section<'d> {
         Ok(source)
     }
 
+    /// The secret that `key` says the place of, if it is there.
+    pub(super) fn optional_secret(&mut self, key: &'static str) -> Read<Option<SecretSource>> {
+        let source = self.optional(key, values::secret_source)?;
+        if let Some(source) = &source {
+            self.names(key, Thing::Secret(source.clone()));
+        }
+        Ok(source)
+    }
+
     /// The file with CA certificates that `key` names, if it is there.
     pub(super) fn ca_file(&mut self, key: &'static str) -> Read<Option<PathBuf>> {
         let path = self.optional(key, values::absolute_path)?;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The file in the state folder that is there while changes are frozen.
 const FILE: &str = "frozen";
 
+/// Who froze changes where it was done by the command on the host.
+pub const BY_ROOT: &str = "root on the host";
+
 /// Longest note that is read.
 const LONGEST: u64 = 4096;
 

@@ -7,6 +7,7 @@ pub(super) mod limits;
 pub(super) mod log;
 pub(super) mod metrics;
 pub(super) mod nas;
+pub(super) mod notify;
 pub(super) mod policy;
 pub(super) mod provider;
 pub(super) mod relay;

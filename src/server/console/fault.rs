@@ -37,6 +37,18 @@ impl Fault {
         Self::new(StatusCode::FORBIDDEN, "Not admitted", "The console is for people on nodes of their own.")
     }
 
+    pub fn no_plan() -> Self {
+        let text = "Plans live for a quarter of an hour and not across a restart of the daemon, and one can see one's own, or \
+                    those that one may approve. If you came from a notice, somebody else may have decided.";
+        Self::new(StatusCode::GONE, "There is no such plan here", text)
+    }
+
+    /// What is not on record is not done.
+    pub fn unrecorded(error: &dyn std::fmt::Display) -> Self {
+        let text = format!("It could not be recorded, so it was not done: {error}.");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Not recorded", text)
+    }
+
     pub fn broken(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a page of the console could not be made");
         let text = "The page could not be made. Nothing was changed; the daemon's journal says why.";

@@ -24,15 +24,25 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::admit::{self, Admission};
 use super::health::Watch;
 use super::refusal::Refusal;
-use crate::audit::Journal;
+use crate::audit::{self, Did, Journal, NotRecorded, Personal, Refused};
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::ResourceUrl;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, explain};
+use crate::domain::id::RequestId;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::domain::who::Who;
+use crate::lifecycle::Lifecycle;
 use crate::passkey::{Owner, Passkeys};
+use crate::policy::freeze::{BY_ROOT, Frozen};
+use crate::policy::plans::Plans;
 
 use forms::Forms;
 use view::Badge;
+
+/// How often it is looked whether root has pulled the brake.
+const LOOK_AT_BRAKE: Duration = Duration::from_secs(5);
 
 /// Largest form, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -47,6 +57,8 @@ pub struct Parts {
     pub dispatcher: Arc<Dispatcher>,
     /// Where it is written down.
     pub journal: Journal,
+    /// What is planned.
+    pub plans: Plans,
     /// The passkeys.
     pub passkeys: Passkeys,
     /// What looks after what our work needs.
@@ -67,6 +79,8 @@ pub struct Console {
     forms: Forms,
     /// What the last check of the log came to, and when.
     badge: tokio::sync::Mutex<Option<(Badge, Duration)>>,
+    /// Who is on record as having frozen changes, if they are.
+    brake: tokio::sync::Mutex<Option<Frozen>>,
 }
 
 /// Somebody at a browser, as the tailnet says at this moment.
@@ -77,7 +91,65 @@ impl Console {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let forms = Forms::new(parts.clock.clone());
-        Arc::new(Self { parts, forms, badge: tokio::sync::Mutex::default() })
+        // What was frozen before the start is on record already.
+        let brake = tokio::sync::Mutex::new(parts.plans.brake().state());
+        Arc::new(Self { parts, forms, badge: tokio::sync::Mutex::default(), brake })
+    }
+
+    /// Puts on record when root pulls the brake on the host, or lets it go: the command cannot write the log.
+    pub async fn watch_brake(self: Arc<Self>, lifecycle: Lifecycle) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AT_BRAKE) => {}
+                () = lifecycle.ending() => return,
+            }
+            if let Err(error) = self.record_brake().await {
+                tracing::warn!(%error, "that changes were frozen or thawed is not on record yet");
+            }
+        }
+    }
+
+    async fn record_brake(&self) -> Result<(), NotRecorded> {
+        let mut known = self.brake.lock().await;
+        let now = self.parts.plans.brake().state();
+        if *known == now {
+            return Ok(());
+        }
+        let nobody = Who::default();
+        let personal = match &now {
+            Some(Frozen { by, reason, .. }) if by == BY_ROOT => {
+                Personal::new(Did::Freeze, &nobody).saying(reason)
+            }
+            Some(Frozen { by, reason, .. }) => {
+                Personal::new(Did::Freeze, &nobody).saying(&format!("{by}: {reason}"))
+            }
+            None => Personal::new(Did::Thaw, &nobody),
+        };
+        self.parts.journal.person(personal).await?;
+        *known = now;
+        Ok(())
+    }
+
+    /// Whether the visitor may freeze changes and thaw them: whoever may change anything, or approve.
+    fn may_brake(&self, visitor: &Caller) -> bool {
+        let dispatcher = &self.parts.dispatcher;
+        dispatcher.nas_names().iter().any(|nas| {
+            let grants = visitor.grants();
+            let changes = |spec: &crate::tools::Spec| spec.risk > Risk::Read && explain(spec, grants, nas).0;
+            grants.allows(Scope::ChangeApprove, nas).is_some() || dispatcher.catalogue().specs().any(changes)
+        })
+    }
+
+    /// Writes down that somebody whom we know was refused something here.
+    fn refused(&self, visitor: &Caller, reason: &'static str) {
+        self.parts.journal.refused(audit::Refusal {
+            request: RequestId::at(self.parts.clock.now()),
+            who: visitor.who(),
+            from: None,
+            reason,
+            detail: None,
+            what: Refused::Tool { tool: "console", nas: None, missing: None },
+        });
     }
 }
 
@@ -101,6 +173,13 @@ pub(super) fn router(console: Arc<Console>, admission: Arc<Admission>) -> Router
         .route("/console/enroll", get(pages::enroll))
         .route("/console/enroll/begin", post(acts::begin_enrolment))
         .route("/console/enroll/finish", post(acts::finish_enrolment))
+        .route("/console/plans/{id}", get(pages::plan))
+        .route("/console/plans/{id}/approve/begin", post(acts::begin_approval))
+        .route("/console/plans/{id}/approve/finish", post(acts::finish_approval))
+        .route("/console/plans/{id}/refuse", post(acts::refuse))
+        .route("/console/freeze", post(acts::freeze))
+        .route("/console/thaw/begin", post(acts::begin_thaw))
+        .route("/console/thaw/finish", post(acts::finish_thaw))
         .route_layer(from_fn_with_state(admission, admit::visitor))
         .merge(files)
         .with_state(console)

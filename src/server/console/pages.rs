@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,18 +14,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
 use super::view::{
-    Audit, Badge, ByNas, Change, Client, Connect, Enroll, Filter, Frame, History, Home, Job, Passkeys, Pool,
-    Row, Seen, Usage, Verdict, Vital, Why,
+    Audit, Badge, ByNas, Change, Client, Connect, Decision, Enroll, Filter, Frame, History, Home, Job,
+    Passkeys, PlanPage, Pool, Row, Seen, Shown, Usage, Verdict, Vital, Waiting, Why,
 };
 use super::{Console, Visitor, owner};
 use crate::audit::tail::{self, Entry};
 use crate::audit::verify::{self, Against, verify};
 use crate::caller::Caller;
 use crate::dispatch::{Call, Reply, explain};
+use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
 use crate::domain::scope::Scope;
 use crate::domain::text::foreign;
 use crate::domain::who::McpNote;
+use crate::passkey::PasskeyError;
+use crate::policy::freeze::Frozen;
+use crate::policy::plans::{End, State as Waits};
 use crate::tools::render::size;
 
 /// How long the outcome of a check of the log is shown before it is checked again.
@@ -49,7 +53,7 @@ pub(super) async fn home(
     State(console): State<Arc<Console>>,
     Extension(visitor): Extension<Visitor>,
 ) -> Page {
-    let Some(_owner) = owner(&visitor) else { return Err(Fault::nobody()) };
+    let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
     let (report, attention, pools, jobs, changes) = tokio::join!(
         console.parts.watch.report(),
         console.on_each(&visitor, "system_health", json!({})),
@@ -64,18 +68,49 @@ pub(super) async fn home(
         Vital::of("tailscaled", &report.tailscaled),
         Vital::of("Audit log", &report.audit),
     ]);
+    let frozen = console.parts.plans.brake().state();
+    let may_brake = console.may_brake(&visitor);
     page(&Home {
         frame: Frame::new("Now", "/console", &visitor),
-        frozen: None,
-        thaw: None,
-        freeze: None,
-        waiting: Vec::new(),
+        thaw: (may_brake && frozen.is_some()).then(|| console.forms.issue(owner.id, "thaw")),
+        freeze: (may_brake && frozen.is_none()).then(|| console.forms.issue(owner.id, "freeze")),
+        frozen: frozen.map(|frozen| in_words(&frozen)),
+        waiting: console.waiting(&visitor, owner.id),
         parts,
         attention,
         pools,
         jobs: jobs.into_iter().map(|(nas, seen)| (nas, seen.map(|seen| seen.jobs))).collect(),
         changes,
     })
+}
+
+/// `GET /console/plans/ID`
+pub(super) async fn plan(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+) -> Page {
+    let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
+    let view = console.plan(&visitor, &id).ok_or_else(Fault::no_plan)?;
+    let forms = (view.state == Waits::Waiting).then(|| {
+        let (can_approve, how) = match console.parts.passkeys.of(&owner) {
+            Ok(keys) if keys.is_empty() => {
+                let why = PasskeyError::None(foreign(&owner.login, 80));
+                (false, format!("To approve takes a passkey, and {why}"))
+            }
+            Ok(_) => (true, "Your passkey answers for exactly this plan. Once approved it runs by itself; nobody has to ask again.".to_owned()),
+            Err(error) => (false, error.to_string()),
+        };
+        Decision {
+            how,
+            can_approve,
+            approve: console.forms.issue(owner.id, format!("approve {id}")),
+            refuse: console.forms.issue(owner.id, format!("refuse {id}")),
+        }
+    });
+    let mut frame = Frame::new(view.plan.draft().summary.clone(), "", &visitor);
+    frame.again = matches!(view.state, Waits::Running { .. });
+    page(&PlanPage { frame, plan: Shown::of(&view, &visitor), forms })
 }
 
 /// `GET /console/connect`
@@ -223,7 +258,27 @@ struct Jobs {
     jobs: Vec<Job>,
 }
 
+fn in_words(frozen: &Frozen) -> String {
+    let Frozen { by, at, reason } = frozen;
+    let at = if at.is_empty() { String::new() } else { format!(" at {at}") };
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" Why: {}.", foreign(reason, 300).trim_end_matches('.'))
+    };
+    format!("By {}{at}.{reason}", foreign(by, 80))
+}
+
 impl Console {
+    /// The plans that wait for the visitor, those that take a person first.
+    fn waiting(&self, visitor: &Visitor, user: u64) -> Vec<Waiting> {
+        let may_approve = |nas: &NasName| visitor.grants().allows(Scope::ChangeApprove, nas).is_some();
+        let mut waiting = self.parts.plans.visible_to(user, may_approve);
+        waiting.retain(|view| view.state == Waits::Waiting);
+        waiting.sort_by_key(|view| (std::cmp::Reverse(view.plan.risk()), view.plan.proposed()));
+        waiting.iter().map(Waiting::of).collect()
+    }
+
     /// What `tool` says about each NAS.
     async fn on_each<T: DeserializeOwned>(
         &self,
@@ -266,10 +321,12 @@ impl Console {
         arguments: Map<String, Value>,
     ) -> Seen<T> {
         let call = Call {
+            request: RequestId::at(self.parts.clock.now()),
             caller: Arc::clone(visitor),
             tool: tool.to_owned(),
             arguments,
             mcp: McpNote { method: "console".to_owned(), ..McpNote::default() },
+            answered: None,
             gone: CancellationToken::new(),
             progress: None,
         };
@@ -278,6 +335,8 @@ impl Console {
                 Ok(seen) => Seen::Yes(seen),
                 Err(error) => Seen::No(format!("The answer of {tool} cannot be shown here: {error}.")),
             },
+            // What looks is never asked about again.
+            Reply::Planned(..) | Reply::NotAdmitted(..) => Seen::No(format!("{tool} does more than look.")),
             Reply::Failed(failure) => Seen::No(format!("{} {}", failure.what, failure.next_step)),
             Reply::NoSuchTool => Seen::No(format!("There is no {tool} here.")),
         }
@@ -329,11 +388,20 @@ impl Console {
                         what: row.what,
                         tone: end.as_ref().map_or("warn", |end| end.tone),
                         status: end.map_or_else(|| "under way".to_owned(), |end| end.result),
-                        undo: None,
+                        undo: intent
+                            .pointer("/plan/id")
+                            .and_then(Value::as_str)
+                            .and_then(|id| self.undo(visitor, id)),
                     }
                 })
                 .collect(),
         )
+    }
+
+    /// How to take back what a plan did, while the plan is remembered.
+    fn undo(&self, visitor: &Visitor, id: &str) -> Option<String> {
+        let view = self.plan(visitor, id)?;
+        matches!(view.state, Waits::Over { end: End::Done, .. }).then(|| view.plan.draft().undo.to_string())
     }
 
     /// The last records that the visitor may see, oldest first.

@@ -8,9 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::caller::Caller;
+use crate::domain::risk::Risk;
 use crate::domain::text::foreign;
 use crate::passkey::Listed;
+use crate::policy::plans::{End, State, View};
 use crate::server::health::Part;
+use crate::tailnet::PeerUser;
+use crate::tools::render::size;
 
 /// The pages that have a place in the head of each.
 pub(super) const PLACES: &[(&str, &str)] = &[
@@ -105,6 +109,15 @@ pub(super) struct Home {
 }
 
 #[derive(Template)]
+#[template(path = "plan.html")]
+pub(super) struct PlanPage {
+    pub frame: Frame,
+    pub plan: Shown,
+    /// Absent where there is nothing to decide any more.
+    pub forms: Option<Decision>,
+}
+
+#[derive(Template)]
 #[template(path = "connect.html")]
 pub(super) struct Connect {
     pub frame: Frame,
@@ -156,6 +169,136 @@ pub(super) struct Waiting {
     pub tone: &'static str,
     pub login: String,
     pub expires: String,
+}
+
+impl Waiting {
+    pub fn of(view: &View) -> Self {
+        let plan = &view.plan;
+        Self {
+            id: plan.id().to_string(),
+            summary: plan.draft().summary.clone(),
+            risk: plan.risk().to_string(),
+            tone: tone_of_risk(plan.risk()),
+            login: foreign(plan.caller().name(), 80),
+            expires: moment(plan.expires()),
+        }
+    }
+}
+
+/// A plan, in full.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub id: String,
+    pub risk: String,
+    pub tone: &'static str,
+    pub state: &'static str,
+    pub state_tone: &'static str,
+    pub result: Option<String>,
+    pub nas: String,
+    pub title: &'static str,
+    pub tool: &'static str,
+    pub login: String,
+    pub node: String,
+    pub own: bool,
+    pub proposed: String,
+    pub expires: String,
+    pub stops: Vec<String>,
+    pub dependents: Vec<(&'static str, String)>,
+    pub bytes: Option<String>,
+    pub undoable: bool,
+    pub undo: String,
+    pub warnings: Vec<String>,
+    pub unseen: Vec<String>,
+    pub changes: Vec<BeforeAfter>,
+    pub arguments: String,
+    pub digest: String,
+    pub client: Option<String>,
+    pub client_id: Option<String>,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct BeforeAfter {
+    pub what: String,
+    pub before: String,
+    pub after: String,
+}
+
+/// What can be said to a plan, and with which tokens.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub how: String,
+    pub can_approve: bool,
+    pub approve: String,
+    pub refuse: String,
+}
+
+impl Shown {
+    pub fn of(view: &View, visitor: &Caller) -> Self {
+        let View { plan, state } = view;
+        let (draft, caller) = (plan.draft(), plan.caller());
+        let (state_tone, result) = match state {
+            State::Waiting => ("warn", None),
+            State::Running { approved_by } => {
+                let by = approved_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+                ("warn", Some(format!("Approved{by}; it is being carried out.")))
+            }
+            State::Over { end, text } => {
+                let tone = match end {
+                    End::Done => "good",
+                    End::Refused | End::Cancelled | End::Expired => "warn",
+                    End::Failed | End::Unknown => "bad",
+                };
+                (tone, Some(foreign(text, 1500)))
+            }
+        };
+        let side = |side: &Option<String>, absent: &str| side.clone().unwrap_or_else(|| absent.to_owned());
+        Self {
+            id: plan.id().to_string(),
+            risk: plan.risk().to_string(),
+            tone: tone_of_risk(plan.risk()),
+            state: state.word(),
+            state_tone,
+            result,
+            nas: plan.nas().to_string(),
+            title: plan.title(),
+            tool: plan.tool(),
+            login: foreign(caller.name(), 80),
+            node: foreign(caller.peer().node_name(), 80),
+            own: caller.user().map(PeerUser::id) == visitor.user().map(PeerUser::id),
+            proposed: moment(plan.proposed()),
+            expires: moment(plan.expires()),
+            stops: draft.stops.clone(),
+            dependents: draft.dependents.iter().map(|on| (on.kind, on.name.clone())).collect(),
+            bytes: draft.bytes.map(size),
+            undoable: draft.undo.is_possible(),
+            undo: draft.undo.to_string(),
+            warnings: draft.warnings.clone(),
+            unseen: draft.unseen.clone(),
+            changes: draft
+                .changes
+                .iter()
+                .map(|change| BeforeAfter {
+                    what: change.what.clone(),
+                    before: side(&change.before, "not there"),
+                    after: side(&change.after, "gone"),
+                })
+                .collect(),
+            arguments: serde_json::to_string_pretty(plan.shown()).unwrap_or_default(),
+            digest: hex::encode(plan.digest()),
+            client: plan.mcp().client.as_deref().map(|client| foreign(client, 80)),
+            client_id: caller.token().and_then(|token| token.client_id()).map(|id| foreign(id, 80)),
+            reason: plan.reason().map(|reason| foreign(reason, 1000)),
+        }
+    }
+}
+
+fn tone_of_risk(risk: Risk) -> &'static str {
+    match risk {
+        Risk::Read | Risk::Reversible => "",
+        Risk::Disruptive => "warn",
+        Risk::Destructive => "bad",
+    }
 }
 
 /// How it is with something our work needs.
@@ -336,7 +479,14 @@ impl Row {
             at: text("/ts").get(..19).unwrap_or_default().replace('T', " "),
             kind: foreign(text("/type"), 40),
             who: foreign(who.into_iter().find(|who| !who.is_empty()).unwrap_or_default(), 80),
-            what: words(&[text("/tool"), text("/target"), text("/nas")]),
+            what: words(&[
+                text("/did"),
+                text("/tool"),
+                text("/target"),
+                text("/nas"),
+                text("/plan/id"),
+                text("/note"),
+            ]),
             result: words(&[status, text("/result/code")]),
             tone: match status {
                 "ok" => "good",
