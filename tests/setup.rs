@@ -15,6 +15,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
@@ -53,6 +54,7 @@ impl Machine {
         let machine = Self { world, dir };
         machine.fake("systemctl", "exit 0");
         machine.fake("tailscale", "exit 0");
+        machine.fake("journalctl", "exit 0");
         let pin = machine.pin().await;
         machine.answers(&machine.right(&pin));
         machine
@@ -105,14 +107,18 @@ impl Machine {
         self.answers(&format!("{}\n{name} = {value}\n", others.collect::<Vec<_>>().join("\n")));
     }
 
+    fn search_path(&self) -> String {
+        format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap())
+    }
+
+    /// Under the umask of a careful root, which must keep nothing from the daemon.
     async fn setup(&self) -> Ran {
-        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-        let output = Command::new(PROGRAM)
-            .arg("setup")
+        let output = Command::new("sh")
+            .args(["-c", "umask 077; exec \"$@\"", "sh", PROGRAM, "setup"])
             .args(["--answers".as_ref(), self.path("answers").as_os_str()])
             .args(["--config".as_ref(), self.path("etc/tailnas/config.toml").as_os_str()])
             .args(["--credstore".as_ref(), self.path("etc/credstore").as_os_str()])
-            .env("PATH", path)
+            .env("PATH", self.search_path())
             .output()
             .await
             .unwrap();
@@ -156,6 +162,12 @@ async fn from_nothing_to_an_answered_call() {
         "systemctl enable --now tailnas.socket\nsystemctl enable tailnas.service\n\
          systemctl restart tailnas.service\ntailscale serve --bg --yes unix:/run/tailnas/tailnas.sock\n"
     );
+
+    // The daemon runs as another user, and must be able to read it.
+    let (file, folder) = (machine.path("etc/tailnas/config.toml"), machine.path("etc/tailnas"));
+    for (path, mode) in [(file, 0o644), (folder, 0o755)] {
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
+    }
 
     // The daemon, with what was written, in places that a test has.
     let (dir, socket) = (machine.dir.path(), machine.path("tailnas.sock"));
@@ -327,9 +339,11 @@ async fn the_service_leg() {
         machine.fake("tailscale", "exit 0");
     };
     let fails = |machine: &Machine| {
+        machine.fake("journalctl", "printf 'the NAS was \\033[31mred'");
         machine.fake("systemctl", "case $1 in restart) echo 'Job failed.' >&2; exit 1 ;; esac");
     };
-    broken("systemctl restart tailnas.service: Job failed.", "journalctl -u tailnas", fails, well).await;
+    broken("systemctl restart tailnas.service: Job failed.", "journalctl -u tailnas", &fails, well).await;
+    broken("It said: the NAS was [31mred", "journalctl -u tailnas", fails, well).await;
     let refuses = |machine: &Machine| {
         machine.fake("tailscale", "printf 'Serve is not enabled on your tailnet.\\033[31m' >&2; exit 1");
     };
@@ -348,4 +362,69 @@ async fn the_answers_themselves() {
     };
     let moved_away = |machine: &Machine| fs::remove_file(machine.path("etc/tailnas/config.toml")).unwrap();
     broken("is not a configuration", "move the file away", broken_config, moved_away).await;
+}
+
+/// A terminal with somebody at it who waits for each question.
+struct Terminal {
+    shell: tokio::process::Child,
+    shown: String,
+}
+
+impl Terminal {
+    fn start(machine: &Machine) -> Self {
+        let dir = machine.dir.path().display();
+        let command =
+            format!("{PROGRAM} setup --config {dir}/etc/tailnas/config.toml --credstore {dir}/etc/credstore");
+        let shell = Command::new("script")
+            .args(["-qefc", &command, "/dev/null"])
+            .env("PATH", machine.search_path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { shell, shown: String::new() }
+    }
+
+    /// Waits until `question` is on the screen below what was answered before, and types `answer`.
+    async fn answer(&mut self, question: &str, answer: &str) {
+        let from = self.shown.len();
+        self.wait_for(from, question).await;
+        let keyboard = self.shell.stdin.as_mut().unwrap();
+        keyboard.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn wait_for(&mut self, from: usize, words: &str) {
+        let screen = self.shell.stdout.as_mut().unwrap();
+        let mut buffer = vec![0; 4096];
+        while !self.shown[from..].contains(words) {
+            let read = tokio::time::timeout(Duration::from_secs(20), screen.read(&mut buffer)).await;
+            let Ok(Ok(length @ 1..)) = read else { panic!("{words:?} was not shown: {}", self.shown) };
+            self.shown.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
+    let machine = Machine::new().await;
+    let reader = machine.world.nas.reader_key();
+    let mut terminal = Terminal::start(&machine);
+    if !Path::new("/run/tailscale/tailscaled.sock").exists() {
+        terminal.answer("tailscaled's socket", &machine.path("tailscaled.sock").to_string_lossy()).await;
+    }
+    terminal.answer("The OAuth provider", &machine.world.tsidp.issuer()).await;
+    terminal.answer("The NAS, by name", machine.world.nas.url().trim_end_matches("/api/current")).await;
+    terminal.answer("What to call it [nas]", "").await;
+    terminal.answer("Is that its certificate?", "yes").await;
+    terminal.answer("that looks [tailnas-reader]", &reader.username).await;
+    terminal.answer("changes things", "").await;
+    terminal.answer("Its API key (not shown)", &reader.key).await;
+    terminal.wait_for(0, "claude mcp add").await;
+    assert!(terminal.shown.contains("midclt call api_key.create"), "{}", terminal.shown);
+    assert!(!terminal.shown.contains(&reader.key), "the key was shown: {}", terminal.shown);
+    assert!(terminal.shell.wait().await.unwrap().success());
+    let kept = fs::read_to_string(machine.path("etc/credstore/tailnas.nas-reader-key")).unwrap();
+    assert_eq!(kept.trim(), reader.key);
+    assert!(!machine.config().contains("[nas.writer]"));
 }

@@ -62,13 +62,7 @@ answer() {
 
 # Runs a command on the machine.
 on_machine() {
-    # shellcheck disable=SC2016 # expanded by the inner shell
-    unshare ${NOT_ROOT:+-r} --mount -- sh -c '
-        set -e
-        mount --bind "$1/etc" /etc; mount --bind "$1/local" /usr/local; mount --bind "$1/log" /var/log
-        mount --bind "$1/run" /run # last: mount makes itself a folder there
-        PATH=$1/fakes:$PATH; export PATH; shift
-        exec "$@"' sh "$M" "$@"
+    unshare ${NOT_ROOT:+-r} --mount -- "$BATS_TEST_DIRNAME/on-machine.sh" "$M" "$@"
 }
 
 # The installer of the release that lies on the machine.

@@ -1,88 +1,21 @@
 #!/bin/bash
-# What is done in the booted Debian of run.sh: nothing of this is simulated but the neighbourhood in /lab/demo.
+# What is done in the booted Debian of run.sh.
 set -euo pipefail
-
-readonly URL=https://nas-mcp.tail1234.ts.net/mcp
-readonly SOCKET=/run/tailnas/tailnas.sock
-readonly NEAR=/srv/neighbourhood
+# shellcheck source=tests/lab/functions.sh
+. /lab/functions.sh
 { read -r VERSION; read -r NEXT; } </lab/versions
-failed=0
-
-step() { printf '\n== %s\n' "$*"; }
-
-check() {
-    local claim=$1
-    shift
-    if "$@"; then
-        printf '   ok    %s\n' "$claim"
-    else
-        printf '   FAIL  %s\n' "$claim"
-        failed=$((failed + 1))
-    fi
-}
-
-# One call, as `tailscale serve` passes it on. Prints the answer, and the HTTP status in a line of its own.
-call() {
-    curl -sS --max-time 20 --unix-socket "$SOCKET" -w '\n%{http_code}\n' "http://localhost/mcp" \
-        -H 'X-Forwarded-Host: nas-mcp.tail1234.ts.net' -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-For: 100.64.0.7' \
-        -H "Authorization: Bearer $(cat $NEAR/token)" -H 'Content-Type: application/json' \
-        -H 'Accept: application/json, text/event-stream' \
-        -d "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"$1\",\"arguments\":${2:-{\}}}}"
-}
-
-answered() {
-    local answer
-    for _ in $(seq 50); do
-        answer=$(call "$@" 2>&1) || true
-        if [[ $answer == *structuredContent* && $answer != *'"isError":true'* && $answer == *$'\n200' ]]; then return 0; fi
-        sleep 0.2
-    done
-    printf '%s\n' "$answer"
-    return 1
-}
-
-property() { systemctl show -p "$1" --value tailnas.service; }
-
-has_logged() { journalctl -u tailnas.service --no-pager -o cat | grep -qF -- "$1"; }
 
 inventory() {
     find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/tmp -o -path /lab \
         -o -path /var/log/journal -o -path /var/lib/systemd \) -prune -o -print | sort
 }
 
-neighbourhood() {
-    mkdir -p $NEAR
-    cat >/etc/systemd/system/neighbourhood.service <<TEXT
-[Service]
-Type=notify
-ExecStart=/lab/demo neighbourhood $NEAR $URL
-TEXT
-    # tailscaled, as far as its unit goes: its folder in /run comes and goes with it.
-    cat >/etc/systemd/system/tailscaled.socket <<TEXT
-[Socket]
-ListenStream=/run/tailscale/tailscaled.sock
-TEXT
-    cat >/etc/systemd/system/tailscaled.service <<TEXT
-[Service]
-ExecStart=/usr/lib/systemd/systemd-socket-proxyd $NEAR/tailscaled.sock
-TEXT
-    printf '#!/bin/sh\necho "$*" >>/lab/tailscale-calls\n' >/usr/bin/tailscale
-    chmod +x /usr/bin/tailscale
-    systemctl daemon-reload
-    systemctl start neighbourhood.service tailscaled.socket
-}
-
-is_active() { [ "$(property ActiveState)" = active ]; }
-no_line_matches() { ! grep -E "$1" "$2"; }
-
 neighbourhood
 before=$(inventory)
 
 step 'install.sh, from a folder, unattended'
-tar -xzOf "/lab/release/tailnas-$VERSION-x86_64.tar.gz" "tailnas-$VERSION/files/usr/local/bin/tailnas" >/lab/tailnas
-chmod +x /lab/tailnas
-echo "nas-pin = $(/lab/tailnas doctor --pin --config $NEAR/config.toml)" >>$NEAR/answers
-check 'it comes to its end' sh /lab/release/install.sh --from /lab/release --answers $NEAR/answers
+answer_pin
+check 'it comes to its end' sh /lab/release/install.sh --from /lab/release --answers "$NEAR/answers"
 systemctl status tailnas.service --no-pager -n 3 || true
 check 'the service is active' is_active
 check 'a second time it changes nothing' bash -c \
@@ -211,6 +144,4 @@ left=$(comm -13 <(echo "$before") <(inventory) | grep -v '^/var/log/tailnas' || 
 check 'and nothing else is' [ -z "$left" ]
 [ -z "$left" ] || printf '%s\n' "$left"
 
-printf '\n'
-if [ "$failed" -eq 0 ]; then echo 'All of it was so.'; else echo "$failed claims did not hold."; fi
-[ "$failed" -eq 0 ]
+verdict

@@ -128,6 +128,14 @@ impl Answers {
         }
     }
 
+    /// The answer to `question` about a path. A person is asked only where the usual one is not there.
+    pub(super) fn unless_usual(&mut self, question: &Question) -> Result<String, Trouble> {
+        match question.default {
+            Some(usual) if self.are_a_persons() && Path::new(usual).exists() => Ok(usual.to_owned()),
+            _ => self.to(question, None),
+        }
+    }
+
     /// A secret: typed without being shown, or read from the file that the answer names.
     pub(super) fn secret(&mut self, question: &Question) -> Result<Secret, Trouble> {
         if let Self::Given { .. } = self {

@@ -1,8 +1,9 @@
 //! What setup writes: whole, or not at all.
 
 use std::fs::File;
+use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -54,12 +55,17 @@ pub(super) fn write(file: &Path, text: &str, mode: Mode) -> Result<(), Trouble> 
 
 fn replace(file: &Path, text: &str, mode: Mode) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
-    std::fs::DirBuilder::new().recursive(true).mode(mode.folder).create(folder)?;
+    if !folder.exists() {
+        std::fs::DirBuilder::new().recursive(true).mode(mode.folder).create(folder)?;
+        std::fs::set_permissions(folder, Permissions::from_mode(mode.folder))?;
+    }
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let _ = std::fs::remove_file(&beside);
     let mut to = File::options().write(true).create_new(true).mode(mode.file).open(&beside)?;
+    // Whatever the umask left of it: the daemon must be able to read its configuration.
+    to.set_permissions(Permissions::from_mode(mode.file))?;
     to.write_all(text.as_bytes())?;
     to.sync_all()?;
     std::fs::rename(&beside, file)?;

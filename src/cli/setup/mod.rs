@@ -116,7 +116,7 @@ fn kept(file: &Path) -> Result<Config, Trouble> {
 
 /// Asks for what only a person knows, tries it, and writes the configuration.
 async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster), Trouble> {
-    let socket = PathBuf::from(answers.to(&Question::TAILSCALED, None)?);
+    let socket = PathBuf::from(answers.unless_usual(&Question::TAILSCALED)?);
     let roster = tailnet(&socket).await?;
     let name = roster.own().name().to_owned();
     let mut draft = Draft {
@@ -344,7 +344,8 @@ fn start(config: &Config, own: &Node) -> Result<(), Trouble> {
         )?;
     }
     told("systemctl", &["enable", "tailnas.service"], "Read: journalctl -n 20")?;
-    told("systemctl", &["restart", "tailnas.service"], "Read: journalctl -u tailnas -n 20")?;
+    told("systemctl", &["restart", "tailnas.service"], "Read: journalctl -u tailnas -n 20")
+        .map_err(with_journal)?;
     good("service: tailnas runs, and will after a restart of this machine");
     if !direct && !Path::new(SOCKET_DROP_IN).exists() {
         let mend = "Run it by hand, and do what it says: Serve may have to be allowed for the tailnet once.";
@@ -377,6 +378,18 @@ fn is_near(ip: IpAddr) -> bool {
             IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
             IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
         }
+}
+
+/// What the daemon itself said last, where there is a journal: systemctl says that it failed, and not why.
+fn with_journal(trouble: Trouble) -> Trouble {
+    let last = ["-u", "tailnas.service", "-t", "tailnas", "-n", "4", "-o", "cat", "--no-pager"];
+    let words =
+        Command::new("journalctl").args(last).output().map(|output| output.stdout).unwrap_or_default();
+    let words = render::foreign(&String::from_utf8_lossy(&words), LONGEST_WORDS);
+    if words.is_empty() {
+        return trouble;
+    }
+    Trouble { what: format!("{}\n  It said: {words}", trouble.what), ..trouble }
 }
 
 fn told(program: &str, args: &[&str], mend: &str) -> Result<(), Trouble> {
