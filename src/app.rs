@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dispatch::{self, Dispatcher, aftermath};
 use crate::exit::Exit;
+use crate::history::History;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::nas::Fleet;
@@ -29,6 +30,7 @@ use crate::passkey::Passkeys;
 use crate::policy::budgets::Budgets;
 use crate::policy::freeze::Freeze;
 use crate::policy::plans::Plans;
+use crate::sampler;
 use crate::secret::SecretSource;
 use crate::server::console::{self, Console};
 use crate::server::listen::{self, Listener};
@@ -176,10 +178,27 @@ async fn start(
         }
     }
     lifecycle.service("expiry", expiry.run());
+    keep_history(config, clock, lifecycle, &fleet, journal);
     watch(lifecycle, fleet, journal.clone()).map_err(|error| {
         log_chain(&error);
         Exit::Unavailable
     })
+}
+
+/// Samples of pools and datasets. Nothing else waits for them: without, growth is not told, and that is said.
+fn keep_history(config: &Config, clock: &Clock, lifecycle: &Lifecycle, fleet: &Fleet, journal: &Journal) {
+    match History::open(&config.state, clock.now()) {
+        Ok(opened) => {
+            if let Some(aside) = &opened.set_aside {
+                tracing::error!(
+                    "the history of pools was damaged and begins anew; what was there is in {}",
+                    aside.display()
+                );
+            }
+            sampler::start(opened.history, fleet, journal, clock, lifecycle);
+        }
+        Err(error) => tracing::error!("{error}. Nothing can be said of the growth of pools"),
+    }
 }
 
 struct Assembled {
@@ -284,6 +303,7 @@ fn assemble(
     let dispatcher = Dispatcher::new(dispatch::Parts {
         gate: Arc::clone(&gate),
         journal: journal.clone(),
+        log: config.audit.dir.clone(),
         fleet: fleet.clone(),
         capability: config.tailnet.capability.clone(),
         origin: config.server.url.origin(),

@@ -164,7 +164,7 @@ async fn what_a_caller_sees_follows_the_nas_that_their_grants_name() {
 
     // With no grant at all there is no NAS.
     grant(&bench, BOB, &json!([]));
-    assert_eq!(tool_names(&bob.modern("tools/list", json!({})).await.unwrap()), ["whoami"]);
+    assert_eq!(tool_names(&bob.modern("tools/list", json!({})).await.unwrap()), ["changes_list", "whoami"]);
     let nobody = call(&bob, "whoami", json!({})).await;
     assert_eq!(nobody.json()["result"]["structuredContent"]["nas"], json!([]));
     for arguments in [json!({}), json!({ "nas": "cellar" })] {

@@ -28,6 +28,7 @@ impl Client {
             path
         };
         let config = config::Nas {
+            files: Vec::new(),
             name: "homenas".parse().unwrap(),
             url: nas.url().trim_end_matches("/api/current").parse().unwrap(),
             trust: Trust::CaFile(file("ca.pem", nas.ca_pem())),

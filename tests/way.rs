@@ -32,6 +32,9 @@ fn arguments(tool: &str, label: &str) -> Value {
         "app_logs" => json!({ "app": "plex", "lines": 5 }),
         "catalog_get" => json!({ "app": "syncthing" }),
         "catalog_search" => json!({ "text": "jelly" }),
+        "pool_diagnose" => json!({ "pool": "tank" }),
+        "file_list" => json!({ "path": "/mnt/tank/photos" }),
+        "file_versions" => json!({ "path": "/mnt/tank/photos/albums/summer.jpg" }),
         "metrics" => json!({ "kind": "cpu" }),
         "vm_devices" => json!({ "id": 1 }),
         _ => json!({}),
@@ -332,7 +335,7 @@ async fn a_capability_taken_away_refuses_the_next_call() {
     let answer = alice.call("pools_list", json!({})).await.unwrap();
     assert!(answer.is_error());
     assert!(answer.text().contains("storage:read"), "{}", answer.text());
-    assert_eq!(tool_names(&alice.modern("tools/list", json!({})).await.unwrap()), ["whoami"]);
+    assert_eq!(tool_names(&alice.modern("tools/list", json!({})).await.unwrap()), ["changes_list", "whoami"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -778,6 +781,8 @@ async fn a_filter_on_tank_never_shows_tank2() {
         ("disks_list", "pool"),
         ("scrub_status", "pool"),
         ("pool_capacity", "pool"),
+        ("pool_diagnose", "pool"),
+        ("access_explain", "dataset"),
         ("datasets_list", "within"),
         ("snapshots_list", "within"),
         ("backup_coverage", "within"),

@@ -233,6 +233,7 @@ listen = "{metrics}"
 name = "{name}"
 url = "{url}"
 ca_file = "{at}nas-ca.pem"
+files = ["tank/photos"]
 reader = {{ username = "{reader}", key = "file:{at}reader.key" }}
 writer = {{ username = "{writer}", key = "file:{at}writer.key" }}
 "#,

@@ -733,6 +733,10 @@ mod schema {
             "iscsi.extent.query",
             "iscsi.targetextent.query",
             "iscsi.initiator.query",
+            "iscsi.global.sessions",
+            "nfs.get_nfs3_clients",
+            "nfs.get_nfs4_clients",
+            "boot.get_state",
             "pool.snapshottask.query",
             "replication.query",
             "cloudsync.query",
@@ -754,6 +758,11 @@ mod schema {
         reads.push(("core.set_options", json!([{}])));
         reads.push(("core.subscribe", json!(["core.get_jobs"])));
         reads.push(("core.unsubscribe", json!(["x"])));
+        reads.push(("filesystem.listdir", json!(["/mnt/tank/photos"])));
+        reads.push(("filesystem.stat", json!(["/mnt/tank/photos/index.txt"])));
+        reads.push(("filesystem.getacl", json!(["/mnt/tank/photos", true, true])));
+        reads.push(("filesystem.getacl", json!(["/mnt/tank/media", true, true])));
+        reads.push(("sharing.smb.getacl", json!([{"share_name": "media"}])));
         reads.push(("app.config", json!(["plex"])));
         reads.push(("app.outdated_docker_images", json!(["plex"])));
         reads.push((
@@ -761,7 +770,7 @@ mod schema {
             json!([[{"name": "cpu"}, {"name": "memory"}], {"unit": "DAY"}]),
         ));
         let of_generation: &[&str] = match generation {
-            V25_04 => &["zfs.snapshot.query", "update.check_available", "virt.instance.query"],
+            V25_04 => &["zfs.snapshot.query", "update.check_available", "virt.instance.query", "smb.status"],
             V25_10 => &[
                 "pool.snapshot.query",
                 "update.status",
@@ -775,6 +784,7 @@ mod schema {
                 "update.available_versions",
                 "app.used_host_ips",
                 "container.query",
+                "smb.status",
             ],
         };
         reads.extend(of_generation.iter().map(|method| (*method, json!([]))));

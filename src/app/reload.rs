@@ -155,6 +155,7 @@ mod tests {
             ("name = \"nas\"", "name = \"attic\"", None),
             ("wss://nas.example", "wss://attic.example", None),
             ("#pins", "pins", None),
+            ("#files", "files", None),
             ("tailnas-reader", "somebody", None),
             ("/var/log/tailnas", "/var/log/other", Some("audit")),
             ("#dir = \"/var/lib/", "dir = \"/srv/", Some("state.dir")),

@@ -101,6 +101,39 @@ fn read_line(lines: &mut impl io::BufRead, line: &mut Vec<u8>) -> io::Result<usi
     lines.take(LONGEST as u64).read_until(b'\n', line)
 }
 
+/// Gives every intent and outcome of the log in `dir` from record `from` on to `each`. What is neither is passed over
+/// without being read, and so is what is no record.
+///
+/// # Errors
+///
+/// When there is no log, or it cannot be read.
+pub fn changes_from(dir: &Path, from: u64, mut each: impl FnMut(Record)) -> io::Result<()> {
+    // It stands near the beginning of a line, behind fields of a known length.
+    const KINDS: [&[u8]; 2] = [br#""type":"intent""#, br#""type":"outcome""#];
+    const REACH: usize = 300;
+    let folder = Folder::new(dir);
+    let names = folder.list()?;
+    if names.is_empty() {
+        return Err(no_log(dir));
+    }
+    let first = names.iter().rposition(|name| first_of(name).unwrap_or_default() <= from).unwrap_or(0);
+    for name in &names[first..] {
+        let mut lines = BufReader::new(folder.open(name)?);
+        let mut line = Vec::new();
+        while read_line(&mut lines, &mut line)? > 0 {
+            let head = &line[..line.len().min(REACH)];
+            if KINDS.iter().any(|kind| head.windows(kind.len()).any(|window| window == *kind))
+                && let Entry::Record(record) = Entry::of(line.strip_suffix(b"\n").unwrap_or(&line))
+                && record.seq >= from
+            {
+                each(*record);
+            }
+            line.clear();
+        }
+    }
+    Ok(())
+}
+
 fn no_log(dir: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no audit log in {}", dir.display()))
 }

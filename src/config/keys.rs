@@ -89,6 +89,7 @@ pub(super) const NAS: Shape = Shape {
         key("url", r#"url = "wss://nas.example.ts.net""#),
         key("ca_file", r#"ca_file = "/etc/tailnas/nas-ca.pem""#),
         key("pins", r#"pins = ["sha256:64 hexadecimal digits"]"#),
+        key("files", r#"files = ["tank/photos"]"#),
         key("reader", r#"reader = { username = "tailnas-reader", key = "credential:nas-reader-key" }"#),
         key("writer", r#"writer = { username = "tailnas-writer", key = "credential:nas-writer-key" }"#),
     ],

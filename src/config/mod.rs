@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::name::NasName;
+use crate::domain::name::{DatasetPath, NasName};
 use crate::domain::scope::ScopeSet;
 use crate::secret::SecretSource;
 
@@ -295,6 +295,8 @@ pub struct Nas {
     pub reader: Login,
     /// The account changes are made with. Without one there are none.
     pub writer: Option<Login>,
+    /// Datasets whose files may be looked at, with what lies below them.
+    pub files: Vec<DatasetPath>,
 }
 
 /// An API key and the user it belongs to.

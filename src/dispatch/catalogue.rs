@@ -6,7 +6,7 @@ use crate::domain::risk::Risk;
 use crate::tools::{Entry, Kind, Spec, registry};
 
 use super::plans::{self, AboutPlans};
-use super::whoami;
+use super::{changes, whoami};
 
 /// Every tool by its name.
 pub struct Catalogue(BTreeMap<&'static str, Item>);
@@ -17,6 +17,8 @@ pub enum Item {
     Whoami(Spec),
     /// Tells about plans, or takes one back; touches no NAS either.
     Plans(AboutPlans, Spec),
+    /// Tells what was changed through us, from the log; touches no NAS either.
+    Changes(Spec),
     /// Acts on a NAS.
     Nas(Entry),
 }
@@ -26,7 +28,7 @@ impl Item {
     #[must_use]
     pub const fn spec(&self) -> &Spec {
         match self {
-            Self::Whoami(spec) | Self::Plans(_, spec) => spec,
+            Self::Whoami(spec) | Self::Changes(spec) | Self::Plans(_, spec) => spec,
             Self::Nas(entry) => &entry.spec,
         }
     }
@@ -37,7 +39,8 @@ impl Catalogue {
     #[must_use]
     pub fn new() -> Self {
         let nas = registry().into_iter().map(Item::Nas);
-        let here = [Item::Whoami(whoami::spec())].into_iter().chain(plans::items());
+        let here =
+            [Item::Whoami(whoami::spec()), Item::Changes(changes::spec())].into_iter().chain(plans::items());
         Self(nas.chain(here).map(|item| (item.spec().name, item)).collect())
     }
 
@@ -67,7 +70,7 @@ impl Catalogue {
         self.items().filter(move |item| match item {
             Item::Nas(entry) => may(&entry.spec),
             Item::Plans(..) => changes,
-            Item::Whoami(_) => true,
+            Item::Whoami(_) | Item::Changes(_) => true,
         })
     }
 

@@ -294,7 +294,7 @@ impl Dispatcher {
                 Kind::Change(tool) => tool.parse(plan.arguments().clone()).ok(),
                 Kind::Read(_) => None,
             },
-            Item::Whoami(_) | Item::Plans(..) => None,
+            Item::Whoami(_) | Item::Changes(_) | Item::Plans(..) => None,
         }
     }
 

@@ -21,6 +21,7 @@ pub fn explain(spec: &Spec, grants: &Grants, nas: &NasName) -> (bool, String) {
                 if spec.risk > Risk::Reversible { "; each time a person has to approve it" } else { "" };
             (true, format!("{scope} {from}{approval}"))
         }
+        (Err(Refusal::SwitchedOff), _) => (false, "is switched off".to_owned()),
         (Err(Refusal::TakesAPerson { .. }), _) => (false, "takes a person on a node of their own".to_owned()),
         (Err(Refusal::MissingScope { scope }), _) => {
             (false, format!("needs {scope}, which no grant gives them"))

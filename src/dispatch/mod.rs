@@ -3,12 +3,14 @@
 pub mod aftermath;
 mod catalogue;
 mod change;
+mod changes;
 mod explain;
 mod plans;
 mod redact;
 mod whoami;
 
 use std::borrow::Borrow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -31,7 +33,7 @@ use crate::policy::budgets::{Budgets, Purse, TooMany};
 use crate::policy::plans::Plans;
 use crate::policy::{self, Ask, Refusal};
 use crate::tools::fields::FIELDS;
-use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, ToolError};
+use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, Switch, ToolError};
 
 pub use catalogue::{Catalogue, Item};
 pub use explain::explain;
@@ -41,6 +43,7 @@ pub struct Dispatcher {
     catalogue: Catalogue,
     gate: Arc<Gate>,
     journal: Journal,
+    log: PathBuf,
     fleet: Fleet,
     capability: String,
     console: String,
@@ -56,6 +59,8 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// Where it is written down.
     pub journal: Journal,
+    /// The folder of that.
+    pub log: PathBuf,
     /// What it is done to.
     pub fleet: Fleet,
     /// The capability that grants come from, to name in refusals.
@@ -160,12 +165,14 @@ impl Dispatcher {
     /// A dispatcher of all the tools there are.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { gate, journal, fleet, capability, origin, budgets, plans, metrics, lifecycle } = parts;
+        let Parts { gate, journal, log, fleet, capability, origin, budgets, plans, metrics, lifecycle } =
+            parts;
         let (catalogue, console) = (Catalogue::new(), format!("{origin}/console"));
         Arc::new(Self {
             catalogue,
             gate,
             journal,
+            log,
             fleet,
             capability,
             console,
@@ -200,7 +207,7 @@ impl Dispatcher {
             let nas = match item {
                 // With one NAS it goes without saying which.
                 Item::Nas(_) if roll.len() > 1 => theirs(&roll, caller, spec),
-                Item::Nas(_) | Item::Whoami(_) | Item::Plans(..) => Vec::new(),
+                Item::Nas(_) | Item::Whoami(_) | Item::Changes(_) | Item::Plans(..) => Vec::new(),
             };
             Usable { spec, nas }
         })
@@ -284,6 +291,7 @@ impl Dispatcher {
         let spec = item.spec();
         let entry = match item {
             Item::Whoami(_) => return self.whoami(call, spec).await,
+            Item::Changes(_) => return self.changes(call, spec).await,
             Item::Plans(which, _) => return self.about_plans(call, spec, *which).await,
             Item::Nas(entry) => entry,
         };
@@ -310,7 +318,7 @@ impl Dispatcher {
             Some(name) => name.as_str().and_then(|name| find(&roll, name)),
         };
         if let Some(nas) = found {
-            return match covered(&call.caller, spec, nas.name()) {
+            return match covered(&call.caller, spec, nas) {
                 Ok(_) => Ok(nas.clone()),
                 Err(refusal) => Err(Box::new(self.refuse(call, spec, Some(nas), &refusal))),
             };
@@ -422,6 +430,14 @@ impl Dispatcher {
     fn refusal(&self, caller: &Caller, spec: &Spec, nas: Option<&Nas>, refusal: &Refusal) -> Failure {
         match refusal {
             Refusal::MissingScope { scope } => self.missing_scope(caller, spec, nas, *scope),
+            Refusal::SwitchedOff => Failure {
+                code: "switched_off",
+                what: format!("{} is switched off.", spec.name),
+                meaning: NOTHING_SENT.to_owned(),
+                next_step: "The operator switches it on by naming datasets as files of the [[nas]] section."
+                    .to_owned(),
+                ..Failure::default()
+            },
             Refusal::TakesAPerson { risk } => Failure {
                 code: "takes_a_person",
                 what: format!("{} is {risk}: it takes a person on a node of their own.", spec.name),
@@ -593,13 +609,16 @@ pub fn on_record(receipt: &str) -> String {
 }
 
 /// Whether the caller may use a tool on a NAS, and by what.
-fn covered(caller: &Caller, spec: &Spec, nas: &NasName) -> Result<String, Refusal> {
-    policy::covered(caller.grants(), spec.scope, spec.risk, Some(nas))
+fn covered(caller: &Caller, spec: &Spec, nas: &Nas) -> Result<String, Refusal> {
+    if spec.switch == Some(Switch::Files) && !nas.shows_files() {
+        return Err(Refusal::SwitchedOff);
+    }
+    policy::covered(caller.grants(), spec.scope, spec.risk, Some(nas.name()))
 }
 
 /// The NASes that the caller may use a tool on.
 fn theirs(roll: &Roll, caller: &Caller, spec: &Spec) -> Vec<NasName> {
-    roll.keys().filter(|nas| covered(caller, spec, nas).is_ok()).cloned().collect()
+    roll.values().filter(|nas| covered(caller, spec, nas).is_ok()).map(|nas| nas.name().clone()).collect()
 }
 
 /// The NAS of this name.

@@ -69,6 +69,7 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
         risk: Risk::Read,
         looks: &[],
         needs: &[],
+        switch: None,
         log: &[("plan", Log::Plain), ("seconds", Log::Plain)],
         input,
         output: serde_json::Map::new(),

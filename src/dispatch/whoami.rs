@@ -9,7 +9,7 @@ use crate::domain::name::NasName;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::tools::schema::{answer_schema_of, schema_of, without_nulls};
-use crate::tools::{Answer, BadArguments, Spec, render};
+use crate::tools::{Answer, BadArguments, Spec, Switch, render};
 
 use super::{Call, Dispatcher, Reply};
 
@@ -88,11 +88,12 @@ pub(super) fn spec() -> Spec {
         needs: &[],
         name: "whoami",
         title: "Who am I here",
-        description: "Who you are to this server: tailnet login and node, token, scopes with their source, the tools \
-                      you can use and why the others are missing. Ask this first when a call is refused.",
+        description: "Who you are here: login, node, token, scopes with their source, the tools you can use, and why others are \
+                      missing. Ask this first when a call is refused.",
         scope: None,
         risk: Risk::Read,
         log: &[],
+        switch: None,
         input: schema_of::<Nothing>(),
         output: answer_schema_of::<Whoami>(),
     }
@@ -160,7 +161,12 @@ impl Dispatcher {
                 .collect(),
             unavailable: missing
                 .filter_map(|spec| {
-                    let why = format!("needs the scope {}, which no grant gives you", spec.scope?);
+                    let off =
+                        spec.switch == Some(Switch::Files) && !roll.values().any(super::Nas::shows_files);
+                    let why = match (off, spec.scope?) {
+                        (true, _) => "is switched off here".to_owned(),
+                        (false, scope) => format!("needs the scope {scope}, which no grant gives you"),
+                    };
                     Some(Unavailable { tool: spec.name.to_owned(), why })
                 })
                 .collect(),

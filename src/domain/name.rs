@@ -18,7 +18,7 @@ pub enum BadName {
     #[error("a part of the name is empty")]
     Empty,
     /// Longer than ZFS allows.
-    #[error("the name is longer than {LONGEST} bytes")]
+    #[error("the name is too long")]
     TooLong,
     /// A character outside the grammar.
     #[error("{0:?} may not stand in a name")]
@@ -29,6 +29,12 @@ pub enum BadName {
     /// `.` or `..`.
     #[error("a part of the name is \".\" or \"..\"")]
     Dots,
+    /// A path that does not begin with `/mnt/`.
+    #[error("a path begins with /mnt/")]
+    NotBelowMnt,
+    /// A path into snapshots.
+    #[error("a part of the path is \".zfs\"; ask for the versions of a file instead")]
+    Snapshots,
     /// A snapshot name without exactly one `@`.
     #[error("a snapshot is written dataset@name, with exactly one @")]
     At,
@@ -174,6 +180,88 @@ name! {
     "Name of an app, such as plex"
 }
 
+/// The path of a file or folder of the NAS, below `/mnt`. Names of files may be any text; a part that leads elsewhere
+/// than it says, or into snapshots, is refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct FilePath(String);
+
+impl FilePath {
+    /// Longest path, in bytes: the NAS takes no longer texts.
+    pub const LONGEST: usize = 1000;
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is left of it below `folder`, empty for the folder itself; nothing if it does not lie there.
+    #[must_use]
+    pub fn below(&self, folder: &Self) -> Option<&str> {
+        let rest = self.0.strip_prefix(&folder.0)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+    }
+
+    /// Where `rest` is in a snapshot of the dataset that is mounted here.
+    #[must_use]
+    pub fn in_snapshot(&self, label: &SnapshotLabel, rest: &str) -> Self {
+        let slash = if rest.is_empty() { "" } else { "/" };
+        Self(format!("{}/.zfs/snapshot/{label}{slash}{rest}", self.0))
+    }
+}
+
+impl FromStr for FilePath {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        if text.len() > Self::LONGEST {
+            return Err(BadName::TooLong);
+        }
+        if let Some(other) = text.chars().find(|c| c.is_control()) {
+            return Err(BadName::Character(other));
+        }
+        let rest = text.strip_prefix("/mnt/").ok_or(BadName::NotBelowMnt)?;
+        for part in rest.split('/') {
+            match part {
+                "" => return Err(BadName::Empty),
+                "." | ".." => return Err(BadName::Dots),
+                ".zfs" => return Err(BadName::Snapshots),
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for FilePath {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FilePath".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "maxLength": Self::LONGEST, "description": "Path of a file or folder, such as /mnt/tank/photos/a.jpg",
+        })
+    }
+}
+
 impl DatasetPath {
     /// The pool the dataset lives on.
     #[must_use]
@@ -239,6 +327,42 @@ mod tests {
         for text in ["tank", "@x", "tank@", "tank@x@y", "tank@-r", "tank@x/y", "tank/../x@y"] {
             assert!(text.parse::<SnapshotName>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_path_leads_where_it_says() {
+        for text in ["/mnt/tank", "/mnt/tank/Fotos 2024/ä.jpg", "/mnt/tank/..x/a..b", "/mnt/tank/$(id)"] {
+            assert!(text.parse::<FilePath>().is_ok(), "{text:?}");
+        }
+        for text in [
+            "",
+            "/",
+            "/mnt",
+            "/mnt/",
+            "mnt/tank",
+            "/etc/passwd",
+            "/mnt/../etc",
+            "/mnt/tank/..",
+            "/mnt/tank/./x",
+            "/mnt/tank//x",
+            "/mnt/tank/",
+            "/mnt/tank/.zfs/snapshot/x",
+            "/mnt/tank/a\0b",
+            "/mnt/tank/a\nb",
+            "/mntx/tank",
+        ] {
+            assert!(text.parse::<FilePath>().is_err(), "{text:?}");
+        }
+        let path = |text: &str| text.parse::<FilePath>().unwrap();
+        assert_eq!(path("/mnt/tank/a/b").below(&path("/mnt/tank")), Some("a/b"));
+        assert_eq!(path("/mnt/tank").below(&path("/mnt/tank")), Some(""));
+        assert_eq!(path("/mnt/tank2/a").below(&path("/mnt/tank")), None);
+        let label = "daily".parse().unwrap();
+        assert_eq!(
+            path("/mnt/tank").in_snapshot(&label, "a/b").as_str(),
+            "/mnt/tank/.zfs/snapshot/daily/a/b"
+        );
+        assert_eq!(path("/mnt/tank").in_snapshot(&label, "").as_str(), "/mnt/tank/.zfs/snapshot/daily");
     }
 
     #[test]

@@ -94,12 +94,14 @@ impl Handler {
 }
 
 fn tool(spec: &Spec) -> Tool {
-    // Without idempotentHint: it is about changes alone, and false, its default, promises nothing.
-    let annotations = ToolAnnotations::with_title(spec.title)
-        .read_only(spec.risk == Risk::Read)
-        .destructive(spec.risk > Risk::Reversible)
-        .open_world(false);
-    let tool = Tool::new(spec.name, spec.description, Arc::new(spec.input.clone()))
+    // What is false by default is left out, and so is whether it destroys where nothing is changed. The title stands
+    // beside. Without idempotentHint: false, its default, promises nothing.
+    let annotations = ToolAnnotations::new().open_world(false);
+    let annotations = match spec.risk {
+        Risk::Read => annotations.read_only(true),
+        risk => annotations.destructive(risk > Risk::Reversible),
+    };
+    let tool = Tool::new(spec.name, spec.description, Arc::new(schema::lean(&spec.input)))
         .with_title(spec.title)
         .with_annotations(annotations);
     match &spec.output {

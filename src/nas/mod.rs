@@ -24,7 +24,7 @@ pub mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -45,6 +45,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::domain::access::{Access, Read};
 use crate::domain::name::NasName;
+use crate::history::Past;
 use crate::lifecycle::Lifecycle;
 use crate::secret::{Secret, SecretError};
 
@@ -62,6 +63,7 @@ struct Inner {
     dialer: Dialer,
     reader: Line,
     writer: Option<Line>,
+    past: OnceLock<Past>,
 }
 
 /// How it is with the connection.
@@ -222,11 +224,12 @@ impl Nas {
     /// Whether this is the NAS of `config`, reached in the same way and with the same accounts. Their keys may be
     /// others: [`Nas::use_keys`].
     fn is_the_one(&self, config: &config::Nas) -> bool {
-        let config::Nas { name, url, trust, reader, writer } = &self.0.config;
+        let config::Nas { name, url, trust, reader, writer, files } = &self.0.config;
         let username = |login: &config::Login| login.username.clone();
         *name == config.name
             && *url == config.url
             && *trust == config.trust
+            && *files == config.files
             && reader.username == config.reader.username
             && writer.as_ref().map(username) == config.writer.as_ref().map(username)
     }
@@ -235,7 +238,18 @@ impl Nas {
     /// writer's, and so does what is looked up on the way: a job can be seen only by the account that began it.
     pub fn session<'w, A: Access>(&'w self, warrant: &'w Warrant<A>) -> Session<'w, A> {
         let line = if A::CHANGES { self.0.writer.clone() } else { Some(self.0.reader.clone()) };
-        Session::new(warrant, line)
+        Session::new(warrant, line, &self.0.config.files, self.0.past.get())
+    }
+
+    /// From now on its sessions have this past.
+    pub fn remember(&self, past: impl FnOnce() -> Past) {
+        self.0.past.get_or_init(past);
+    }
+
+    /// Whether the files of any dataset may be looked at.
+    #[must_use]
+    pub fn shows_files(&self) -> bool {
+        !self.0.config.files.is_empty()
     }
 
     /// A session to find out what became of a change: over the writer's account, for a job can be seen only by the
@@ -307,7 +321,8 @@ impl Prepared {
             run(lifecycle, "nas writer", writer);
             line
         });
-        Nas(Arc::new(Inner { config, dialer, reader: reader_line, writer: writer_line }))
+        let past = OnceLock::new();
+        Nas(Arc::new(Inner { config, dialer, reader: reader_line, writer: writer_line, past }))
     }
 }
 

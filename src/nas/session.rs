@@ -18,6 +18,8 @@ use super::version::Candidate;
 use crate::audit::{Pending, Warrant};
 use crate::domain::access::{Access, Covers, Read};
 use crate::domain::id::RequestId;
+use crate::domain::name::DatasetPath;
+use crate::history::Past;
 
 /// How often a look is sent again when the NAS turns it away for too many calls at a time.
 const TURNED_AWAY: u32 = 5;
@@ -47,6 +49,8 @@ pub struct Session<'w, A: Access> {
     line: Option<Line>,
     /// For whom a change is made: the NAS keeps that with the job it begins.
     request: Option<RequestId>,
+    files: &'w [DatasetPath],
+    past: Option<&'w Past>,
     trips: Mutex<Vec<Trip>>,
     warrant: PhantomData<fn() -> &'w Warrant<A>>,
 }
@@ -103,14 +107,31 @@ pub enum End {
 impl<A: Access> Session<'static, A> {
     /// A session that nothing vouches for.
     pub(super) fn on(line: Option<Line>) -> Self {
-        Self { line, request: None, trips: Mutex::default(), warrant: PhantomData }
+        Self { line, request: None, files: &[], past: None, trips: Mutex::default(), warrant: PhantomData }
     }
 }
 
 impl<'w, A: Access> Session<'w, A> {
-    pub(super) fn new(warrant: &'w Warrant<A>, line: Option<Line>) -> Self {
+    pub(super) fn new(
+        warrant: &'w Warrant<A>,
+        line: Option<Line>,
+        files: &'w [DatasetPath],
+        past: Option<&'w Past>,
+    ) -> Self {
         let request = Some(warrant.terms().request);
-        Self { line, request, trips: Mutex::default(), warrant: PhantomData }
+        Self { line, request, files, past, trips: Mutex::default(), warrant: PhantomData }
+    }
+
+    /// The datasets whose files may be looked at, with what lies below them.
+    #[must_use]
+    pub const fn files(&self) -> &[DatasetPath] {
+        self.files
+    }
+
+    /// What the NAS held before, where that is kept.
+    #[must_use]
+    pub const fn past(&self) -> Option<&Past> {
+        self.past
     }
 
     /// Calls a method.
@@ -152,7 +173,7 @@ impl<'w, A: Access> Session<'w, A> {
 
 impl<'w> Session<'w, Read> {
     pub(super) fn after(_: &'w Pending, line: Option<Line>) -> Self {
-        Self { line, request: None, trips: Mutex::default(), warrant: PhantomData }
+        Self { line, request: None, files: &[], past: None, trips: Mutex::default(), warrant: PhantomData }
     }
 }
 

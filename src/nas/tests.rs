@@ -211,6 +211,7 @@ fn config(folder: &TempDir, address: SocketAddr, trust: Trust) -> config::Nas {
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let login = |username: &str| Login { username: username.into(), key: SecretSource::File(key.clone()) };
     config::Nas {
+        files: Vec::new(),
         name: "tiny".parse().unwrap(),
         url: format!("wss://localhost:{}", address.port()).parse().unwrap(),
         trust,

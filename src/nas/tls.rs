@@ -377,6 +377,7 @@ mod tests {
     fn dialer_by(url: &str, trust: Trust) -> Result<Dialer, StartError> {
         let file = || crate::secret::SecretSource::File("/nonexistent".into());
         Dialer::new(&config::Nas {
+            files: Vec::new(),
             name: "nas".parse().unwrap(),
             url: url.parse().unwrap(),
             trust,

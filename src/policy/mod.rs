@@ -48,6 +48,8 @@ pub enum Refusal {
         /// The scope that is missing.
         scope: Scope,
     },
+    /// It is off unless the configuration switches it on.
+    SwitchedOff,
     /// It takes a person on a node of their own, and this is a relay or an agent.
     TakesAPerson {
         /// Its risk.

@@ -15,8 +15,10 @@ use crate::nas::methods::{dataset, pool};
 use crate::nas::wire::Property;
 
 use super::limit::Limit;
-use super::render::{foreign, percent, size};
+use super::render::{foreign, percent, size, time};
+use super::seen::Seen;
 use super::storage::no_such_pool;
+use super::trend::{Growth, growth};
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -42,8 +44,8 @@ struct CapacityArgs {
 struct CapacityOutput {
     /// The pools.
     pools: Vec<PoolCapacity>,
-    /// What is known of growth.
-    growth: String,
+    /// What could not be seen, and why.
+    not_seen: Vec<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -58,6 +60,8 @@ struct PoolCapacity {
     size_bytes: Option<u64>,
     /// Bytes that files can still have, parity taken off.
     available_bytes: Option<u64>,
+    /// How it grows, where there are samples of some days.
+    growth: Option<Growth>,
     /// Biggest datasets, by what is theirs alone, without what lies below them.
     biggest: Vec<Share>,
 }
@@ -75,8 +79,7 @@ struct Share {
 impl Tool for Capacity {
     const NAME: &'static str = "pool_capacity";
     const TITLE: &'static str = "Capacity of the pools";
-    const DESCRIPTION: &'static str = "How full each pool is, what is left for files, and which datasets take the most, their own data and their \
-         snapshots apart.";
+    const DESCRIPTION: &'static str = "How full each pool is, when it will be 70, 85, 100 % full, and which datasets take the most, data and snapshots apart.";
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain), ("limit", Log::Plain)];
@@ -97,16 +100,45 @@ impl Tool for Capacity {
         }
         let datasets = args.pool.as_ref().map_or_else(dataset::all, dataset::on_pool);
         let datasets = nas.call(dataset::Datasets, datasets).await?;
-        let mut pools: Vec<_> =
-            pools.iter().map(|pool| capacity(pool, &datasets, args.limit.get())).collect();
-        pools.sort_by(|one, other| {
+        let mut seen = Seen::default();
+        let mut told = Vec::new();
+        for pool in &pools {
+            let mut capacity = capacity(pool, &datasets, args.limit.get());
+            capacity.growth = growth_of(nas, pool, &mut seen).await;
+            told.push(capacity);
+        }
+        told.sort_by(|one, other| {
             other.used_percent.partial_cmp(&one.used_percent).unwrap_or(std::cmp::Ordering::Equal)
         });
-        let growth =
-            "The NAS keeps no history of its pools and neither does this program yet, so nothing can be \
-                      said about when they will be full."
-                .to_owned();
-        Ok(CapacityOutput { pools, growth })
+        Ok(CapacityOutput { pools: told, not_seen: seen.not })
+    }
+}
+
+/// How a pool grew, by our own samples: the NAS keeps none.
+async fn growth_of(nas: &Session<'_, Read>, pool: &pool::Pool, seen: &mut Seen) -> Option<Growth> {
+    let name = foreign(&pool.name, 60);
+    let Some(past) = nas.past() else {
+        seen.not.push(format!("growth of {name}: this server keeps no history here"));
+        return None;
+    };
+    match past.pool(pool.guid.clone()?).await {
+        Ok(samples) => {
+            // A pool that was made larger grows on from there.
+            let size = pool.size?;
+            let used: Vec<_> = samples.iter().map(|(at, sample)| (*at, sample.used)).collect();
+            let growth = growth(&used, size);
+            if growth.is_none() {
+                let since = used
+                    .first()
+                    .map_or_else(|| "none yet".to_owned(), |(at, _)| format!("since {}", time(*at)));
+                seen.not.push(format!("growth of {name}: it takes samples of three days ({since})"));
+            }
+            growth
+        }
+        Err(error) => {
+            seen.not.push(format!("growth of {name}: {error}"));
+            None
+        }
     }
 }
 
@@ -131,6 +163,7 @@ fn capacity(pool: &pool::Pool, datasets: &[dataset::Dataset], limit: usize) -> P
         used_bytes: pool.allocated,
         size_bytes: pool.size,
         available_bytes: root.and_then(|root| number(&root.available)),
+        growth: None,
         biggest,
     }
 }
@@ -156,6 +189,9 @@ impl fmt::Display for CapacityOutput {
                 bytes(pool.size_bytes),
                 bytes(pool.available_bytes)
             )?;
+            if let Some(growth) = &pool.growth {
+                writeln!(f, "  {growth}")?;
+            }
             for share in &pool.biggest {
                 writeln!(
                     f,
@@ -166,7 +202,7 @@ impl fmt::Display for CapacityOutput {
                 )?;
             }
         }
-        writeln!(f, "{}", self.growth)
+        self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))
     }
 }
 

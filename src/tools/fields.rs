@@ -15,7 +15,7 @@ const WIDEST: usize = 80;
 
 /// What an answer is a list of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct List {
+pub(crate) struct List {
     /// The member of the answer that holds the items.
     name: String,
     /// The fields an item may have.
@@ -24,12 +24,16 @@ pub(super) struct List {
 
 /// The fields that a caller wants to see of each item of a list, at least one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fields(Vec<String>);
+pub(crate) struct Fields(Vec<String>);
 
 /// Lets a tool take [`FIELDS`], if its answer is a list: if one member of it, and no other, holds objects. From
 /// then on no field of an item can be counted on.
-pub(super) fn offer(input: &mut Map<String, Value>, output: &mut Map<String, Value>) -> Option<List> {
+pub(crate) fn offer(input: &mut Map<String, Value>, output: &mut Map<String, Value>) -> Option<List> {
     let members = output.get_mut("properties")?.as_object_mut()?;
+    // A verdict says more than the list that it rests on, and is not to be lost for it.
+    if members.contains_key("verdict") {
+        return None;
+    }
     let mut lists = members
         .iter_mut()
         .filter(|(_, member)| member["type"] == "array" && member["items"]["properties"].is_object());
@@ -44,7 +48,7 @@ pub(super) fn offer(input: &mut Map<String, Value>, output: &mut Map<String, Val
 
 impl List {
     /// Takes out of a tool's arguments which fields the caller wants to see; `None` for all of them.
-    pub(super) fn take_fields(
+    pub(crate) fn take_fields(
         &self,
         arguments: &mut Map<String, Value>,
     ) -> Result<Option<Fields>, BadArguments> {
@@ -72,7 +76,7 @@ impl List {
     }
 
     /// The answer with these fields of each item and no others. How many items there are stays what it was.
-    pub(super) fn narrow(&self, answer: Answer, Fields(fields): &Fields) -> Answer {
+    pub(crate) fn narrow(&self, answer: Answer, Fields(fields): &Fields) -> Answer {
         let Answer { mut structured, text: _, items } = answer;
         let rows = structured.get_mut(&self.name).and_then(Value::as_array_mut);
         for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {

@@ -16,6 +16,7 @@ use crate::nas::methods::{reporting, system};
 use crate::nas::{Bounds, Session};
 
 use super::render::foreign;
+use super::trend::{Trend, mean, trend};
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -124,17 +125,6 @@ enum Unit {
     Tasks,
     #[serde(rename = "s")]
     Seconds,
-}
-
-/// A straight line through the measurements, over time and not over their number.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
-struct Trend {
-    /// By how much it grows in an hour; less than nothing where it shrinks.
-    per_hour: f64,
-    /// How far off that may be: twice the standard error of the slope.
-    plus_minus: f64,
-    /// Whether it can be told from no change at all.
-    clear: bool,
 }
 
 impl Kind {
@@ -359,34 +349,6 @@ fn line(
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "there are a few thousand at most")]
-fn mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let count = values.clone().count().max(1) as f64;
-    values.map(|value| value / count).sum()
-}
-
-/// The slope over time by least squares. Two points lie on any line, so there must be three.
-fn trend(points: &[(f64, f64)]) -> Option<Trend> {
-    const HOUR: f64 = 3600.0;
-    if points.len() < 3 {
-        return None;
-    }
-    let (at, value) = (mean(points.iter().map(|point| point.0)), mean(points.iter().map(|point| point.1)));
-    let spread: f64 = points.iter().map(|point| (point.0 - at).powi(2)).sum();
-    if spread <= 0.0 {
-        return None;
-    }
-    let slope = points.iter().map(|point| (point.0 - at) * (point.1 - value)).sum::<f64>() / spread;
-    let off = |point: &(f64, f64)| (point.1 - value - slope * (point.0 - at)).powi(2);
-    #[expect(clippy::cast_precision_loss, reason = "there are a few thousand at most")]
-    let freedom = (points.len() - 2) as f64;
-    let error = (points.iter().map(off).sum::<f64>() / freedom / spread).sqrt();
-    let (per_hour, plus_minus) = (slope * HOUR, 2.0 * error * HOUR);
-    // What is lost in adding up large numbers is no change.
-    let rounding = f64::EPSILON.sqrt() * value.abs() * HOUR / (spread / (freedom + 2.0)).sqrt();
-    Some(Trend { per_hour, plus_minus, clear: per_hour.abs() > plus_minus.max(rounding) })
-}
-
 impl Items for MetricsOutput {
     fn items(&self) -> usize {
         self.lines.len()
@@ -501,30 +463,6 @@ mod tests {
             let lines = lines(Kind::Memory, &series("memory", None, &["time", "available"], &rows), &wholes);
             prop_assert_eq!(lines[0].what.as_str(), "used");
             prop_assert!((lines[0].mean_percent.unwrap() - (1.0 - available) * 100.0).abs() <= 0.0501);
-        }
-
-        #[test]
-        fn a_linear_growth_is_linear_whatever_the_number_of_samples(
-            start in -1e12..1e12_f64, per_hour in prop_oneof![-1e9..-1e3_f64, 1e3..1e9_f64],
-            hours in 1.0..9000.0_f64, count in 3..3000_u32,
-        ) {
-            // As measured since 1970, which is where the precision goes.
-            let points: Vec<_> = (0..count)
-                .map(|step| {
-                    let hour = hours * f64::from(step) / f64::from(count - 1);
-                    (1.79e9 + hour * 3600.0, start + per_hour * hour)
-                })
-                .collect();
-            let trend = trend(&points).unwrap();
-            let rounding = 1e-6 * start.abs() / hours;
-            prop_assert!((trend.per_hour - per_hour).abs() <= 1e-3 * per_hour.abs() + rounding, "{trend:?}");
-            prop_assert!(trend.clear || per_hour.abs() * hours < 1e-6 * start.abs(), "{trend:?}");
-        }
-
-        #[test]
-        fn what_stays_the_same_has_no_trend(value in -1e15..1e15_f64, count in 3..500_u32) {
-            let points: Vec<_> = (0..count).map(|at| (1.79e9 + 60.0 * f64::from(at), value)).collect();
-            prop_assert!(!trend(&points).unwrap().clear);
         }
     }
 

@@ -5,6 +5,7 @@
 //! place in the list, row in the documentation and in the authorization tests follow from the [`Tool`] it
 //! implements and from the one line that names it in [`registry`].
 
+mod access;
 mod accounts;
 mod alerts;
 mod apps;
@@ -12,21 +13,29 @@ mod audit;
 mod backup;
 mod capacity;
 mod coverage;
+mod diagnose;
 mod disks;
 pub mod fields;
+mod files;
+pub(crate) mod guard;
 mod hide;
 mod jobs;
 mod limit;
 mod metrics;
 mod network;
+mod readiness;
 pub mod render;
+mod report;
 pub mod schema;
 mod seen;
 mod shares;
 mod snapshots;
+mod space;
 mod storage;
 mod system;
+mod trend;
 mod upkeep;
+mod users_of;
 mod vms;
 
 use std::fmt::Display;
@@ -59,9 +68,15 @@ pub fn registry() -> Vec<Entry> {
         disks::family(),
         snapshots::family(),
         capacity::family(),
+        space::family(),
         shares::family(),
         backup::family(),
         coverage::family(),
+        diagnose::family(),
+        readiness::family(),
+        users_of::family(),
+        access::family(),
+        files::family(),
         network::family(),
         accounts::family(),
         alerts::family(),
@@ -90,6 +105,8 @@ pub trait Tool: Send + Sync + 'static {
     const RISK: Risk;
     /// How each argument may be written down. One that is not named is hashed.
     const LOG: &'static [(&'static str, Log)];
+    /// What the configuration must have switched on for it.
+    const SWITCH: Option<Switch> = None;
 
     /// The methods and event sources of the NAS that it uses, for whoever has to give our accounts their roles.
     const NEEDS: &'static [Need];
@@ -186,6 +203,13 @@ impl Done {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+/// Something that is off unless the configuration switches it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Looking at the names of files, by `nas.files`.
+    Files,
+}
+
 /// How an argument may be written into the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Log {
@@ -275,6 +299,8 @@ pub struct Spec {
     pub needs: &'static [Need],
     /// How each argument may be written down.
     pub log: &'static [(&'static str, Log)],
+    /// What the configuration must have switched on for it.
+    pub switch: Option<Switch>,
     /// JSON Schema of the arguments.
     pub input: Map<String, Value>,
     /// JSON Schema of the answer.
@@ -387,6 +413,7 @@ impl Entry {
             looks: C::LOOKS,
             needs: C::NEEDS,
             log: C::LOG,
+            switch: None,
             input: schema::of_a_change(schema_of::<C::Args>()),
             // One shape for all of them, which says itself what it is; listed with each it would cost every model.
             output: Map::new(),
@@ -405,6 +432,7 @@ fn spec<T: Tool>() -> Spec {
         looks: &[],
         needs: T::NEEDS,
         log: T::LOG,
+        switch: T::SWITCH,
         input: schema_of::<T::Args>(),
         output: answer_schema_of::<T::Output>(),
     }
@@ -493,10 +521,10 @@ impl<T: Tool> Ready<T::Access> for Parsed<T> {
             // Our own types hold nothing that JSON cannot say.
             let structured = without_nulls(serde_json::to_value(output).unwrap_or_default());
             let answer = Answer { structured, text, items };
-            Ok(match &self.narrow {
+            Ok(guard::within_bounds(match &self.narrow {
                 Some((list, fields)) => list.narrow(answer, fields),
                 None => answer,
-            })
+            }))
         })
     }
 }

@@ -71,20 +71,45 @@ pub fn without_nulls(mut answer: Value) -> Value {
     answer
 }
 
-/// The schema of an answer as it goes over the wire: shape and names, which say what they mean. The words stay
-/// in `tailnas tools --json`.
+/// The schema of an answer as it goes over the wire: what the members are called, and of which kind each is. What is
+/// inside them, and the words, stand in `tailnas tools --json`: every model reads this, and hardly any makes use of more.
 #[must_use]
 pub fn bare(schema: &Map<String, Value>) -> Map<String, Value> {
-    let mut schema = Value::Object(schema.clone());
-    each_object(&mut schema, &|object| {
-        // A property may be called "description"; then it is no text but a schema.
-        object.retain(|key, value| match key.as_str() {
-            "description" | "format" => !value.is_string(),
-            "minimum" => *value != 0,
-            _ => true,
-        });
-    });
-    into_object(schema)
+    let mut bare = Map::new();
+    for (key, value) in schema {
+        match (key.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                let kinds = properties.iter().map(|(name, property)| (name.clone(), kind(property)));
+                bare.insert(key.clone(), Value::Object(kinds.collect()));
+            }
+            ("type", _) => drop(bare.insert(key.clone(), value.clone())),
+            _ => {}
+        }
+    }
+    bare
+}
+
+/// Of which kind a value is, and which words it may be.
+fn kind(schema: &Value) -> Value {
+    let kept =
+        ["type", "enum"].into_iter().filter_map(|key| Some((key.to_owned(), schema.get(key)?.clone())));
+    Value::Object(kept.collect())
+}
+
+/// The schema of arguments as it goes over the wire: that one may be left out, it need not say in three ways.
+#[must_use]
+pub fn lean(schema: &Map<String, Value>) -> Map<String, Value> {
+    let mut schema = schema.clone();
+    for (_, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(property) = property.as_object_mut() {
+            property.retain(|key, _| key != "maxLength" && key != "format");
+        }
+        if property["default"].is_null() {
+            never_null(property);
+            property.as_object_mut().map(|property| property.remove("default"));
+        }
+    }
+    schema
 }
 
 fn each_object(value: &mut Value, change: &impl Fn(&mut Map<String, Value>)) {
@@ -203,10 +228,9 @@ mod tests {
                 "properties": {
                     "count": {"type": "integer"},
                     "description": {"type": "string"},
-                    "inner": {"type": "object", "properties": {"kind": {"type": "string", "enum": ["one"]}}},
-                    "many": {"type": "array", "items": {"type": ["integer", "null"], "maximum": 255}},
+                    "inner": {"type": "object"},
+                    "many": {"type": "array"},
                 },
-                "required": ["count", "many"],
             })
         );
     }

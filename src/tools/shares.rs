@@ -42,7 +42,7 @@ struct ListArgs {
 /// Kind of share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(super) enum Kind {
     Smb,
     Nfs,
     Iscsi,
@@ -60,21 +60,29 @@ struct ListOutput {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct Share {
+pub(super) struct Share {
     /// Kind.
-    kind: Kind,
+    pub(super) kind: Kind,
     /// What clients call it.
-    name: String,
+    pub(super) name: String,
     /// Directories, volumes or files that it gives.
-    paths: Vec<String>,
+    pub(super) paths: Vec<String>,
     /// Whether it is served.
-    enabled: Option<bool>,
+    pub(super) enabled: Option<bool>,
     /// Whether clients can only read.
-    read_only: Option<bool>,
+    pub(super) read_only: Option<bool>,
     /// Networks, hosts or initiators that it lets in, `!` before those it keeps out; empty for everybody.
-    lets_in: Vec<String>,
+    pub(super) lets_in: Vec<String>,
     /// What makes it more open than it may be meant to be.
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// Whether somebody whom nobody knows may come in: the reach of the network is all that keeps them out.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) open: bool,
+    /// The name as the NAS knows it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) raw_name: String,
 }
 
 impl Tool for List {
@@ -99,30 +107,8 @@ impl Tool for List {
     type Output = ListOutput;
 
     async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<ListOutput, ToolError> {
-        let wanted = |kind| args.kind.is_none_or(|only| only == kind);
         let mut seen = Seen::default();
-        let mut shares = Vec::new();
-        if wanted(Kind::Smb) {
-            let rows = seen.or_default("SMB shares", nas.call(share::SmbShares, Query::all()).await)?;
-            shares.extend(rows.iter().map(smb));
-        }
-        if wanted(Kind::Nfs) {
-            let rows = seen.or_default("NFS shares", nas.call(share::NfsShares, Query::all()).await)?;
-            shares.extend(rows.iter().map(nfs));
-        }
-        if wanted(Kind::Iscsi) {
-            let iscsi = Iscsi {
-                extents: seen.or_default("iSCSI extents", nas.call(share::Extents, Query::all()).await)?,
-                links: seen.or_default(
-                    "what iSCSI targets give",
-                    nas.call(share::TargetExtents, Query::all()).await,
-                )?,
-                initiators: nas.call(share::Initiators, Query::all()).await,
-            };
-            let targets = seen.or_default("iSCSI targets", nas.call(share::Targets, Query::all()).await)?;
-            shares.extend(targets.iter().map(|target| iscsi.share(target)));
-            seen.or_default("iSCSI initiators", iscsi.initiators.map(drop))?;
-        }
+        let mut shares = shares(nas, &mut seen, args.kind).await?;
         if args.kind.is_none() {
             seen.not.push(
                 "NVMe-oF subsystems and web shares, of generations that have them: not looked at".to_owned(),
@@ -137,6 +123,36 @@ impl Tool for List {
         shares.truncate(args.limit.get());
         Ok(ListOutput { shares, total, not_seen: seen.not })
     }
+}
+
+/// Every share of this kind, or of any.
+pub(super) async fn shares(
+    nas: &Session<'_, Read>,
+    seen: &mut Seen,
+    only: Option<Kind>,
+) -> Result<Vec<Share>, ToolError> {
+    let wanted = |kind| only.is_none_or(|only| only == kind);
+    let mut shares = Vec::new();
+    if wanted(Kind::Smb) {
+        let rows = seen.or_default("SMB shares", nas.call(share::SmbShares, Query::all()).await)?;
+        shares.extend(rows.iter().map(smb));
+    }
+    if wanted(Kind::Nfs) {
+        let rows = seen.or_default("NFS shares", nas.call(share::NfsShares, Query::all()).await)?;
+        shares.extend(rows.iter().map(nfs));
+    }
+    if wanted(Kind::Iscsi) {
+        let iscsi = Iscsi {
+            extents: seen.or_default("iSCSI extents", nas.call(share::Extents, Query::all()).await)?,
+            links: seen
+                .or_default("what iSCSI targets give", nas.call(share::TargetExtents, Query::all()).await)?,
+            initiators: nas.call(share::Initiators, Query::all()).await,
+        };
+        let targets = seen.or_default("iSCSI targets", nas.call(share::Targets, Query::all()).await)?;
+        shares.extend(targets.iter().map(|target| iscsi.share(target)));
+        seen.or_default("iSCSI initiators", iscsi.initiators.map(drop))?;
+    }
+    Ok(shares)
 }
 
 fn names(texts: &[String]) -> Vec<String> {
@@ -157,10 +173,12 @@ fn smb(share: &share::SmbShare) -> Share {
     Share {
         kind: Kind::Smb,
         name: foreign(&share.name, 100),
+        raw_name: share.name.clone(),
         paths: share.path.iter().map(|path| foreign(path, 300)).collect(),
         enabled: share.enabled,
         read_only: share.read_only(),
         lets_in: names(&access.hostsallow).into_iter().chain(denied).collect(),
+        open: access.guestok == Some(true),
         warnings: warn(
             share.enabled,
             &[
@@ -176,10 +194,12 @@ fn nfs(share: &share::NfsShare) -> Share {
     Share {
         kind: Kind::Nfs,
         name: foreign(&share.path, 300),
+        raw_name: share.path.clone(),
         paths: vec![foreign(&share.path, 300)],
         enabled: share.enabled,
         read_only: share.ro,
         lets_in: [names(&share.networks), names(&share.hosts)].concat(),
+        open: share.networks.is_empty() && share.hosts.is_empty(),
         warnings: warn(
             share.enabled,
             &[
@@ -221,6 +241,7 @@ impl Iscsi {
         Share {
             kind: Kind::Iscsi,
             name: foreign(&target.name, 100),
+            raw_name: target.name.clone(),
             paths: extents
                 .iter()
                 .filter_map(|extent| extent.path.as_deref().or(extent.disk.as_deref()))
@@ -229,6 +250,7 @@ impl Iscsi {
             enabled,
             read_only: (!extents.is_empty()).then(|| extents.iter().all(|extent| extent.ro == Some(true))),
             lets_in,
+            open: anybody && no_secret,
             warnings: warn(
                 enabled,
                 &[
@@ -240,6 +262,16 @@ impl Iscsi {
                 ],
             ),
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smb => "SMB",
+            Self::Nfs => "NFS",
+            Self::Iscsi => "iSCSI",
+        })
     }
 }
 
@@ -255,12 +287,7 @@ impl fmt::Display for ListOutput {
             writeln!(f, "There are no such shares.")?;
         }
         for share in &self.shares {
-            let kind = match share.kind {
-                Kind::Smb => "SMB",
-                Kind::Nfs => "NFS",
-                Kind::Iscsi => "iSCSI",
-            };
-            write!(f, "- {kind} {}", share.name)?;
+            write!(f, "- {} {}", share.kind, share.name)?;
             if share.paths.iter().any(|path| *path != share.name) {
                 write!(f, ": {}", share.paths.join(", "))?;
             }

@@ -29,8 +29,8 @@ use tokio::sync::watch;
 pub use self::accounts::{Account, ApiKey, Key, Roles};
 pub use self::jobs::{Job, JobState, Owner};
 pub use self::state::{
-    Alert, App, AppState, Container, Dataset, Disk, Layout, Level, Machine, Measured, NfsShare, Pace, Pool,
-    PoolStatus, Scan, ScanState, Service, SmbShare, Snapshot, State, User,
+    Alert, App, AppState, Container, Dataset, Disk, File, Layout, Level, Machine, Measured, NfsShare, Pace,
+    Pool, PoolStatus, Scan, ScanState, Service, SmbShare, Snapshot, State, User,
 };
 use crate::fault::Faults;
 use crate::tls::Identity;

@@ -33,6 +33,8 @@ pub struct State {
     pub datasets: Vec<Dataset>,
     /// Snapshots, oldest first.
     pub snapshots: Vec<Snapshot>,
+    /// Files, those in snapshots too. Folders are there because files are in them.
+    pub files: Vec<File>,
     /// Alerts, dismissed ones included.
     pub alerts: Vec<Alert>,
     /// Jobs since the last start.
@@ -289,6 +291,25 @@ impl Snapshot {
     }
 }
 
+/// A file, as it is or as a snapshot keeps it.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// The dataset it is on.
+    pub dataset: String,
+    /// The snapshot that keeps it; `None` for the file as it is.
+    pub snapshot: Option<String>,
+    /// Where on the dataset.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written last.
+    pub modified: DateTime<Utc>,
+    /// Its number.
+    pub inode: u64,
+    /// Where it leads, if it is a link.
+    pub link: Option<String>,
+}
+
 /// How bad an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -520,6 +541,7 @@ impl State {
             pools: pools(),
             datasets: datasets(),
             snapshots: Vec::new(),
+            files: files(),
             alerts: alerts(),
             jobs: Vec::new(),
             services: services(),
@@ -733,6 +755,32 @@ fn datasets() -> Vec<Dataset> {
         plain("backup/tank2", 40 * GIB),
         plain("tank2", GIB),
         plain("tank2/scratch", 90 * GIB),
+    ]
+}
+
+/// Two photos, one of which was worked on, a link out of the dataset, and a text that is gone.
+fn files() -> Vec<File> {
+    let now = Utc::now();
+    let file = |snapshot: Option<&str>, path: &str, size: u64, days: i64, inode: u64| File {
+        dataset: "tank/photos".to_owned(),
+        snapshot: snapshot.map(str::to_owned),
+        path: path.to_owned(),
+        size,
+        modified: now - TimeDelta::days(days),
+        inode,
+        link: None,
+    };
+    let (old, new) = (Some("auto-2026-09-01_00-00"), Some("auto-2026-10-01_00-00"));
+    vec![
+        file(None, "albums/summer.jpg", 5_100_000, 1, 101),
+        file(None, "albums/winter.jpg", 4_800_000, 300, 102),
+        file(None, "index.txt", 1200, 30, 103),
+        File { link: Some("/etc".to_owned()), ..file(None, "shortcut", 4, 300, 104) },
+        file(old, "albums/summer.jpg", 4_000_000, 90, 101),
+        file(old, "albums/winter.jpg", 4_800_000, 300, 102),
+        file(old, "letter.txt", 9000, 100, 105),
+        file(new, "albums/summer.jpg", 4_000_000, 90, 101),
+        file(new, "albums/winter.jpg", 4_800_000, 300, 102),
     ]
 }
 

@@ -9,7 +9,7 @@ use crate::config::problem::Complaint;
 use crate::config::reader::{Read, Section};
 use crate::config::values::no_user;
 use crate::config::{Login, Nas, Pin, Trust};
-use crate::domain::name::NasName;
+use crate::domain::name::{DatasetPath, NasName};
 
 /// Reads every NAS, at least one, and the names of all that are written down, so that a grant is not blamed for
 /// naming one that has another mistake in it.
@@ -54,6 +54,9 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BT
         }
         Ok(writer)
     });
+    let files = nas.optional_list("files", |text| {
+        text.parse::<DatasetPath>().map_err(|bad| Complaint::new(bad.to_string()))
+    });
     let is_new = match (&name, names.as_mut()) {
         (Ok(name), Ok(known)) => known.insert(name.clone()),
         (Err(reported), _) => {
@@ -69,7 +72,8 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BT
                 .hint("grants and callers tell them apart by name: give each its own"),
         ));
     }
-    Ok(Nas { name: name?, url: url?, trust: trust?, reader: reader?, writer: writer? })
+    let files = files?.unwrap_or_default();
+    Ok(Nas { name: name?, url: url?, trust: trust?, reader: reader?, writer: writer?, files })
 }
 
 fn login(section: &mut Section<'_>) -> Read<Login> {

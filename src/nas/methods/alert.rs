@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Method, Nothing};
 use crate::domain::access::Read;
 use crate::nas::version::Candidate;
-use crate::nas::wire::Date;
+use crate::nas::wire::{Date, beginning};
 
 /// Every alert there is, dismissed ones too.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +21,10 @@ pub struct Alert {
     /// `INFO` … `EMERGENCY`.
     pub level: String,
     /// In words. The NAS fills names and messages into it that others chose.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "beginning")]
     pub formatted: Option<String>,
     /// The same before anything is filled in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "beginning")]
     pub text: Option<String>,
     /// When it first came up.
     #[serde(default)]

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Method;
 use super::query::{Query, Queryable};
+use super::{Method, Nothing};
 use crate::domain::access::Read;
 use crate::nas::version::Candidate;
 use crate::nas::wire::Date;
@@ -57,5 +57,34 @@ impl Method for Environments {
 
     fn example() -> Self::Params {
         all()
+    }
+}
+
+/// The pool that the system starts from.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool;
+
+/// How that pool is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BootPool {
+    /// `ONLINE`, `DEGRADED` …
+    pub status: String,
+    /// Nothing is wrong.
+    #[serde(default)]
+    pub healthy: Option<bool>,
+    /// Bytes left.
+    #[serde(default)]
+    pub free: Option<u64>,
+}
+
+impl Method for Pool {
+    type Access = Read;
+    type Params = Nothing;
+    type Reply = BootPool;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("boot.get_state");
+    const ROLE: Option<&'static str> = Some("READONLY_ADMIN");
+
+    fn example() -> Self::Params {
+        []
     }
 }

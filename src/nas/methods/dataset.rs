@@ -103,9 +103,6 @@ pub struct Dataset {
     /// When it was made.
     #[serde(default)]
     pub creation: Option<Property>,
-    /// What somebody wrote about it.
-    #[serde(default)]
-    pub comments: Option<Property>,
 }
 
 impl Queryable for Datasets {
@@ -130,7 +127,6 @@ impl Queryable for Datasets {
         "volsize",
         "origin",
         "creation",
-        "comments",
     ];
 }
 

@@ -20,9 +20,11 @@ pub mod audit;
 pub mod backup;
 pub mod boot;
 pub mod certificate;
+pub mod client;
 pub mod dataset;
 pub mod directory;
 pub mod disk;
+pub mod file;
 pub mod job;
 pub mod network;
 pub mod pool;
@@ -85,7 +87,19 @@ pub type Nothing = [(); 0];
 impl Arguments for Nothing {}
 impl<T: Serialize + Send> Arguments for (T,) {}
 impl<T: Serialize + Send, U: Serialize + Send> Arguments for (T, U) {}
+impl<T: Serialize + Send, U: Serialize + Send, V: Serialize + Send> Arguments for (T, U, V) {}
 impl<M: query::Queryable> Arguments for query::Query<M> {}
+impl<T: Serialize + Send, M: query::Queryable> Arguments for Then<T, M> {}
+
+/// An argument, and then filters and options.
+#[derive(Clone, Debug)]
+pub struct Then<T, M>(pub T, pub query::Query<M>);
+
+impl<T: Serialize, M: query::Queryable> Serialize for Then<T, M> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.0, self.1.filters(), self.1.options()).serialize(serializer)
+    }
+}
 
 /// What an account on the NAS must have so that something can be asked of it.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +125,8 @@ mod sealed {
     impl Sealed for super::Nothing {}
     impl<T> Sealed for (T,) {}
     impl<T, U> Sealed for (T, U) {}
+    impl<T, U, V> Sealed for (T, U, V) {}
+    impl<T, M> Sealed for super::Then<T, M> {}
     impl<M> Sealed for super::query::Query<M> {}
 }
 
@@ -246,6 +262,16 @@ catalogue! {
     reporting::Graphs,
     reporting::Data,
     resource::Resources,
+    boot::Pool,
+    file::Listing,
+    file::Count,
+    file::Stat,
+    file::Acl,
+    share::SmbAcl,
+    client::Nfs3,
+    client::Nfs4,
+    client::Iscsi,
+    client::Smb,
 }
 
 sources! {
@@ -290,7 +316,7 @@ mod tests {
     fn a_query_names_what_it_reads_and_no_secret() {
         for method in catalogue() {
             let name = method.candidates[0].name;
-            let options = [&method.example[1], &method.example[0]["query-options"]];
+            let options = [&method.example[1], &method.example[2], &method.example[0]["query-options"]];
             // Graphs of measurements have options too, and no rows.
             let options =
                 options.into_iter().find(|options| options.is_object() && !name.starts_with("reporting."));

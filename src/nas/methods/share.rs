@@ -1,6 +1,6 @@
 //! What the NAS gives to the network: SMB, NFS, iSCSI.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Method;
 use super::query::{Query, Queryable};
@@ -253,3 +253,49 @@ method!(
     "SHARING_ISCSI_INITIATOR_READ",
     ["id", "initiators"]
 );
+
+/// Who may do what over an SMB share, before the permissions of the files are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct SmbAcl;
+
+/// The share that is asked about.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfShare {
+    /// What clients call it, as the NAS told us.
+    pub share_name: String,
+}
+
+/// Who may do what over a share.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ShareAcl {
+    /// The entries.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub share_acl: Vec<ShareAce>,
+}
+
+/// One entry.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ShareAce {
+    /// Who, by number; `S-1-1-0` is everybody.
+    #[serde(default)]
+    pub ae_who_sid: Option<String>,
+    /// Who, by name.
+    #[serde(default)]
+    pub ae_who_str: Option<String>,
+    /// `FULL`, `CHANGE`, `READ`.
+    pub ae_perm: String,
+    /// `ALLOWED`, `DENIED`.
+    pub ae_type: String,
+}
+
+impl Method for SmbAcl {
+    type Access = Read;
+    type Params = (OfShare,);
+    type Reply = ShareAcl;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("sharing.smb.getacl");
+    const ROLE: Option<&'static str> = Some("SHARING_SMB_READ");
+
+    fn example() -> Self::Params {
+        (OfShare { share_name: "photos".to_owned() },)
+    }
+}

@@ -16,6 +16,7 @@ pub(super) const METHODS: &[Method] = &[
         QUERY,
         target_extents,
     ),
+    method("iscsi.global.sessions", Access::Role("SHARING_ISCSI_GLOBAL_READ"), QUERY, sessions),
     method("iscsi.initiator.query", Access::Role("SHARING_ISCSI_INITIATOR_READ"), QUERY, initiators),
 ];
 
@@ -70,4 +71,24 @@ fn target_extents(context: &mut Context<'_>) -> Result<Answer, Failure> {
 
 fn initiators(context: &mut Context<'_>) -> Result<Answer, Failure> {
     context.query(vec![json!({"id": 1, "initiators": [], "comment": "everybody"})])
+}
+
+fn sessions(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    context.query(vec![json!({
+        "initiator": "iqn.1993-08.org.debian:01:workshop",
+        "initiator_addr": "192.168.1.30",
+        "initiator_alias": null,
+        "target": "iqn.2005-10.org.freenas.ctl:vm",
+        "target_alias": "vm",
+        "header_digest": null,
+        "data_digest": null,
+        "max_data_segment_length": null,
+        "max_receive_data_segment_length": 262_144,
+        "max_xmit_data_segment_length": 262_144,
+        "max_burst_length": 1_048_576,
+        "first_burst_length": 65_536,
+        "immediate_data": true,
+        "iser": false,
+        "offload": false,
+    })])
 }

@@ -13,6 +13,7 @@ mod certificate;
 mod core;
 mod dataset;
 mod disk;
+mod filesystem;
 mod iscsi;
 mod network;
 pub(crate) mod pool;
@@ -105,6 +106,7 @@ const FAMILIES: &[Family] = &[
     core::METHODS,
     dataset::METHODS,
     disk::METHODS,
+    filesystem::METHODS,
     iscsi::METHODS,
     network::METHODS,
     pool::METHODS,

@@ -1,0 +1,382 @@
+//! Is it safe to upgrade?
+
+use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::access::Read;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::Session;
+use crate::nas::methods::job::JobState;
+use crate::nas::methods::query::Query;
+use crate::nas::methods::{self, alert, boot, job, pool, snapshot, system, update, vm};
+use crate::nas::version::Version;
+
+use super::backup;
+use super::render::{foreign, size};
+use super::report::{Causes, Evidence, Report, seen};
+use super::seen::Seen;
+use super::users_of::containers;
+use super::{Entry, Log, Need, Nothing, Tool, ToolError, needs};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<Readiness>()]
+}
+
+struct Readiness;
+
+/// Whether to upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// Something must be seen to first.
+    NoGo,
+    /// Something should be seen to first.
+    GoWithCare,
+    /// Nothing speaks against it.
+    Go,
+    /// There is nothing to upgrade to.
+    NothingNewer,
+}
+
+/// How much an upgrade should find free on the pool that the system starts from.
+const ROOM: u64 = 4 << 30;
+/// A copy that is older does not count as one of now.
+const OLD: TimeDelta = TimeDelta::days(7);
+
+impl Tool for Readiness {
+    const NAME: &'static str = "upgrade_readiness";
+    const TITLE: &'static str = "Whether it is safe to upgrade";
+    const DESCRIPTION: &'static str = "Go or no-go for upgrading TrueNAS: what blocks it, what the new version drops and this NAS uses, age of backups, \
+         alerts, running jobs, and the boot environment to return to. Changes nothing.";
+    const SCOPE: Scope = Scope::SystemRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] = &[];
+    const NEEDS: &'static [Need] = needs![
+        system::Info,
+        update::Check,
+        pool::Pools,
+        boot::Pool,
+        boot::Environments,
+        alert::Alerts,
+        job::Jobs,
+        snapshot::Times,
+        vm::Containers,
+        vm::Instances,
+        methods::backup::SnapshotTasks,
+        methods::backup::Replications,
+        methods::backup::CloudSyncs,
+        methods::backup::CloudBackups,
+        methods::backup::Rsyncs
+    ];
+    type Access = Read;
+    type Args = Nothing;
+    type Output = Report<Verdict>;
+
+    async fn run(nas: &Session<'_, Read>, _args: Nothing) -> Result<Report<Verdict>, ToolError> {
+        let info = nas.call(system::Info, []).await?;
+        let mut check = Check::new(&info);
+        let updates = nas.call(update::Check, []).await;
+        let updates = check.unseen.or_default("updates", updates.map(Some))?;
+        let newer = check.updates(updates.as_ref());
+        check.pools(&nas.call(pool::Pools, pool::all()).await?);
+        let boot_pool = nas.call(boot::Pool, []).await;
+        let boot_pool = check.unseen.or_default("the boot pool", boot_pool.map(Some))?;
+        check.boot_pool(boot_pool.as_ref());
+        let environments = nas.call(boot::Environments, boot::all()).await;
+        let environments = check.unseen.or_default("boot environments", environments)?;
+        check.environments(&environments);
+        let alerts = nas.call(alert::Alerts, []).await;
+        let alerts = check.unseen.or_default("alerts", alerts)?;
+        check.alerts(&alerts);
+        let jobs = nas.call(job::Jobs, job::latest(200)).await;
+        let jobs = check.unseen.or_default("jobs", jobs)?;
+        check.jobs(&jobs);
+        let tasks = backup::tasks(nas, &mut check.unseen, None).await?;
+        check.backups(&tasks);
+        let newest = snapshot::newest(Query::all(), 1);
+        let newest = nas.call(snapshot::Times, newest).await;
+        let newest = check.unseen.or_default("snapshots", newest)?;
+        check.snapshots(&newest);
+        let used = containers(nas, &mut check.unseen).await?;
+        check.dropped(newer.as_deref(), &used);
+        Ok(check.report(newer.as_deref()))
+    }
+}
+
+struct Check {
+    running: String,
+    now: Option<DateTime<Utc>>,
+    evidence: Vec<Evidence>,
+    blockers: Causes,
+    concerns: Causes,
+    blocked: bool,
+    concerned: bool,
+    unseen: Seen,
+}
+
+impl Check {
+    fn new(info: &system::SystemInfo) -> Self {
+        Self {
+            running: foreign(&info.version, 60),
+            now: info.datetime.map(|at| at.0),
+            evidence: Vec::new(),
+            blockers: Causes::default(),
+            concerns: Causes::default(),
+            blocked: false,
+            concerned: false,
+            unseen: Seen::default(),
+        }
+    }
+
+    fn block(&mut self, weight: u8, why: impl Into<String>) {
+        self.blocked = true;
+        self.blockers.may_be(weight, format!("BLOCKER: {}", why.into()));
+    }
+
+    fn worry(&mut self, weight: u8, why: impl Into<String>) {
+        self.concerned = true;
+        self.concerns.may_be(weight, why);
+    }
+
+    /// The version there is to go to.
+    fn updates(&mut self, status: Option<&update::UpdateStatus>) -> Option<String> {
+        let status = status?;
+        if let Some(error) = &status.error {
+            let reason = error.reason.as_deref().or(error.errname.as_deref()).unwrap_or("no reason given");
+            self.unseen
+                .not
+                .push(format!("updates: the NAS could not look for them: {}", foreign(reason, 200)));
+        }
+        if status.word() == Some("REBOOT_REQUIRED") {
+            self.block(90, "an update was made already and waits for a reboot.");
+        }
+        let new = foreign(&status.new_version()?.version, 60);
+        self.evidence.push(seen("versions", format!("{} runs, {new} is there", self.running)));
+        Some(new)
+    }
+
+    fn pools(&mut self, pools: &[pool::Pool]) {
+        for pool in pools {
+            let name = foreign(&pool.name, 60);
+            let status = foreign(&pool.status, 20);
+            self.evidence.push(seen(format!("pool {name}"), &*status));
+            if pool.status != "ONLINE" {
+                self.block(100, format!("pool {name} is {status}; mend it first."));
+            } else if pool.healthy == Some(false) {
+                self.worry(70, format!("Pool {name} is not quite healthy."));
+            }
+            if let Some(scan) = pool.scan.as_ref().filter(|scan| scan.state.as_deref() == Some("SCANNING")) {
+                let kind = foreign(scan.function.as_deref().unwrap_or("scan"), 20).to_lowercase();
+                self.evidence.push(seen(format!("pool {name}"), format!("a {kind} runs")));
+                if kind == "resilver" {
+                    self.block(95, format!("a resilver of {name} runs; let it end."));
+                } else {
+                    self.worry(30, format!("A {kind} of {name} runs; it goes on after the reboot."));
+                }
+            }
+        }
+    }
+
+    fn boot_pool(&mut self, pool: Option<&boot::BootPool>) {
+        let Some(pool) = pool else { return };
+        let status = foreign(&pool.status, 20);
+        let free = pool.free.map_or_else(String::new, |free| format!(", {} free", size(free)));
+        self.evidence.push(seen("boot pool", format!("{status}{free}")));
+        if pool.status != "ONLINE" || pool.healthy == Some(false) {
+            self.block(98, format!("the boot pool is {status}; the new system would be written to it."));
+        }
+        if let Some(free) = pool.free.filter(|free| *free < ROOM) {
+            self.block(85, format!("the boot pool has {} free; remove old boot environments.", size(free)));
+        }
+    }
+
+    fn environments(&mut self, environments: &[boot::Environment]) {
+        let back = environments.iter().filter(|one| one.can_activate != Some(false));
+        for one in back.clone().filter(|one| one.active == Some(true)) {
+            let what = "runs, and is what the upgrade could be taken back to";
+            let about = format!("boot environment {}", foreign(&one.id, 100));
+            self.evidence.push(seen(about, what).at(one.created.map(|at| at.0)));
+        }
+        if !environments.is_empty() && back.filter(|one| one.active == Some(true)).count() == 0 {
+            self.worry(80, "The system that runs cannot be started again from its boot environment.");
+        }
+    }
+
+    fn alerts(&mut self, alerts: &[alert::Alert]) {
+        for alert in alerts.iter().filter(|alert| alert.dismissed != Some(true)) {
+            let class = foreign(&alert.klass, 60);
+            let words =
+                foreign(alert.formatted.as_deref().or(alert.text.as_deref()).unwrap_or_default(), 200);
+            let critical = matches!(alert.level.as_str(), "CRITICAL" | "ALERT" | "EMERGENCY");
+            if !critical && !matches!(alert.level.as_str(), "WARNING" | "ERROR") {
+                continue;
+            }
+            self.evidence.push(seen(format!("alert {class}"), words).at(alert.datetime.map(|at| at.0)));
+            if critical {
+                self.block(80, format!("there is a critical alert ({class})."));
+            } else {
+                self.worry(40, format!("There is a warning ({class})."));
+            }
+        }
+    }
+
+    fn jobs(&mut self, jobs: &[job::Job]) {
+        for job in jobs.iter().filter(|job| job.state == JobState::Running) {
+            let method = foreign(&job.method, 60);
+            let at = job.time_started.map(|at| at.0);
+            self.evidence.push(seen(format!("job {}", job.id), format!("{method} runs")).at(at));
+            self.worry(50, format!("The job {method} runs and would be cut off; let it end."));
+        }
+    }
+
+    fn backups(&mut self, tasks: &[backup::Task]) {
+        let mut good = false;
+        let copies = tasks.iter().filter(|task| {
+            task.kind != backup::Kind::Snapshots && !task.pulls && task.enabled != Some(false)
+        });
+        for task in copies {
+            let name = format!("{} {}", task.kind, foreign(&task.name, 80));
+            let at = task.at.map(|at| at.0);
+            match task.state {
+                backup::State::Failed => {
+                    self.evidence.push(seen(&*name, "failed last").at(at));
+                    self.worry(75, format!("The copy {name} failed last."));
+                }
+                backup::State::Done => {
+                    self.evidence.push(seen(&*name, "went well last").at(at));
+                    let recent = at.zip(self.now).is_none_or(|(at, now)| now - at <= OLD);
+                    good |= recent && !task.local;
+                }
+                _ => {}
+            }
+        }
+        if !good {
+            self.worry(90, "No copy elsewhere is known that went well within a week.");
+        }
+    }
+
+    fn snapshots(&mut self, newest: &[snapshot::SnapshotTime]) {
+        match newest.first().and_then(snapshot::SnapshotTime::created) {
+            Some(at) => self.evidence.push(seen("newest snapshot", "taken").at(Some(at))),
+            None => self.worry(60, "There is no snapshot at all."),
+        }
+    }
+
+    /// What the new version no longer has, and this NAS uses.
+    fn dropped(&mut self, newer: Option<&str>, containers: &[(String, bool)]) {
+        let parse = |version: &str| version.split('-').next().unwrap_or(version).parse::<Version>().ok();
+        let (Some(from), Some(to)) = (parse(&self.running), newer.and_then(parse)) else { return };
+        let crosses = |at: Version| from < at && to >= at;
+        if crosses(Version::new(26, 0, 0)) {
+            if containers.is_empty() {
+                self.evidence.push(seen("what 26 drops", "no instance of virt.* is here"));
+            } else {
+                let names: Vec<_> = containers.iter().map(|(name, _)| name.as_str()).take(10).collect();
+                self.evidence
+                    .push(seen("what 26 drops", format!("instances of virt.*: {}", names.join(", "))));
+                self.worry(
+                    85,
+                    "26 has containers of another make: its instances (virt.*) must be moved or made anew.",
+                );
+            }
+            self.unseen
+                .not
+                .push("scripts and programs that use the REST API, which 26 no longer has".to_owned());
+        }
+        if crosses(Version::new(25, 10, 0)) {
+            self.unseen.not.push("S.M.A.R.T. tests that are set up, which 25.10 no longer has".to_owned());
+        }
+    }
+
+    fn report(mut self, newer: Option<&str>) -> Report<Verdict> {
+        self.unseen.not.push(
+            "whether the configuration was saved outside the NAS, and whether the new version knows this hardware"
+                .to_owned(),
+        );
+        let target = newer.unwrap_or("a newer version");
+        let save =
+            "Save the configuration (System > General > Manage Configuration), tell the users (who_is_using)";
+        let (verdict, summary, next_step) = match (self.blocked, newer, self.concerned) {
+            (true, ..) => (
+                Verdict::NoGo,
+                format!("No-go: something must be seen to before {target}."),
+                "See to the blockers, then ask again.".to_owned(),
+            ),
+            (false, None, _) => (
+                Verdict::NothingNewer,
+                format!("{} runs, and no newer version is known.", self.running),
+                "Nothing to do; the findings hold for the next one.".to_owned(),
+            ),
+            (false, Some(_), true) => (
+                Verdict::GoWithCare,
+                format!(
+                    "Go to {target} with care: nothing blocks it, and something should be seen to first."
+                ),
+                format!("See to the concerns in order. {save}, and read the release notes (update_check)."),
+            ),
+            (false, Some(_), false) => (
+                Verdict::Go,
+                format!("Go: nothing speaks against {target}."),
+                format!("{save}, and upgrade in the web interface."),
+            ),
+        };
+        let causes = [self.blockers.in_order(), self.concerns.in_order()].concat();
+        Report {
+            verdict,
+            summary,
+            evidence: self.evidence,
+            total: 0,
+            causes,
+            not_seen: self.unseen.not,
+            next_step,
+        }
+        .cut(60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(version: &str) -> Check {
+        Check::new(&serde_json::from_value(json!({"version": version})).unwrap())
+    }
+
+    #[test]
+    fn a_degraded_pool_is_a_no_go_whatever_else() {
+        let mut check = check("25.10.5");
+        let pool = json!({"id": 1, "name": "tank", "status": "DEGRADED"});
+        check.pools(&[serde_json::from_value(pool).unwrap()]);
+        check.worry(99, "Something else.");
+        let report = check.report(Some("26.0.0"));
+        assert_eq!(report.verdict, Verdict::NoGo);
+        assert!(report.causes[0].starts_with("BLOCKER: pool tank is DEGRADED"), "{:?}", report.causes);
+    }
+
+    #[test]
+    fn what_is_dropped_counts_only_where_it_is_crossed() {
+        let used = [("debian".to_owned(), true)];
+        for (from, to, concerned) in [
+            ("25.10.5", "26.0.0", true),
+            ("25.04.2", "26.0.0-BETA.1", true),
+            ("25.10.5", "25.10.7", false),
+            ("26.0.0", "26.0.1", false),
+            ("25.10.5", "nonsense", false),
+        ] {
+            let mut check = check(from);
+            check.dropped(Some(to), &used);
+            assert_eq!(check.concerned, concerned, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn nothing_newer_is_neither_go_nor_no_go() {
+        assert_eq!(check("26.0.0").report(None).verdict, Verdict::NothingNewer);
+        assert_eq!(check("25.10.5").report(Some("26.0.0")).verdict, Verdict::Go);
+    }
+}

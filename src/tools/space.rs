@@ -1,0 +1,368 @@
+//! What ate the space?
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::access::Read;
+use crate::domain::name::DatasetPath;
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::history;
+use crate::nas::Session;
+use crate::nas::methods::query::Query;
+use crate::nas::methods::{dataset, snapshot, system};
+use crate::nas::wire::Property;
+
+use super::limit::Limit;
+use super::render::{foreign, size, time};
+use super::report::{Causes, Evidence, Report, seen};
+use super::seen::Seen;
+use super::storage::no_such_dataset;
+use super::{Entry, Log, Need, Tool, ToolError, needs};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![Entry::read::<SpaceChanges>()]
+}
+
+struct SpaceChanges;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SpaceArgs {
+    /// Only this dataset and what lies below it. Default: all.
+    #[serde(default)]
+    within: Option<DatasetPath>,
+    /// Since so many days ago.
+    #[serde(default)]
+    days: Limit<7, 400>,
+    /// At most this many datasets, the largest change first.
+    #[serde(default)]
+    limit: Limit<20, 60>,
+}
+
+/// Which way it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// More is in use.
+    Grew,
+    /// Less is in use.
+    Shrank,
+    /// Next to nothing changed.
+    Unchanged,
+    /// There is nothing to compare with.
+    Unknown,
+}
+
+/// Less than this is next to nothing.
+const LITTLE: i64 = 16 << 20;
+/// So many snapshots are looked at where there is no history.
+const SNAPSHOTS: u32 = 5000;
+
+impl Tool for SpaceChanges {
+    const NAME: &'static str = "space_changes";
+    const TITLE: &'static str = "What took or gave back space";
+    const DESCRIPTION: &'static str = "Which datasets grew or shrank in the last days, live data and snapshots apart, the largest change first.";
+    const SCOPE: Scope = Scope::StorageRead;
+    const RISK: Risk = Risk::Read;
+    const LOG: &'static [(&'static str, Log)] =
+        &[("within", Log::Plain), ("days", Log::Plain), ("limit", Log::Plain)];
+    const NEEDS: &'static [Need] = needs![dataset::Datasets, system::Info, snapshot::Snapshots];
+    type Access = Read;
+    type Args = SpaceArgs;
+    type Output = Report<Verdict>;
+
+    fn target(args: &SpaceArgs) -> Option<String> {
+        args.within.as_ref().map(ToString::to_string)
+    }
+
+    async fn run(nas: &Session<'_, Read>, args: SpaceArgs) -> Result<Report<Verdict>, ToolError> {
+        let query = args.within.as_ref().map_or_else(dataset::all, |path| dataset::all().within("id", path));
+        let datasets = nas.call(dataset::Datasets, query).await?;
+        if let (Some(path), true) = (&args.within, datasets.is_empty()) {
+            return Err(no_such_dataset(path));
+        }
+        let now: BTreeMap<_, _> = datasets.iter().map(|one| (one.id.clone(), Held::of(one))).collect();
+        let mut unseen = Seen::default();
+        let clock = nas.call(system::Info, []).await?.datetime.map(|at| at.0);
+        let days = i64::try_from(args.days.get()).unwrap_or(i64::MAX);
+        let since = clock.map(|now| now - TimeDelta::days(days));
+
+        let before = match (nas.past(), since) {
+            (Some(past), Some(since)) => past.datasets(since).await.unwrap_or_else(|error| {
+                unseen.not.push(error.to_string());
+                None
+            }),
+            (None, _) => {
+                unseen.not.push("samples of earlier days: this server keeps no history here".to_owned());
+                None
+            }
+            (_, None) => None,
+        };
+        let in_scope = |path: &str| {
+            args.within
+                .as_ref()
+                .is_none_or(|within| path.parse::<DatasetPath>().is_ok_and(|path| path.is_within(within)))
+        };
+        let old: Option<(DateTime<Utc>, BTreeMap<String, Held>)> = before.map(|(at, datasets)| {
+            let held = datasets.into_iter().filter(|one| in_scope(&one.path));
+            (at, held.map(|one| (one.path.clone(), Held::was(&one))).collect())
+        });
+        // The samples begin later than was asked: snapshots reach further back, and tell of live data alone.
+        let reaches =
+            old.as_ref().zip(since).is_some_and(|((at, _), since)| *at <= since + TimeDelta::hours(2));
+        let mut evidence = Vec::new();
+        if let (false, Some(since)) = (reaches, since) {
+            let those = args.within.as_ref().map_or_else(Query::all, snapshot::within);
+            let those = snapshot::newest(those, SNAPSHOTS);
+            let snapshots = unseen.or_default("snapshots", nas.call(snapshot::Snapshots, those).await)?;
+            evidence.extend(by_snapshots(&snapshots, &now, since));
+            unseen.not.push(match &old {
+                Some((at, _)) => format!(
+                    "how it was before {}, when the samples begin, but for what snapshots tell",
+                    time(*at)
+                ),
+                None => "how it was, but for what snapshots tell: there are no samples yet".to_owned(),
+            });
+        }
+        Ok(report(old, &now, evidence, unseen, args.limit.get()))
+    }
+}
+
+/// What a dataset holds itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    data: i64,
+    snapshots: i64,
+    children: i64,
+}
+
+impl Held {
+    fn of(dataset: &dataset::Dataset) -> Self {
+        let number =
+            |property: &Option<Property>| signed(property.as_ref().and_then(Property::number).unwrap_or(0));
+        Self {
+            data: number(&dataset.usedbydataset),
+            snapshots: number(&dataset.usedbysnapshots),
+            children: number(&dataset.usedbychildren),
+        }
+    }
+
+    fn was(dataset: &history::Dataset) -> Self {
+        let history::Dataset { path: _, data, snapshots, children } = dataset;
+        Self { data: signed(*data), snapshots: signed(*snapshots), children: signed(*children) }
+    }
+
+    const fn own(self) -> i64 {
+        self.data.saturating_add(self.snapshots)
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// `+1.50 GiB`
+fn change(bytes: i64) -> String {
+    let sign = if bytes < 0 { '-' } else { '+' };
+    format!("{sign}{}", size(bytes.unsigned_abs()))
+}
+
+/// What live data a dataset held when a snapshot was taken, next to now: one line for each dataset that has a snapshot
+/// from near that time.
+fn by_snapshots(
+    snapshots: &[snapshot::Snapshot],
+    now: &BTreeMap<String, Held>,
+    since: DateTime<Utc>,
+) -> Vec<Evidence> {
+    let mut nearest: BTreeMap<&str, (TimeDelta, DateTime<Utc>, i64)> = BTreeMap::new();
+    for one in snapshots {
+        let created = one.properties.get("creation").and_then(Property::time);
+        let referenced = one.properties.get("referenced").and_then(Property::number);
+        let (Some(dataset), Some(created), Some(referenced)) = (one.dataset.as_deref(), created, referenced)
+        else {
+            continue;
+        };
+        let off = (created - since).abs();
+        if nearest.get(dataset).is_none_or(|known| off < known.0) {
+            nearest.insert(dataset, (off, created, signed(referenced)));
+        }
+    }
+    let mut found: Vec<_> = nearest
+        .into_iter()
+        .filter_map(|(dataset, (_, at, then))| {
+            let by = now.get(dataset)?.data.saturating_sub(then);
+            (by.abs() >= LITTLE).then(|| {
+                let what = format!("live data {} since its snapshot of then", change(by));
+                (by.abs(), seen(foreign(dataset, 260), what).at(Some(at)).bytes(by))
+            })
+        })
+        .collect();
+    found.sort_by_key(|(by, _)| std::cmp::Reverse(*by));
+    found.into_iter().map(|(_, evidence)| evidence).collect()
+}
+
+fn report(
+    old: Option<(DateTime<Utc>, BTreeMap<String, Held>)>,
+    now: &BTreeMap<String, Held>,
+    by_snapshots: Vec<Evidence>,
+    mut unseen: Seen,
+    limit: usize,
+) -> Report<Verdict> {
+    let Some((at, old)) = old else {
+        let total: i64 = by_snapshots.iter().filter_map(Evidence::about_bytes).sum();
+        let (verdict, summary) = if by_snapshots.is_empty() {
+            (Verdict::Unknown, "There is nothing to compare with.".to_owned())
+        } else {
+            let verdict = if total > 0 { Verdict::Grew } else { Verdict::Shrank };
+            (verdict, format!("Live data changed by {} in all, as far as snapshots tell.", change(total)))
+        };
+        let next_step =
+            "This server takes a sample every hour from now on; ask again in some days.".to_owned();
+        return Report {
+            verdict,
+            summary,
+            evidence: by_snapshots,
+            total: 0,
+            causes: Vec::new(),
+            not_seen: unseen.not,
+            next_step,
+        }
+        .cut(limit);
+    };
+    let full = old.len() >= history::DATASETS;
+    if full {
+        unseen.not.push(format!("datasets beyond the {} largest of the sample", history::DATASETS));
+    }
+    let mut changes = Vec::new();
+    for path in old.keys().chain(now.keys().filter(|path| !old.contains_key(*path))) {
+        match (old.get(path), now.get(path)) {
+            (Some(was), Some(is)) => changes.push((path, *was, *is, "")),
+            (Some(was), None) => changes.push((path, *was, Held::default(), ", gone")),
+            // Not among the largest then, perhaps, and not new.
+            (None, Some(is)) if !full => changes.push((path, Held::default(), *is, ", new")),
+            (None, _) => {}
+        }
+    }
+    let by = |was: Held, is: Held| is.own().saturating_sub(was.own());
+    changes.sort_by_key(|(_, was, is, _)| {
+        std::cmp::Reverse((is.data - was.data).abs().saturating_add((is.snapshots - was.snapshots).abs()))
+    });
+    let total: i64 = changes.iter().map(|(_, was, is, _)| by(*was, *is)).sum();
+    let mut causes = Causes::default();
+    let mut evidence = Vec::new();
+    for (number, (path, was, is, note)) in changes.iter().enumerate() {
+        let (data, kept) = (is.data - was.data, is.snapshots - was.snapshots);
+        if data.abs() < LITTLE && kept.abs() < LITTLE {
+            continue;
+        }
+        let path = foreign(path, 260);
+        let below = is.children - was.children;
+        let below =
+            if below.abs() < LITTLE { String::new() } else { format!(", below it {}", change(below)) };
+        let what = format!("live data {}, in snapshots {}{below}{note}", change(data), change(kept));
+        evidence.push(seen(&*path, what).bytes(by(*was, *is)));
+        if number < 3 && kept > data.max(0) && kept >= LITTLE {
+            let why = "data that was deleted or overwritten is still kept by its snapshots";
+            causes.may_be(80, format!("{path}: {why} ({}).", change(kept)));
+        } else if number < 3 && data >= LITTLE {
+            causes.may_be(70, format!("{path}: {} of new data was written.", size(data.unsigned_abs())));
+        }
+    }
+    let verdict = match total {
+        LITTLE.. => Verdict::Grew,
+        total if total <= -LITTLE => Verdict::Shrank,
+        _ if evidence.is_empty() => Verdict::Unchanged,
+        total if total >= 0 => Verdict::Grew,
+        _ => Verdict::Shrank,
+    };
+    evidence.extend(by_snapshots);
+    Report {
+        verdict,
+        summary: format!("{} in all since the sample of {}.", change(total), time(at)),
+        evidence,
+        total: 0,
+        causes: causes.in_order(),
+        not_seen: unseen.not,
+        next_step: "Look at the dataset named first; snapshots_list shows what its snapshots keep, pool_capacity the trend."
+            .to_owned(),
+    }
+    .cut(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GIB: i64 = 1 << 30;
+
+    fn held(data: i64, snapshots: i64) -> Held {
+        Held { data, snapshots, children: 0 }
+    }
+
+    fn told(old: &[(&str, Held)], now: &[(&str, Held)]) -> Report<Verdict> {
+        let map =
+            |rows: &[(&str, Held)]| rows.iter().map(|(path, held)| ((*path).to_owned(), *held)).collect();
+        report(Some((DateTime::UNIX_EPOCH, map(old))), &map(now), vec![], Seen::default(), 20)
+    }
+
+    #[test]
+    fn what_was_written_and_what_snapshots_keep_are_told_apart() {
+        let report = told(
+            &[("tank", held(GIB, 0)), ("tank/a", held(10 * GIB, 0)), ("tank/gone", held(GIB, 0))],
+            &[("tank", held(GIB, 0)), ("tank/a", held(6 * GIB, 9 * GIB)), ("tank/new", held(2 * GIB, 0))],
+        );
+        assert_eq!(report.verdict, Verdict::Grew);
+        let text = report.to_string();
+        assert!(text.contains("- tank/a: live data -4.00 GiB, in snapshots +9.00 GiB\n"), "{text}");
+        assert!(text.contains("- tank/new: live data +2.00 GiB, in snapshots +0 B, new\n"), "{text}");
+        assert!(text.contains("- tank/gone: live data -1.00 GiB, in snapshots +0 B, gone\n"), "{text}");
+        assert!(text.contains("1. tank/a: data that was deleted or overwritten is still kept"), "{text}");
+        assert!(text.starts_with("+6.00 GiB in all"), "{text}");
+    }
+
+    #[test]
+    fn next_to_nothing_is_unchanged_and_nothing_to_compare_with_is_unknown() {
+        assert_eq!(told(&[("a", held(5, 5))], &[("a", held(6, 6))]).verdict, Verdict::Unchanged);
+        let none = report(None, &BTreeMap::new(), vec![], Seen::default(), 20);
+        assert_eq!(none.verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn the_snapshot_nearest_to_the_day_is_compared_with() {
+        let snapshot = |name: &str, seconds: i64, referenced: i64| -> snapshot::Snapshot {
+            serde_json::from_value(serde_json::json!({
+                "id": format!("tank/a@{name}"), "dataset": "tank/a", "properties": {
+                    "creation": {"rawvalue": seconds.to_string()}, "referenced": {"rawvalue": referenced.to_string()},
+                },
+            }))
+            .unwrap()
+        };
+        let snapshots =
+            [snapshot("late", 1900, 3 * GIB), snapshot("near", 1010, GIB), snapshot("early", 0, 0)];
+        let now = BTreeMap::from([("tank/a".to_owned(), held(4 * GIB, 0))]);
+        let since = DateTime::from_timestamp(1000, 0).unwrap();
+        let found = by_snapshots(&snapshots, &now, since);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].about_bytes(), Some(3 * GIB));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_of_adds_up_whatever_the_order(
+            rows in prop::collection::btree_map("[a-z]{1,4}", (0..1_i64 << 40, 0..1_i64 << 40, 0..1_i64 << 40, 0..1_i64 << 40), 0..20),
+        ) {
+            let old: Vec<_> = rows.iter().map(|(path, bytes)| (path.as_str(), held(bytes.0, bytes.1))).collect();
+            let now: Vec<_> = rows.iter().map(|(path, bytes)| (path.as_str(), held(bytes.2, bytes.3))).collect();
+            let total: i64 = rows.values().map(|bytes| bytes.2 + bytes.3 - bytes.0 - bytes.1).sum();
+            let summary = told(&old, &now).summary;
+            prop_assert!(summary.starts_with(&change(total)), "{} {}", summary, total);
+        }
+    }
+}
