@@ -245,7 +245,7 @@ fn report(
         (0, 0) => (Verdict::NotServed, format!("{about}: no share serves it."), "Nothing to do for shares."),
         (0, count) => (
             Verdict::Limited,
-            format!("{about}: {count} shares, and each takes a password or a certain host."),
+            format!("{about}: shares that give it: {count}, and each takes a password or a certain host."),
             "Look at the warnings, if there are any, and at who is in the groups named (groups_list).",
         ),
         (open, count) => (

@@ -99,6 +99,14 @@ fn steady(text: &str, dir: &Path) -> String {
         } else if digits == 4 && is_day(rest) && begins_word {
             clean.push_str("DAY");
             rest = &rest[10..];
+        } else if rest.starts_with("127.0.0.1:") {
+            // The kernel chose the port.
+            clean.push_str("127.0.0.1:PORT");
+            let port = &rest["127.0.0.1:".len()..];
+            rest = port.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else if digits == 2 && begins_word && is_clock(rest) {
+            clean.push_str("CLOCK");
+            rest = &rest[8..];
         } else if hex >= 16 && begins_word {
             clean.push_str("HEX");
             rest = &rest[hex..];
@@ -112,6 +120,14 @@ fn steady(text: &str, dir: &Path) -> String {
         None => line.to_owned(),
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_clock(text: &str) -> bool {
+    text.get(8..).is_some_and(|rest| rest.starts_with(" UTC"))
+        && text.as_bytes()[..8].iter().zip(b"00:00:00").all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            mark => byte == mark,
+        })
 }
 
 fn is_day(text: &str) -> bool {
