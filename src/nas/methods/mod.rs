@@ -316,6 +316,11 @@ mod tests {
     fn a_query_names_what_it_reads_and_no_secret() {
         for method in catalogue() {
             let name = method.candidates[0].name;
+            if name == "zfs.resource.query" {
+                // It takes no options: what it answers beyond an identity are properties, and we want none.
+                assert!(method.example[0]["properties"].is_null(), "{name} asks for properties");
+                continue;
+            }
             let options = [&method.example[1], &method.example[2], &method.example[0]["query-options"]];
             // Graphs of measurements have options too, and no rows.
             let options =
