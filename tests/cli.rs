@@ -229,6 +229,23 @@ fn the_table_of_tools_is_sound() {
     insta::assert_json_snapshot!("tools", json);
 }
 
+#[test]
+fn the_roles_that_the_readme_asks_for_are_those_that_the_tools_need() {
+    let output = tailnas(&["tools", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let changes = json["tools"].as_array().unwrap().iter().filter(|tool| tool["risk"] != "read");
+    let needs = changes.flat_map(|tool| tool["nas"].as_array().unwrap().clone());
+    let roles: std::collections::BTreeSet<_> =
+        needs.filter_map(|need| Some(need["role"].as_str()?.to_owned())).collect();
+    assert!(!roles.is_empty(), "changes need roles");
+    let readme = include_str!("../README.md");
+    let asked = readme.split("a second user with the role").nth(1).unwrap();
+    let asked = asked.split("if changes are").next().unwrap();
+    let named: std::collections::BTreeSet<_> =
+        asked.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(named, roles);
+}
+
 /// Some clients drop a whole list of tools for one schema that is `true` instead of an object.
 fn no_bare_booleans(tool: &str, schema: &serde_json::Value) {
     if let Some(properties) = schema["properties"].as_object() {
