@@ -309,6 +309,7 @@ fn assemble(
         origin: config.server.url.origin(),
         budgets: budgets.clone(),
         plans: plans.clone(),
+        clock: clock.clone(),
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),
     });

@@ -115,7 +115,9 @@ async fn the_printed_grants_are_those_of_this_tailnet_and_let_people_in() {
     let values = people["app"][CAPABILITY].as_array().unwrap().clone();
     bench.world.tailnet.grant(bobs, CAPABILITY, values);
     let listed = tool_names(&bench.client(BOB).modern("tools/list", json!({})).await.unwrap());
-    let looks: Vec<_> = Catalogue::new().specs().filter(|s| s.risk == Risk::Read).map(|s| s.name).collect();
+    let catalogue = Catalogue::new();
+    let looks: Vec<_> =
+        catalogue.for_whoever(|spec| spec.risk == Risk::Read).map(|item| item.spec().name).collect();
     assert_eq!(listed, looks, "everything that only looks");
 }
 

@@ -145,8 +145,16 @@ fn why(denied: &Denied, rules: &Rules) -> String {
 fn explanation(peer: &Peer, grants: &Grants, nas: &NasName) -> String {
     let whose = peer.user().map_or_else(|| peer.tags().join(", "), |user| user.login().to_owned());
     let mut text = format!("{whose} on {} ({}), NAS {nas}:\n", peer.node_name(), peer.addr().ip());
-    for spec in Catalogue::new().specs() {
-        let _ = writeln!(text, "  {}", line(spec, grants, nas));
+    let catalogue = Catalogue::new();
+    let may = |spec: &Spec| policy::covered(grants, spec.scope, spec.risk, Some(nas)).is_ok();
+    let shown: Vec<_> = catalogue.for_whoever(may).map(|item| item.spec().name).collect();
+    for spec in catalogue.specs() {
+        let _ = match spec.scope {
+            None if !shown.contains(&spec.name) => {
+                writeln!(text, "  ✗ {:<20} is for those who can change something", spec.name)
+            }
+            _ => writeln!(text, "  {}", line(spec, grants, nas)),
+        };
     }
     text.push_str(if grants.is_machine() {
         "An agent comes without a token. What destroys or approves is closed to it.\n\n"

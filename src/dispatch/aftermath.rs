@@ -26,19 +26,20 @@ const JOBS: u32 = 1000;
 /// By how much the clocks of the NAS and ours may differ.
 const SKEW: TimeDelta = TimeDelta::minutes(10);
 
-/// Finds out how a change ended and writes it down. Where the daemon stops before that, it is left to the next start.
-pub async fn settle(pending: Pending, fleet: Fleet, clock: Clock, lifecycle: Lifecycle) {
+/// Finds out how a change ended, writes it down and tells. Where the daemon stops before that, it is left to the next
+/// start.
+pub async fn settle(pending: Pending, fleet: Fleet, clock: Clock, lifecycle: Lifecycle) -> Option<Outcome> {
     let (seq, tool) = (pending.seq(), pending.tool().to_owned());
     let outcome = tokio::select! {
         outcome = found_out(&pending, &fleet, &clock) => outcome,
-        () = lifecycle.stopping() => return,
+        () = lifecycle.stopping() => return None,
     };
-    let status = outcome.status;
-    if let Err(error) = pending.close(outcome).await {
+    if let Err(error) = pending.close(outcome.clone()).await {
         tracing::error!(intent = seq, tool, %error, "how a change ended could not be recorded");
-        return;
+        return None;
     }
-    tracing::info!(intent = seq, tool, %status, "it was found out how a change ended, and recorded");
+    tracing::info!(intent = seq, tool, status = %outcome.status, "it was found out how a change ended, and recorded");
+    Some(outcome)
 }
 
 async fn found_out(pending: &Pending, fleet: &Fleet, clock: &Clock) -> Outcome {

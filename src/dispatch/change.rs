@@ -6,19 +6,21 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Receipt;
+use crate::audit::{NasJob, Outcome, Receipt, Status, Warrant};
 use crate::caller::{Caller, Denied, FreshCaller};
+use crate::domain::access::Write;
 use crate::domain::id::RequestId;
 use crate::domain::plan::{Draft, PlanId};
 use crate::domain::who::McpNote;
 use crate::nas::Nas;
-use crate::policy::plans::{Approved, Approver, End, How, NotNow, NotTaken, Plan, Proposal, State};
+use crate::policy::plans::{Applying, Approved, Approver, End, How, NotNow, NotTaken, Plan, Proposal, State};
 use crate::policy::{self, Ask, Unspent, WhyNot};
 use crate::tools::schema::REASON;
 use crate::tools::{Answer, BadArguments, Done, Kind, ParseChange, ReadyChange, Spec, ToolError, render};
 
 use super::{
-    Call, Dispatcher, Failure, Item, NOTHING_SENT, Progress, Reply, failed, outcome_of, redact, unrecorded,
+    Call, Dispatcher, Failure, Item, NOTHING_SENT, Progress, Reply, aftermath, failed, outcome_of, redact,
+    unrecorded,
 };
 
 const NOTHING_CHANGED: &str = "Nothing was changed.";
@@ -232,8 +234,15 @@ impl Dispatcher {
         // From here on nobody can break it off: the intent is on disk and its outcome must follow.
         errand.tell(3, 4, "changing the NAS");
         let session = errand.nas.session(&warrant);
-        let result = ready.run(&session).await.map(|done| answer(&plan, &done));
-        let outcome = outcome_of(Some(&result), &session.trips());
+        let result = ready.run(&session).await;
+        let trips = session.trips();
+        drop(session);
+        let job = trips.iter().find_map(|trip| Some(NasJob { id: trip.job?, method: trip.method.into() }));
+        if let (Ok(done), Some(job)) = (&result, job) {
+            return self.goes_on(errand, (applying, warrant), answer(&plan, done), job).await;
+        }
+        let result = result.map(|done| answer(&plan, &done));
+        let outcome = outcome_of(Some(&result), &trips);
         let recorded = self.metrics.audit(warrant.close(outcome)).await;
         errand.tell(4, 4, "recorded");
 
@@ -265,6 +274,48 @@ impl Dispatcher {
         };
         applying.end(end, &reply.text());
         reply
+    }
+
+    /// The NAS goes on with a change as a job: that is on record and told at once. How it ends is recorded and told
+    /// in the plan when it does, whether or not anybody waits for it.
+    async fn goes_on(
+        &self,
+        errand: &Errand<'_>,
+        (applying, warrant): (Applying, Warrant<Write>),
+        answer: Answer,
+        job: NasJob,
+    ) -> Reply {
+        let number = job.id;
+        let accepted = self.metrics.audit(warrant.accepted(job, self.clock.now())).await;
+        errand.tell(4, 4, "recorded");
+        let (receipt, pending) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                let failure = Failure {
+                    code: "outcome_not_recorded",
+                    what: format!("That the NAS took it on could not be written to the audit log: {error}."),
+                    meaning: format!("The NAS goes on with it, as job {number}."),
+                    next_step: "The daemon takes no further change until the audit log can be written."
+                        .to_owned(),
+                    ..Failure::default()
+                };
+                applying.end(End::Unknown, &failure.text());
+                return Reply::Failed(failure);
+            }
+        };
+        let settled =
+            aftermath::settle(pending, self.fleet.clone(), self.clock.clone(), self.lifecycle.clone());
+        let text = answer.text.clone();
+        drop(self.lifecycle.deed(async move {
+            // Where the daemon stops first, the plan goes with it.
+            let Some(Outcome { status, reason, .. }) = settled.await else { return };
+            match status {
+                Status::Ok => applying.end(End::Done, &format!("Job {number} of the NAS is done. {text}")),
+                Status::Error => applying.end(End::Failed, &reason.unwrap_or_default()),
+                _ => applying.end(End::Unknown, &reason.unwrap_or_default()),
+            }
+        }));
+        Reply::Done(answer, receipt, Some(self.journal.signed(receipt)))
     }
 
     /// Looks at what a change would do. It is on record as a read of the same tool.
@@ -475,7 +526,7 @@ fn answer(plan: &Plan, done: &Done) -> Answer {
     let mut said = format!("{text}\n");
     if let Some(job) = job {
         structured["job"] = json!(job);
-        let _ = writeln!(said, "The NAS goes on with it as job {job}; jobs_list tells how far it is.");
+        let _ = writeln!(said, "The NAS goes on with it as job {job}; plan_wait tells how it ends.");
     }
     let _ = writeln!(said, "Undo: {undo}.");
     Answer { structured, text: said, items: 1 }

@@ -20,6 +20,7 @@ use crate::audit::{
     Journal, NotRecorded, Outcome, Receipt, Refusal as Refused, Refused as What, Status, Upstream,
 };
 use crate::caller::{Caller, Denied, FreshCaller, Gate};
+use crate::clock::Clock;
 use crate::domain::access::Read;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
@@ -49,6 +50,7 @@ pub struct Dispatcher {
     console: String,
     budgets: Budgets,
     plans: Plans,
+    clock: Clock,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -71,6 +73,8 @@ pub struct Parts {
     pub budgets: Budgets,
     /// What is planned.
     pub plans: Plans,
+    /// What tells the time.
+    pub clock: Clock,
     /// Where calls are counted.
     pub metrics: Metrics,
     /// Where deeds are tracked.
@@ -165,8 +169,19 @@ impl Dispatcher {
     /// A dispatcher of all the tools there are.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { gate, journal, log, fleet, capability, origin, budgets, plans, metrics, lifecycle } =
-            parts;
+        let Parts {
+            gate,
+            journal,
+            log,
+            fleet,
+            capability,
+            origin,
+            budgets,
+            plans,
+            clock,
+            metrics,
+            lifecycle,
+        } = parts;
         let (catalogue, console) = (Catalogue::new(), format!("{origin}/console"));
         Arc::new(Self {
             catalogue,
@@ -178,6 +193,7 @@ impl Dispatcher {
             console,
             budgets,
             plans,
+            clock,
             metrics,
             lifecycle,
         })

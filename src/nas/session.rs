@@ -134,6 +134,30 @@ impl<'w, A: Access> Session<'w, A> {
         self.past
     }
 
+    /// Whether this generation of the NAS has the method. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the NAS is away, and does not tell what it runs.
+    pub async fn has<M: Method>(&self, method: M) -> Result<bool, NasError> {
+        match self.require(method).await {
+            Ok(()) => Ok(true),
+            Err(NasError::NoSuchMethod { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same, for what cannot be done without it.
+    ///
+    /// # Errors
+    ///
+    /// [`NasError::NoSuchMethod`] where it has none; or when the NAS is away.
+    pub async fn require<M: Method>(&self, _: M) -> Result<(), NasError> {
+        let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
+        let nas = line.live(Instant::now() + M::DEADLINE).await?;
+        choose(M::CANDIDATES, &nas).map(drop)
+    }
+
     /// Calls a method.
     ///
     /// What only looks is sent once more when the connection is lost under it. What changes is sent once: if its

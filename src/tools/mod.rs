@@ -12,7 +12,9 @@ mod apps;
 mod audit;
 mod backup;
 mod capacity;
+mod control;
 mod coverage;
+mod datasets;
 mod diagnose;
 mod disks;
 pub mod fields;
@@ -65,6 +67,8 @@ pub fn registry() -> Vec<Entry> {
         system::family(),
         upkeep::family(),
         storage::family(),
+        datasets::family(),
+        control::family(),
         disks::family(),
         snapshots::family(),
         capacity::family(),

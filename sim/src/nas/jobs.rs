@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::{Change, Event};
 use super::session::Login;
-use super::state::{Scan, ScanState, State};
-use super::wire::{EBUSY, EFAULT, EPERM, Failure, errno_name};
+use super::state::{AppState, Scan, ScanState, State};
+use super::wire::{EBUSY, EFAULT, ENOENT, EPERM, Failure, errno_name};
 use super::{Generation, Shared};
 
 /// How many jobs may wait for one lock.
@@ -185,6 +185,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
     Scrub { pool: String, action: String },
+    Service { name: String, verb: String },
+    App { name: String, running: bool },
 }
 
 impl State {
@@ -259,6 +261,22 @@ impl State {
         Ok(())
     }
 
+    /// Starts, stops or restarts a service.
+    pub(crate) fn control_service(&mut self, name: &str, verb: &str) -> Result<Value, (i32, String)> {
+        let service = self.services.iter_mut().find(|service| service.name == name);
+        let service = service.ok_or_else(|| (ENOENT, format!("Service {name} does not exist")))?;
+        service.running = verb != "STOP";
+        Ok(json!(true))
+    }
+
+    /// Starts an app or stops it.
+    pub(crate) fn run_app(&mut self, name: &str, running: bool) -> Result<Value, (i32, String)> {
+        let app = self.apps.iter_mut().find(|app| app.name == name);
+        let app = app.ok_or_else(|| (ENOENT, format!("App {name} does not exist")))?;
+        app.state = if running { AppState::Running } else { AppState::Stopped };
+        Ok(Value::Null)
+    }
+
     fn scan_of(&mut self, pool: &str) -> Option<(i64, &mut Option<Scan>)> {
         self.pools.iter_mut().find(|one| one.name == pool).map(|pool| (pool.id, &mut pool.scan))
     }
@@ -278,9 +296,13 @@ pub(crate) async fn run(shared: Arc<Shared>, id: i64, work: Work) {
             })
             .await;
         shared.state(|state| state.change_job(id, |job| job.state = JobState::Running));
-        let Work::Scrub { pool, action } = work;
-        let end = match scrub(&shared, id, &pool, &action).await {
-            Ok(()) => JobState::Success(Value::Null),
+        let done = match work {
+            Work::Scrub { pool, action } => scrub(&shared, id, &pool, &action).await.map(|()| Value::Null),
+            Work::Service { name, verb } => shared.state(|state| state.control_service(&name, &verb)),
+            Work::App { name, running } => shared.state(|state| state.run_app(&name, running)),
+        };
+        let end = match done {
+            Ok(result) => JobState::Success(result),
             Err((errno, reason)) => JobState::Failed(errno, reason),
         };
         shared.state(|state| state.end_job(id, end));

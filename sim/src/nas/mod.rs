@@ -39,6 +39,17 @@ use crate::tls::Identity;
 /// not see them; this one does not, so that a client that asks for them gives itself away.
 pub const CANARY: &str = "canary-that-must-not-leave-the-nas";
 
+/// What the account for changes may do: what the documentation of tailnas asks for, and no more.
+const WRITER: &[&str] = &[
+    "ALERT_LIST_WRITE",
+    "APPS_WRITE",
+    "DATASET_DELETE",
+    "DATASET_WRITE",
+    "SERVICE_WRITE",
+    "SNAPSHOT_DELETE",
+    "SNAPSHOT_WRITE",
+];
+
 /// A generation of the middleware's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
@@ -139,7 +150,7 @@ impl Nas {
     /// Starts to listen.
     pub async fn start(options: NasOptions) -> io::Result<Self> {
         let (reader_account, reader) = Account::with_key("tailnas-reader", &["READONLY_ADMIN"], 1);
-        let (writer_account, writer) = Account::with_key("tailnas-writer", &["SNAPSHOT_WRITE"], 2);
+        let (writer_account, writer) = Account::with_key("tailnas-writer", WRITER, 2);
         let (admin_account, admin) = Account::with_key("truenas_admin", &["FULL_ADMIN"], 3);
         let tls = options.tls.then(Identity::generate).transpose()?;
         let accounts = vec![reader_account, writer_account, admin_account];

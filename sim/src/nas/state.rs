@@ -643,6 +643,32 @@ impl State {
         self.datasets.push(Dataset { createtxg: self.txg, ..dataset(name, 0, created) });
     }
 
+    /// Gives a dataset and all below it another name. Its snapshots go with it.
+    pub(crate) fn rename_dataset(&mut self, from: &str, to: &str) {
+        let renamed = |name: &str| {
+            let rest = name.strip_prefix(from)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+        };
+        for dataset in &mut self.datasets {
+            if let Some(name) = renamed(&dataset.name) {
+                dataset.name = name;
+            }
+        }
+        for snapshot in &mut self.snapshots {
+            if let Some(dataset) = renamed(&snapshot.dataset) {
+                snapshot.dataset = dataset;
+            }
+        }
+    }
+
+    /// Destroys a dataset and all below it, and every snapshot of them.
+    pub(crate) fn destroy_dataset(&mut self, name: &str) {
+        let inside =
+            |one: &str| one.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.datasets.retain(|dataset| !inside(&dataset.name));
+        self.snapshots.retain(|snapshot| !inside(&snapshot.dataset));
+    }
+
     /// Takes a snapshot as a periodic task would, whoever may call the API.
     pub fn add_snapshot(&mut self, dataset: &str, name: &str) {
         let created = self.now();

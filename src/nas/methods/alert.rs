@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Method, Nothing};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::Candidate;
 use crate::nas::wire::{Date, beginning};
 
@@ -54,3 +54,30 @@ impl Method for Alerts {
         []
     }
 }
+
+/// Puts an alert aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Dismiss;
+
+/// Brings an alert back that was put aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Restore;
+
+macro_rules! change {
+    ($item:ident, $name:literal) => {
+        impl Method for $item {
+            type Access = Write;
+            type Params = (String,);
+            type Reply = ();
+            const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
+            const ROLE: Option<&'static str> = Some("ALERT_LIST_WRITE");
+
+            fn example() -> Self::Params {
+                ("5d2f7f3e-30a8-4c57-9bb0-2a1f1c8f6e01".to_owned(),)
+            }
+        }
+    };
+}
+
+change!(Dismiss, "alert.dismiss");
+change!(Restore, "alert.restore");

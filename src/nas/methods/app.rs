@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::query::{Compare, Query, Queryable};
 use super::{Method, Nothing, Source};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::domain::name::AppName;
 use crate::nas::version::{Candidate, OLDEST, Version};
 use crate::nas::wire::{Date, null_is_empty};
@@ -558,3 +558,37 @@ impl Source for Log {
 fn plex() -> AppName {
     "plex".parse().expect("a name of an app")
 }
+
+/// Starts an app.
+#[derive(Clone, Copy, Debug)]
+pub struct Start;
+
+/// Stops an app.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop;
+
+/// Makes an app's containers anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Redeploy;
+
+macro_rules! job {
+    ($item:ident, $name:literal) => {
+        impl Method for $item {
+            type Access = Write;
+            type Params = (AppName,);
+            type Reply = i64;
+            const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
+            const ROLE: Option<&'static str> = Some("APPS_WRITE");
+            const JOB: bool = true;
+
+            #[expect(clippy::expect_used, reason = "the name is right there")]
+            fn example() -> Self::Params {
+                ("plex".parse().expect("an app"),)
+            }
+        }
+    };
+}
+
+job!(Start, "app.start");
+job!(Stop, "app.stop");
+job!(Redeploy, "app.redeploy");

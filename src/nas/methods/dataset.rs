@@ -2,18 +2,34 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::domain::name::{DatasetPath, PoolName};
-use crate::nas::version::Candidate;
+use crate::nas::version::{Candidate, Version};
 use crate::nas::wire::Property;
 
 /// Datasets and volumes, as a flat list.
 #[derive(Clone, Copy, Debug)]
 pub struct Datasets;
+
+/// Makes a filesystem.
+#[derive(Clone, Copy, Debug)]
+pub struct Create;
+
+/// Gives a dataset another name. Nothing of it is lost; whatever knew it by the old one loses it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rename;
+
+/// Destroys a dataset with its snapshots and all below it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delete;
+
+/// What on the NAS uses a dataset.
+#[derive(Clone, Copy, Debug)]
+pub struct Attachments;
 
 /// Every dataset.
 #[must_use]
@@ -140,5 +156,124 @@ impl Method for Datasets {
 
     fn example() -> Self::Params {
         all().limit(100).skip(100)
+    }
+}
+
+/// A filesystem to be made.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewFilesystem {
+    /// Its path; the dataset above it is there.
+    pub name: DatasetPath,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The most it and all below it may take, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
+    /// What somebody writes about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comments: Option<String>,
+}
+
+impl NewFilesystem {
+    /// One at `name`.
+    #[must_use]
+    pub const fn at(name: DatasetPath, quota: Option<u64>, comments: Option<String>) -> Self {
+        Self { name, kind: "FILESYSTEM", quota, comments }
+    }
+}
+
+/// It was made; what it is can be asked.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Made {}
+
+/// What a dataset is called from now on.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewName {
+    new_name: DatasetPath,
+    /// The NAS looks for nothing that uses the dataset, and wants to be told that we know. We looked.
+    force: bool,
+}
+
+impl NewName {
+    /// It is called `name`.
+    #[must_use]
+    pub const fn of(name: DatasetPath) -> Self {
+        Self { new_name: name, force: true }
+    }
+}
+
+/// How far a dataset is destroyed.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeleteOptions {
+    /// With all below it.
+    pub recursive: bool,
+}
+
+/// One kind of things that use a dataset.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Attachment {
+    /// What they are, `SMB Share`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Their names.
+    #[serde(default)]
+    pub attachments: Vec<String>,
+}
+
+impl Method for Create {
+    type Access = Write;
+    type Params = (NewFilesystem,);
+    type Reply = Made;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.create");
+    const ROLE: Option<&'static str> = Some("DATASET_WRITE");
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        let name = "tank/new".parse().expect("a dataset");
+        (NewFilesystem::at(name, Some(1 << 40), Some("Scans".to_owned())),)
+    }
+}
+
+impl Method for Rename {
+    type Access = Write;
+    type Params = (DatasetPath, NewName);
+    type Reply = ();
+    const CANDIDATES: &'static [Candidate] =
+        &[Candidate::since(Version::new(25, 10, 0), "pool.dataset.rename")];
+    const ROLE: Option<&'static str> = Some("DATASET_WRITE");
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    #[expect(clippy::expect_used, reason = "the names are right there")]
+    fn example() -> Self::Params {
+        let path = |text: &str| text.parse().expect("a dataset");
+        (path("tank/old"), NewName::of(path("tank/old.quarantine")))
+    }
+}
+
+impl Method for Delete {
+    type Access = Write;
+    type Params = (DatasetPath, DeleteOptions);
+    type Reply = Option<bool>;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.delete");
+    const ROLE: Option<&'static str> = Some("DATASET_DELETE");
+    const DEADLINE: Duration = Duration::from_mins(2);
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        ("tank/old".parse().expect("a dataset"), DeleteOptions { recursive: true })
+    }
+}
+
+impl Method for Attachments {
+    type Access = Read;
+    type Params = (DatasetPath,);
+    type Reply = Vec<Attachment>;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.attachments");
+    const ROLE: Option<&'static str> = Some("DATASET_READ");
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        ("tank/old".parse().expect("a dataset"),)
     }
 }

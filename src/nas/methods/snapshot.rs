@@ -31,6 +31,17 @@ pub struct Times;
 #[derive(Clone, Copy, Debug)]
 pub struct Create;
 
+/// Deletes a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Delete;
+
+/// What goes with a snapshot that is deleted.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeleteOptions {
+    /// The snapshots of the same name below its dataset.
+    pub recursive: bool,
+}
+
 /// The snapshots of one dataset. The NAS goes through all it has to find them, so it may take its time.
 #[must_use]
 pub fn of<M: Queryable>(dataset: &DatasetPath) -> Query<M> {
@@ -191,5 +202,22 @@ impl Method for Create {
         let dataset = "tank/photos".parse().expect("a dataset");
         let name = "before-upgrade".parse().expect("a label");
         (NewSnapshot { dataset, name, recursive: false },)
+    }
+}
+
+impl Method for Delete {
+    type Access = Write;
+    type Params = (SnapshotName, DeleteOptions);
+    type Reply = bool;
+    const CANDIDATES: &'static [Candidate] = &[
+        Candidate::since(RENAMED, "pool.snapshot.delete"),
+        Candidate::since(OLDEST, "zfs.snapshot.delete").until(RENAMED),
+    ];
+    const ROLE: Option<&'static str> = Some("SNAPSHOT_DELETE");
+    const DEADLINE: Duration = Duration::from_mins(2);
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        ("tank/photos@before-upgrade".parse().expect("a snapshot"), DeleteOptions { recursive: false })
     }
 }

@@ -6,15 +6,17 @@ use serde_json::{Value, json};
 
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::Generation;
+use crate::nas::jobs::{Plan, Work};
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{App, AppState};
 use crate::nas::wire::{EFAULT, Failure};
 
-const NAME: &[Param] = &[required("app_name", Kind::Name)];
 const UPGRADE: &[Param] = &[
     required("app_name", Kind::Name),
     optional("options", Kind::Model(&[optional("app_version", Kind::Str)])),
 ];
+
+const NAME: &[Param] = &[required("app_name", Kind::Name)];
 
 pub(super) const METHODS: &[Method] = &[
     method("app.query", Access::Role("APPS_READ"), QUERY, query),
@@ -26,6 +28,9 @@ pub(super) const METHODS: &[Method] = &[
     method("app.available", Access::Role("CATALOG_READ"), QUERY, available),
     method("app.upgrade_summary", Access::Role("APPS_READ"), UPGRADE, upgrade_summary),
     method("app.outdated_docker_images", Access::Role("APPS_READ"), NAME, outdated),
+    method("app.start", Access::Role("APPS_WRITE"), NAME, |context| run(context, "app.start", true)),
+    method("app.stop", Access::Role("APPS_WRITE"), NAME, |context| run(context, "app.stop", false)),
+    method("app.redeploy", Access::Role("APPS_WRITE"), NAME, |context| run(context, "app.redeploy", true)),
 ];
 
 /// The app that the first argument names.
@@ -171,4 +176,15 @@ fn row(app: &App, generation: Generation) -> Value {
         row["latest_app_version"] = json!(app.app_version);
     }
     row
+}
+
+fn run(context: &mut Context<'_>, method: &'static str, running: bool) -> Result<Answer, Failure> {
+    let name = context.args.str(0).to_owned();
+    Ok(Answer::Job(Plan {
+        method,
+        description: format!("{method} {name}"),
+        lock: format!("app {name}"),
+        arguments: vec![json!(name)],
+        work: Work::App { name, running },
+    }))
 }

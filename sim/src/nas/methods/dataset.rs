@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::{Access, Answer, Context, Method, human, method};
 use crate::nas::Generation;
 use crate::nas::jobs::date;
-use crate::nas::params::{Kind, Param, QUERY, optional};
+use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{Dataset, State};
-use crate::nas::wire::{ENOENT, Failure};
+use crate::nas::wire::{EEXIST, EFAULT, ENOENT, Failure};
 
 const WANTED: &[Param] = &[optional(
     "data",
@@ -20,11 +20,117 @@ const WANTED: &[Param] = &[optional(
     ]),
 )];
 
+const ID: &[Param] = &[required("id", Kind::Name)];
+const CREATE: &[Param] = &[required(
+    "data",
+    Kind::Open(&[
+        required("name", Kind::Name),
+        optional("type", Kind::OneOf(&["FILESYSTEM", "VOLUME"])),
+        optional("comments", Kind::Str),
+        optional("quota", Kind::NullOr(&Kind::Int)),
+    ]),
+)];
+const RENAME: &[Param] = &[
+    required("id", Kind::Name),
+    required(
+        "data",
+        Kind::Model(&[
+            required("new_name", Kind::Name),
+            optional("recursive", Kind::Bool),
+            optional("force", Kind::Bool),
+        ]),
+    ),
+];
+const DELETE: &[Param] = &[
+    required("id", Kind::Name),
+    optional("options", Kind::Model(&[optional("recursive", Kind::Bool), optional("force", Kind::Bool)])),
+];
+
 pub(super) const METHODS: &[Method] = &[
     method("pool.dataset.query", Access::Role("DATASET_READ"), QUERY, query),
+    method("pool.dataset.attachments", Access::Role("DATASET_READ"), ID, attachments),
+    method("pool.dataset.create", Access::Role("DATASET_WRITE"), CREATE, create),
+    method("pool.dataset.rename", Access::Role("DATASET_WRITE"), RENAME, rename).since(Generation::V25_10),
+    method("pool.dataset.delete", Access::Role("DATASET_DELETE"), DELETE, delete),
     method("zfs.resource.query", Access::Role("ZFS_RESOURCE_READ"), WANTED, resources)
         .since(Generation::V25_10),
 ];
+
+fn known(state: &State, name: &str) -> Result<(), Failure> {
+    match state.datasets.iter().any(|one| one.name == name) {
+        true => Ok(()),
+        false => Err(Failure::NotFound(format!("PoolDataset {name} does not exist"))),
+    }
+}
+
+/// The shares and apps that use what is inside.
+fn attachments(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let state = &*context.state;
+    let name = context.args.str(0);
+    known(state, name)?;
+    let inside = format!("/mnt/{name}");
+    let uses =
+        |path: &str| path.strip_prefix(&inside).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let smb: Vec<_> = state.smb_shares.iter().filter(|one| uses(&one.path)).map(|one| &one.name).collect();
+    let nfs: Vec<_> = state.nfs_shares.iter().filter(|one| uses(&one.path)).map(|one| &one.path).collect();
+    let apps: Vec<_> = state.apps.iter().filter(|one| uses(&one.mount.0)).map(|one| &one.name).collect();
+    let rows = [
+        json!({"type": "SMB Share", "service": "cifs", "attachments": smb}),
+        json!({"type": "NFS Share", "service": "nfs", "attachments": nfs}),
+        json!({"type": "App", "service": null, "attachments": apps}),
+    ];
+    let used = |row: &Value| row["attachments"].as_array().is_some_and(|names| !names.is_empty());
+    Ok(Answer::Value(rows.into_iter().filter(used).collect()))
+}
+
+fn create(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let data = context.args.get(0).clone();
+    let generation = context.generation();
+    let name = data["name"].as_str().unwrap_or_default();
+    let state = &mut *context.state;
+    if state.datasets.iter().any(|one| one.name == name) {
+        return Err(Failure::invalid("pool_dataset_create.name", format!("Path {name} already exists")));
+    }
+    if !name.rsplit_once('/').is_some_and(|(parent, _)| state.datasets.iter().any(|one| one.name == parent)) {
+        return Err(Failure::invalid("pool_dataset_create.name", "Parent dataset does not exist"));
+    }
+    state.add_dataset(name);
+    if let Some(dataset) = state.datasets.last_mut() {
+        dataset.quota = data["quota"].as_u64();
+        dataset.comments = data["comments"].as_str().map(str::to_owned);
+    }
+    let made = state.datasets.last().map(|dataset| row(state, dataset, generation, true));
+    Ok(Answer::Value(made.unwrap_or_default()))
+}
+
+fn rename(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (from, data) = (context.args.str(0).to_owned(), context.args.get(1).clone());
+    known(context.state, &from)?;
+    if data["force"] != true {
+        return Err(Failure::invalid(
+            "pool.dataset.rename.force",
+            "No safety checks are performed when renaming",
+        ));
+    }
+    let to = data["new_name"].as_str().unwrap_or_default();
+    if context.state.datasets.iter().any(|one| one.name == to) {
+        return Err(Failure::call(EEXIST, format!("cannot rename to '{to}': dataset already exists")));
+    }
+    context.state.rename_dataset(&from, to);
+    Ok(Answer::Value(Value::Null))
+}
+
+fn delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let name = context.args.str(0).to_owned();
+    known(context.state, &name)?;
+    let below = format!("{name}/");
+    let has_children = context.state.datasets.iter().any(|one| one.name.starts_with(&below));
+    if has_children && context.args.get(1)["recursive"] != true {
+        return Err(Failure::call(EFAULT, format!("cannot destroy '{name}': filesystem has children")));
+    }
+    context.state.destroy_dataset(&name);
+    Ok(Answer::Value(json!(true)))
+}
 
 /// Rows without properties, which is all that a client that only wants to know who is who asks for.
 fn resources(context: &mut Context<'_>) -> Result<Answer, Failure> {

@@ -22,10 +22,17 @@ const FIELDS: &[Param] = &[
 const CREATE: &[Param] = &[required("data", Kind::Model(FIELDS))];
 const CREATE_25_04: &[Param] = &[required("snapshot_create", Kind::Model(FIELDS))];
 
+const DELETE: &[Param] = &[
+    required("id", Kind::Name),
+    optional("options", Kind::Model(&[optional("defer", Kind::Bool), optional("recursive", Kind::Bool)])),
+];
+
 pub(super) const METHODS: &[Method] = &[
     method("zfs.snapshot.query", Access::Role("SNAPSHOT_READ"), QUERY, query).until(Generation::V25_04),
     method("zfs.snapshot.create", Access::Role("SNAPSHOT_WRITE"), CREATE_25_04, create)
         .until(Generation::V25_04),
+    method("zfs.snapshot.delete", Access::Role("SNAPSHOT_DELETE"), DELETE, delete).until(Generation::V25_04),
+    method("pool.snapshot.delete", Access::Role("SNAPSHOT_DELETE"), DELETE, delete).since(Generation::V25_10),
     method("pool.snapshot.query", Access::Role("SNAPSHOT_READ"), QUERY, query).since(Generation::V25_10),
     method("pool.snapshot.create", Access::Role("SNAPSHOT_WRITE"), CREATE, create).since(Generation::V25_10),
 ];
@@ -122,6 +129,21 @@ fn create(context: &mut Context<'_>) -> Result<Answer, Failure> {
     }
     let snapshot = state.snapshots.iter().find(|one| one.dataset == dataset && one.name == name);
     Ok(Answer::Value(snapshot.map_or(Value::Null, row)))
+}
+
+fn delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.str(0).to_owned();
+    let recursive = context.args.get(1)["recursive"] == true;
+    let (dataset, name) = id.split_once('@').unwrap_or_default();
+    if !context.state.snapshots.iter().any(|one| one.id() == id) {
+        return Err(Failure::NotFound(format!("Snapshot {id} does not exist")));
+    }
+    let below = format!("{dataset}/");
+    let meant = |one: &Snapshot| {
+        one.name == name && (one.dataset == dataset || (recursive && one.dataset.starts_with(&below)))
+    };
+    context.state.snapshots.retain(|one| !meant(one));
+    Ok(Answer::Value(json!(true)))
 }
 
 /// The few directives a naming schema is made of.
