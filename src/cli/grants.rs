@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::dispatch::{self, Catalogue};
 use crate::domain::name::NasName;
 use crate::exit::Exit;
+use crate::policy;
 use crate::tailnet::{LocalApi, Node, Peer};
 use crate::telemetry::chain;
 use crate::tools::Spec;
