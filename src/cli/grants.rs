@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::dispatch::{self, Catalogue};
 use crate::domain::name::NasName;
 use crate::exit::Exit;
-use crate::policy;
 use crate::tailnet::{LocalApi, Node, Peer};
 use crate::telemetry::chain;
 use crate::tools::Spec;
@@ -147,7 +146,7 @@ fn explanation(peer: &Peer, grants: &Grants, nas: &NasName) -> String {
     let whose = peer.user().map_or_else(|| peer.tags().join(", "), |user| user.login().to_owned());
     let mut text = format!("{whose} on {} ({}), NAS {nas}:\n", peer.node_name(), peer.addr().ip());
     let catalogue = Catalogue::new();
-    let may = |spec: &Spec| policy::covered(grants, spec.scope, spec.risk, Some(nas)).is_ok();
+    let may = |spec: &Spec| dispatch::explain(spec, grants, nas).0;
     let shown: Vec<_> = catalogue.for_whoever(may).map(|item| item.spec().name).collect();
     for spec in catalogue.specs() {
         let _ = match spec.scope {

@@ -84,7 +84,7 @@ impl Action {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ServiceArgs {
-    /// Its name as services_list has it, such as cifs.
+    /// Its name in the list of services, such as cifs.
     service: String,
     /// What to do.
     action: Action,
@@ -151,12 +151,13 @@ impl Change for ServiceControl {
         );
         let state = |runs: bool| Some(if runs { "runs" } else { "does not run" }.to_owned());
         draft.changes.push(Alteration::new(name.clone(), state(runs), state(*action != Action::Stop)));
+        let interrupts = |how: &str| format!("Whoever uses it loses it {how}.");
         match action {
-            Action::Start => draft.warnings.push("What it serves can be reached again, or anew.".to_owned()),
-            Action::Stop => {
-                draft.stops.push("Whoever uses it loses it until it is started again.".to_owned())
+            Action::Start => {
+                draft.warnings.extend(["What it serves can be reached again, or anew.".to_owned()]);
             }
-            Action::Restart => draft.stops.push("Whoever uses it loses it for a moment.".to_owned()),
+            Action::Stop => draft.stops.extend([interrupts("until it is started again")]),
+            Action::Restart => draft.stops.extend([interrupts("for a moment")]),
         }
         draft.dependents = dependents;
         Ok(draft)
@@ -276,7 +277,7 @@ struct AlertRestore;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AlertArgs {
-    /// Its uuid as alerts_list has it.
+    /// Its uuid in the list of alerts.
     uuid: String,
 }
 

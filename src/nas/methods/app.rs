@@ -581,7 +581,6 @@ macro_rules! job {
             const ROLE: Option<&'static str> = Some("APPS_WRITE");
             const JOB: bool = true;
 
-            #[expect(clippy::expect_used, reason = "the name is right there")]
             fn example() -> Self::Params {
                 ("plex".parse().expect("an app"),)
             }
