@@ -72,8 +72,9 @@ fn uses_what_it_says<'a>(tool: &str, asked: impl Iterator<Item = &'a str>) {
     let said: Vec<_> =
         spec.looks.iter().chain(spec.needs).flat_map(|need| need.candidates).map(|one| one.name).collect();
     for method in asked {
-        // What the connection itself asks for.
+        // What the connection asks for, and the daemon on its own account.
         let own = [
+            "api_key.query",
             "core.ping",
             "core.subscribe",
             "core.unsubscribe",
@@ -178,6 +179,8 @@ async fn bob_sees_and_can_call_only_storage_reads() {
     // Who can propose nothing is not told of plans, and may ask for his none all the same.
     let hidden = |tool: &&str| !listed.contains(&(*tool).to_owned()) && !tool.starts_with("plan");
     for tool in all().into_iter().filter(hidden) {
+        // Within what one caller may ask for in a second.
+        tokio::time::sleep(Duration::from_millis(60)).await;
         let answer = bob.call(tool, json!({ "dataset": 5 })).await.unwrap();
         assert!(answer.is_error(), "{tool}");
         assert!(answer.text().contains("no grant gives it to bob@github"), "{tool}: {}", answer.text());
@@ -749,7 +752,9 @@ async fn a_list_shows_the_fields_that_are_asked_for_and_all_of_its_items() {
     let mut lists = 0;
     for spec in Catalogue::new().specs() {
         let takes_fields = spec.input["properties"]["fields"].is_object();
-        assert!(takes_fields || !spec.name.ends_with("_list"), "{} is a list", spec.name);
+        // What acts on no NAS is never long.
+        let of_a_nas = spec.scope.is_some();
+        assert!(takes_fields || !of_a_nas || !spec.name.ends_with("_list"), "{} is a list", spec.name);
         if !takes_fields {
             continue;
         }

@@ -300,7 +300,7 @@ impl Patience {
 fn choose(candidates: &[Candidate], nas: &Live) -> Result<&'static str, NasError> {
     Candidate::choose(candidates, nas.generation).ok_or_else(|| NasError::NoSuchMethod {
         method: candidates.first().map_or("", |candidate| candidate.name),
-        version: nas.version.clone(),
+        version: nas.version.trim_start_matches("TrueNAS-").to_owned(),
     })
 }
 
@@ -366,7 +366,10 @@ fn refused(refusal: &Refusal, about: About, nas: &Live, line: &Line) -> NasError
     const EEXIST: i64 = 17;
     let About { method, change, role, .. } = about;
     if refusal.is_no_such_method() {
-        return NasError::NoSuchMethod { method, version: nas.version.clone() };
+        return NasError::NoSuchMethod {
+            method,
+            version: nas.version.trim_start_matches("TrueNAS-").to_owned(),
+        };
     }
     if refusal.is_too_many_calls() {
         return NasError::Busy { reason: refusal.words() };
