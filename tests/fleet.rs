@@ -24,6 +24,14 @@ async fn two() -> Bench {
     for nas in ["homenas", "attic"] {
         is_up(&bench, nas).await;
     }
+    // Nor is the daemon's own look at each, for its history, one of a test's calls.
+    for nas in [&bench.world.nas, attic(&bench)] {
+        eventually("the first sample was taken", async || {
+            let calls = nas.transcript();
+            calls.iter().any(|call| call.method == "pool.dataset.query" && call.outcome.is_some())
+        })
+        .await;
+    }
     bench
 }
 

@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_query_names_what_it_reads_and_no_secret() {
-        for method in catalogue() {
+        for method in catalogue().into_iter().filter(|method| !method.changes) {
             let name = method.candidates[0].name;
             if name == "zfs.resource.query" {
                 // It takes no options: what it answers beyond an identity are properties, and we want none.

@@ -183,9 +183,10 @@ pub(super) fn router(console: Arc<Console>, admission: Arc<Admission>) -> Router
         .route_layer(from_fn_with_state(admission, admit::visitor))
         .merge(files)
         .with_state(console)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(from_fn(from_a_page_of_ours))
-        .layer(from_fn(with_headers))
+        // On these routes alone: a path that is nobody's is answered as one.
+        .route_layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .route_layer(from_fn(from_a_page_of_ours))
+        .route_layer(from_fn(with_headers))
 }
 
 /// What a browser says about where a request comes from. Our pages are never a part of others', and nothing is done
