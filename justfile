@@ -17,9 +17,16 @@ demo *args:
 deny:
     cargo deny --all-features check bans licenses sources
 
-# a real MCP client, both eras, against the demo
+# real clients and a real browser against the demo
 peers:
     tests/peers/python/run.sh
+    tests/peers/node/run.sh
+    tests/peers/browser/run.sh
+
+# installed into a booted Debian, and by ct/tailnas.sh into a real unprivileged LXC; takes root
+lab:
+    tests/lab/run.sh
+    tests/lab/lxc.sh
 
 # every fuzz target for a minute; takes nightly and cargo-fuzz
 fuzz seconds="60":
