@@ -8,6 +8,9 @@
     reason = "a schema that cannot be read is a failure of the test"
 )]
 
+#[path = "common/schemas.rs"]
+mod schemas;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -125,7 +128,7 @@ fn check(published: &Value, generation: Version, ours: &Listed) -> Vec<String> {
         match arguments.get(index) {
             None => expect(parameter["required"] != json!(true), format!("{} is missing", parameter["name"])),
             Some(argument) => {
-                let schema = with_defs(&parameter["schema"], &theirs["params_defs"]);
+                let schema = schemas::with_defs(&parameter["schema"], &theirs["params_defs"]);
                 for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
                     expect(false, format!("{}: {error}", parameter["name"]));
                 }
@@ -174,13 +177,13 @@ fn replies(theirs: &Value, ours: &Listed) -> Vec<Value> {
     if theirs["result"].is_null() || !theirs["result"]["_name_"].is_null() {
         return Vec::new();
     }
-    let mut result = with_defs(&theirs["result"], &theirs["result_defs"]);
+    let mut result = schemas::with_defs(&theirs["result"], &theirs["result_defs"]);
     if inner.is_object() {
         // A count, a row or rows; we ask for rows.
         let target = resolve(&result, &result).clone();
         let kinds = target["anyOf"].as_array().cloned().unwrap_or_default();
         let rows = kinds.into_iter().find(|kind| kind["type"] == "array").unwrap();
-        result = with_defs(&rows, &result["$defs"]);
+        result = schemas::with_defs(&rows, &result["$defs"]);
     }
     vec![sample(&result, &result, true), sample(&result, &result, false)]
 }
@@ -202,33 +205,6 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     match schema["$ref"].as_str().and_then(|reference| root.pointer(reference.strip_prefix('#')?)) {
         Some(target) => resolve(target, root),
         None => schema,
-    }
-}
-
-fn with_defs(schema: &Value, defs: &Value) -> Value {
-    let mut schema = modern(schema.clone());
-    if defs.is_object() {
-        schema["$defs"] = defs.clone();
-    }
-    schema
-}
-
-/// The older style writes `float` for a number, and the kinds of item as a list.
-fn modern(schema: Value) -> Value {
-    match schema {
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| match (name.as_str(), value) {
-                ("type", Value::String(kind)) if kind == "float" => (name, json!("number")),
-                ("items", Value::Array(kinds)) if kinds.is_empty() => (name, json!({})),
-                ("items", Value::Array(kinds)) => {
-                    (name, json!({"anyOf": kinds.into_iter().map(modern).collect::<Vec<_>>()}))
-                }
-                (_, value) => (name, modern(value)),
-            })
-            .collect(),
-        Value::Array(values) => values.into_iter().map(modern).collect(),
-        other => other,
     }
 }
 
