@@ -75,7 +75,13 @@ fn nfs4(context: &mut Context<'_>) -> Result<Answer, Failure> {
         "seconds from last renew": 12, "name": "Linux NFSv4.2 player", "minor version": 2,
         "Implementation domain": "kernel.org", "callback state": "UP",
     });
-    context.query(vec![json!({"id": "4", "info": info, "states": []})])
+    let mut client = json!({"id": "4", "info": info});
+    if context.generation() == Generation::V25_04 {
+        client["state"] = json!({});
+    } else {
+        client["states"] = json!([]);
+    }
+    context.query(vec![client])
 }
 
 fn smb_row(state: &State, share: &SmbShare, generation: Generation) -> Value {
