@@ -39,8 +39,8 @@ main() {
     version=${version:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
 
     if [ -z "$binary" ]; then
-        cargo build --release --locked --target "$TARGET" --bin tailnas
-        binary=${CARGO_TARGET_DIR:-target}/$TARGET/release/tailnas
+        cargo build --profile dist --locked --target "$TARGET" --bin tailnas
+        binary=${CARGO_TARGET_DIR:-target}/$TARGET/dist/tailnas
     fi
     [ "$("$binary" version)" = "tailnas $version" ] || fail "$binary is $("$binary" version), not tailnas $version"
     # One program for every distribution, and nothing else that the sandbox must let it execute.

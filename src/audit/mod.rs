@@ -149,7 +149,7 @@ impl Journal {
         let (mut writer, opened, open) = recovery::take_up(storage, clock.clone(), &signer, outside)?;
         writer.publish_to(Arc::clone(&sinks));
         writer.rotate_at(rotate_at);
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(clock.clone()));
         writer.tell(&queue);
         let syncs = writer.syncs();
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn({

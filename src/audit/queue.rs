@@ -10,6 +10,7 @@ use super::chain::Receipt;
 use super::record::{AROUND, Event, LONGEST};
 use super::refusals::{Refusal, Refusals};
 use super::warrant::{Brief, Open};
+use crate::clock::Clock;
 
 /// Most records that wait at a time.
 const MOST_WAITING: usize = 4096;
@@ -26,6 +27,9 @@ const REFUSALS: usize = 32;
 /// Most bytes of one batch; one record more may begin below this.
 const BATCH_BYTES: usize = 1024 * 1024 - LONGEST;
 
+/// After how long at the disk nothing new is let in behind the writer.
+const STALLED: Duration = Duration::from_secs(10);
+
 /// Why something is not on record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotRecorded {
@@ -41,6 +45,11 @@ pub enum NotRecorded {
     /// There is hardly any room left.
     #[error("the audit log takes in nothing new: {0}")]
     Suspended(Arc<str>),
+    /// The disk does not come to an end with what it was given.
+    #[error(
+        "the disk of the audit log has been busy with one write for {0} s, and nothing new is let in behind it"
+    )]
+    Stalled(u64),
     /// The daemon is stopping.
     #[error("the audit log is closed, because the daemon is stopping")]
     Stopped,
@@ -94,6 +103,7 @@ pub struct Health {
 }
 
 pub(super) struct Queue {
+    clock: Clock,
     state: Mutex<State>,
     ready: Condvar,
     /// Why it ended, told once everything that could be written is written.
@@ -111,8 +121,18 @@ struct State {
     /// Whether reading goes on while it is suspended.
     reads_go_on: bool,
     ended: Option<NotRecorded>,
+    /// Since when the writer is at the disk.
+    at_disk: Option<Duration>,
     seq: Option<u64>,
     durable: Option<u64>,
+}
+
+impl State {
+    /// How long the disk has been at one thing, where that is too long.
+    fn stalled(&self, now: Duration) -> Option<NotRecorded> {
+        let since = now.saturating_sub(self.at_disk?);
+        (since > STALLED).then_some(NotRecorded::Stalled(since.as_secs()))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -138,8 +158,8 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    pub fn new() -> Self {
-        Self { state: Mutex::default(), ready: Condvar::new(), over: watch::Sender::new(None) }
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, state: Mutex::default(), ready: Condvar::new(), over: watch::Sender::new(None) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,6 +178,9 @@ impl Queue {
             && (intent.is_some() || !state.reads_go_on)
         {
             return Err(NotRecorded::Suspended(Arc::clone(why)));
+        }
+        if let Some(stalled) = state.stalled(self.clock.mono()) {
+            return Err(stalled);
         }
         if state.jobs.len() >= MOST_WAITING || state.open >= MOST_OPEN {
             return Err(NotRecorded::Busy);
@@ -225,8 +248,9 @@ impl Queue {
     }
 
     /// Waits for work, at most for `patience`, and takes as much as one sync is to cover.
-    pub fn take(&self, patience: Duration, now: Duration) -> Batch {
+    pub fn take(&self, patience: Duration) -> Batch {
         let mut state = self.state();
+        state.at_disk = None;
         if state.jobs.is_empty() && !state.refusals.urgent() && state.stopping.is_none() {
             state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -237,6 +261,8 @@ impl Queue {
             bytes += job.event.len() + AROUND;
             jobs.push(job);
         }
+        let now = self.clock.mono();
+        state.at_disk = Some(now);
         let last = match state.stopping {
             // Not with the last jobs but after them: whoever no longer waits for one of these may close it yet.
             Some(stopping) if jobs.is_empty() => Some(match stopping {
@@ -299,7 +325,8 @@ impl Queue {
             Some(NotRecorded::Dead(why)) => Some(why.to_string()),
             _ => None,
         };
-        let suspended = state.suspended.as_deref().map(str::to_owned);
+        let stalled = || state.stalled(self.clock.mono()).map(|stalled| stalled.to_string());
+        let suspended = state.suspended.as_deref().map(str::to_owned).or_else(stalled);
         Health { seq: state.seq, durable: state.durable, suspended, dead }
     }
 

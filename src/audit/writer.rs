@@ -256,7 +256,7 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
     writer.look_around(queue);
     loop {
         heartbeat.beat();
-        let Batch { jobs, refusals, last } = queue.take(IDLE, writer.clock.mono());
+        let Batch { jobs, refusals, last } = queue.take(IDLE);
         let mut acks: Vec<(Ack, Receipt)> = Vec::with_capacity(jobs.len());
         for job in jobs {
             acks.push((job.ack, writer.seal(&job.event)));

@@ -283,7 +283,8 @@ impl Vitals {
     }
 
     fn audit(&self) -> Result<(), String> {
-        self.journal.health().dead.map_or(Ok(()), Err)
+        let health = self.journal.health();
+        health.dead.or(health.suspended).map_or(Ok(()), Err)
     }
 }
 

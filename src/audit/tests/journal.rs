@@ -387,7 +387,7 @@ async fn a_flood_of_refusals_is_a_few_records_and_holds_up_nothing() {
 
 #[test]
 fn a_full_queue_refuses_the_new_and_keeps_room_for_what_closes_the_old() {
-    let queue = Arc::new(Queue::new());
+    let queue = Arc::new(Queue::new(Clock::system()));
     let job = || Job { event: b"{}".to_vec(), ack: Ack::Nobody };
     let mut admitted = 0;
     while queue.admit(Some(job())).is_ok() {
@@ -400,6 +400,25 @@ fn a_full_queue_refuses_the_new_and_keeps_room_for_what_closes_the_old() {
     }
     queue.end(&NotRecorded::Stopped);
     assert_eq!(queue.close(job()), Err(NotRecorded::Stopped));
+}
+
+#[test]
+fn nothing_new_is_let_in_behind_a_disk_that_does_not_come_to_an_end() {
+    let hand = Turned::default();
+    let queue = Arc::new(Queue::new(Clock::from_tell(hand.clone())));
+    let job = || Job { event: b"{}".to_vec(), ack: Ack::Nobody };
+    queue.admit(Some(job())).unwrap();
+    assert_eq!(queue.take(Duration::ZERO).jobs.len(), 1);
+    hand.turn(10);
+    assert_eq!(queue.admit(Some(job())), Ok(()), "slow, and no more than that");
+    hand.turn(1);
+    assert_eq!(queue.admit(Some(job())), Err(NotRecorded::Stalled(11)));
+    assert_eq!(queue.admit(None), Err(NotRecorded::Stalled(11)), "nor can a read be recorded");
+    assert!(queue.health().suspended.is_some_and(|why| why.contains("11 s")));
+    assert_eq!(queue.close(job()), Ok(()), "what was let in before has its room");
+    queue.take(Duration::ZERO);
+    assert_eq!(queue.admit(None), Ok(()), "the disk is back");
+    assert_eq!(queue.health().suspended, None);
 }
 
 /// An outcome must never be refused for its size, whatever its parts are made of.

@@ -14,7 +14,15 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 # What the demo's NAS has, for the arguments that a tool demands.
-REQUIRED = {"app": "plex", "dataset": "tank/photos", "id": 1, "kind": "cpu", "pool": "tank", "text": "jelly"}
+REQUIRED = {
+    "app": "plex",
+    "dataset": "tank/photos",
+    "id": 1,
+    "kind": "cpu",
+    "path": "/mnt/tank/photos",
+    "pool": "tank",
+    "text": "jelly",
+}
 # Arguments beyond those, or others.
 ARGUMENTS = {
     "app_logs": {"lines": 5},
@@ -39,12 +47,17 @@ def http_client(user, source=None):
 
 
 def usable_by(user, catalogue):
-    """The tools that a user's scopes open, in the order of their names."""
-    return sorted(tool["name"] for tool in catalogue if tool["scope"] is None or tool["scope"] in user["scopes"])
+    """The tools that a user's scopes open, in the order of their names. Plans are for whoever may change something."""
+    changes = any(tool["risk"] != "read" and tool["scope"] in user["scopes"] for tool in catalogue)
+    open_to_all = {tool["name"] for tool in catalogue if tool["scope"] is None}
+    plans = {name for name in open_to_all if name.startswith("plan") and not changes}
+    scoped = {tool["name"] for tool in catalogue if tool["scope"] in user["scopes"]}
+    return sorted(scoped | (open_to_all - plans))
 
 
-def arguments_of(tool, mode):
-    arguments = {name: REQUIRED[name] for name in tool.input_schema.get("required", []) if name in REQUIRED}
+def arguments_of(tool, mode, plan):
+    known = REQUIRED | {"plan": plan}
+    arguments = {name: known[name] for name in tool.input_schema.get("required", []) if name in known}
     arguments |= ARGUMENTS.get(tool.name, {})
     if tool.name == "snapshot_create":
         arguments["name"] = f"by-python-{mode.replace('-', '')}"
@@ -74,9 +87,15 @@ async def tools_of(ready, catalogue, user, mode):
         reads = {tool["name"] for tool in catalogue if tool["risk"] == "read"}
         hinted = {tool.name for tool in listed.tools if tool.annotations.read_only_hint}
         check("they say truly which of them only read", hinted == reads & set(names))
+        plan = None
+        if "plan_show" in names:
+            change = {"dataset": "tank/photos", "name": f"only-planned-{mode}"}
+            planned = await patiently(lambda: client.call_tool("snapshot_create", change))
+            plan = planned.structured_content["plan"]
+            check("a change that nobody confirmed is a plan", planned.structured_content["state"] == "waiting")
         # One change is enough here; the others wait for a person.
         for tool in (tool for tool in listed.tools if tool.annotations.read_only_hint or tool.name == "snapshot_create"):
-            arguments = arguments_of(tool, mode)
+            arguments = arguments_of(tool, mode, plan)
             steps = []
 
             async def progress(done, total, message):
@@ -89,6 +108,10 @@ async def tools_of(ready, catalogue, user, mode):
             check(f"{tool.name}: data and text", bool(answer.structured_content) and bool(said))
             if tool.name == "pools_list":
                 check(f"{tool.name}: told how far it is", len(steps) > 0)
+            if tool.name == "snapshot_create":
+                confirmed = arguments | answer.structured_content["confirm_with"]
+                answer = await patiently(lambda: client.call_tool(tool.name, confirmed))
+                check(f"{tool.name}, confirmed: {answer.content[0].text.splitlines()[0]}", not answer.is_error)
         if user["name"] == "bob":
             change = {"dataset": "tank/photos", "name": "bob"}
             refused = await patiently(lambda: client.call_tool("snapshot_create", change))
