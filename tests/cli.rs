@@ -216,7 +216,7 @@ fn the_table_of_tools_is_sound() {
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
         assert!(tool["description"].as_str().unwrap().len() <= 400, "{name}: its description is too long");
         // What acts on no NAS takes no grant.
-        let is_ours = ["changes_list", "whoami"].contains(&name) || name.starts_with("plan");
+        let is_ours = ["changes_list", "undo", "whoami"].contains(&name) || name.starts_with("plan");
         assert!(is_ours || tool["scope"].is_string(), "{name}");
         // What may answer with a plan instead has no schema of its answer, and tells clients none.
         let schemas = [&tool["input_schema"], &tool["output_schema"]];

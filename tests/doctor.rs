@@ -165,7 +165,7 @@ async fn each_account_is_tried_once_and_told_of_with_what_it_lacks() {
         });
     };
     with_roles(&["DATASET_READ"]);
-    here.ill(&["the writer tailnas-writer lacks roles: ", "SNAPSHOT_WRITE (snapshot_create"], "Privileges")
+    here.ill(&["the writer tailnas-writer lacks roles: ", "SNAPSHOT_WRITE (snapshot_clone"], "Privileges")
         .await;
     with_roles(&["FULL_ADMIN"]);
     let said = here.doctor().await;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Hash;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
-use crate::domain::plan::PlanNote;
+use crate::domain::plan::{PlanNote, UndoNote};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::Who;
@@ -23,6 +23,9 @@ pub const VERSION: u64 = 1;
 
 /// Longest line, with its newline.
 pub const LONGEST: usize = 16 * 1024;
+
+/// Longest way back that is written down with a change, in bytes.
+const LONGEST_UNDO: usize = 1024;
 
 /// More than what the writer puts around an event: number, times, `durable`, the two hashes.
 pub(super) const AROUND: usize = 512;
@@ -306,8 +309,6 @@ pub enum Status {
     Error,
     /// It was refused.
     Denied,
-    /// No answer came in time: it may have been done.
-    Timeout,
     /// It was given up before the NAS was asked.
     Cancelled,
     /// Nobody knows: it may have been done.
@@ -322,7 +323,6 @@ impl Status {
             Self::Ok => "ok",
             Self::Error => "error",
             Self::Denied => "denied",
-            Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Unknown => "unknown",
         }
@@ -643,6 +643,15 @@ fn cut_plan(mut plan: PlanNote) -> PlanNote {
         shorten(&mut approver.user, 320);
         shorten(&mut approver.node, 256);
         approver.passkey.iter_mut().for_each(|name| shorten(name, 128));
+    }
+    match &mut plan.undo {
+        Some(UndoNote::Words(words) | UndoNote::Impossible(words)) => shorten(words, LONGEST_UNDO),
+        // What is cut off cannot be called any more.
+        Some(undo @ UndoNote::Call { .. }) if encoded(&undo.to_string()) > LONGEST_UNDO => {
+            *undo =
+                UndoNote::Words("it is too long to be kept here; the plan of the change said it".to_owned());
+        }
+        Some(UndoNote::Call { .. }) | None => {}
     }
     plan
 }

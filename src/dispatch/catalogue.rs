@@ -6,7 +6,7 @@ use crate::domain::risk::Risk;
 use crate::tools::{Entry, Kind, Spec, registry};
 
 use super::plans::{self, AboutPlans};
-use super::{changes, whoami};
+use super::{changes, undo, whoami};
 
 /// Every tool by its name.
 pub struct Catalogue(BTreeMap<&'static str, Item>);
@@ -19,6 +19,8 @@ pub enum Item {
     Plans(AboutPlans, Spec),
     /// Tells what was changed through us, from the log; touches no NAS either.
     Changes(Spec),
+    /// Plans what takes a change back. Which tool does that, and on which NAS, is in the log.
+    Undo(Spec),
     /// Acts on a NAS.
     Nas(Entry),
 }
@@ -28,7 +30,7 @@ impl Item {
     #[must_use]
     pub const fn spec(&self) -> &Spec {
         match self {
-            Self::Whoami(spec) | Self::Changes(spec) | Self::Plans(_, spec) => spec,
+            Self::Whoami(spec) | Self::Changes(spec) | Self::Plans(_, spec) | Self::Undo(spec) => spec,
             Self::Nas(entry) => &entry.spec,
         }
     }
@@ -39,8 +41,8 @@ impl Catalogue {
     #[must_use]
     pub fn new() -> Self {
         let nas = registry().into_iter().map(Item::Nas);
-        let here =
-            [Item::Whoami(whoami::spec()), Item::Changes(changes::spec())].into_iter().chain(plans::items());
+        let here = [Item::Whoami(whoami::spec()), Item::Changes(changes::spec()), Item::Undo(undo::spec())];
+        let here = here.into_iter().chain(plans::items());
         Self(nas.chain(here).map(|item| (item.spec().name, item)).collect())
     }
 
@@ -69,7 +71,7 @@ impl Catalogue {
         let changes = self.items().filter(is_change).any(|item| may(item.spec()));
         self.items().filter(move |item| match item {
             Item::Nas(entry) => may(&entry.spec),
-            Item::Plans(..) => changes,
+            Item::Plans(..) | Item::Undo(_) => changes,
             Item::Whoami(_) | Item::Changes(_) => true,
         })
     }

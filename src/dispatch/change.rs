@@ -10,13 +10,15 @@ use crate::audit::{NasJob, Outcome, Receipt, Status, Warrant};
 use crate::caller::{Caller, Denied, FreshCaller};
 use crate::domain::access::Write;
 use crate::domain::id::RequestId;
-use crate::domain::plan::{Draft, PlanId};
+use crate::domain::plan::{Draft, PlanId, Undo, UndoNote};
 use crate::domain::who::McpNote;
 use crate::nas::Nas;
 use crate::policy::plans::{Applying, Approved, Approver, End, How, NotNow, NotTaken, Plan, Proposal, State};
 use crate::policy::{self, Ask, Unspent, WhyNot};
 use crate::tools::schema::REASON;
-use crate::tools::{Answer, BadArguments, Done, Kind, ParseChange, ReadyChange, Spec, ToolError, render};
+use crate::tools::{
+    Answer, BadArguments, Done, Kind, Log, ParseChange, ReadyChange, Spec, ToolError, render,
+};
 
 use super::{
     Call, Dispatcher, Failure, Item, NOTHING_SENT, Progress, Reply, aftermath, failed, outcome_of, redact,
@@ -24,6 +26,7 @@ use super::{
 };
 
 const NOTHING_CHANGED: &str = "Nothing was changed.";
+const THAWED_BY: &str = "A person thaws changes on the page, or root on the host with `tailnas thaw`.";
 
 /// What every change takes besides its own arguments.
 struct Besides {
@@ -106,6 +109,7 @@ impl Dispatcher {
             arguments: call.arguments.clone(),
             shown,
             reason,
+            undo: self.undo_note(&draft.undo),
             draft,
         };
         match self.plans.propose(proposal) {
@@ -339,13 +343,34 @@ impl Dispatcher {
         }
     }
 
+    /// The way back as it may be written down. A call is kept only whole: what the log must not hold is not left out
+    /// of it.
+    fn undo_note(&self, undo: &Undo) -> UndoNote {
+        match undo {
+            Undo::Words(words) => UndoNote::Words(words.clone()),
+            Undo::Impossible(why) => UndoNote::Impossible(why.clone()),
+            Undo::Call { tool, arguments } => {
+                let log = self.catalogue.find(tool).map_or(&[][..], |item| item.spec().log);
+                let plain = |name: &String| log.iter().any(|(one, log)| one == name && *log == Log::Plain);
+                match arguments {
+                    Value::Object(arguments) if arguments.keys().all(plain) => {
+                        UndoNote::Call { tool: (*tool).to_owned(), arguments: arguments.clone() }
+                    }
+                    _ => UndoNote::Words(format!(
+                        "{tool} sets it back; what it was is not kept in the log, and the plan of the change said it"
+                    )),
+                }
+            }
+        }
+    }
+
     fn ready(&self, plan: &Plan) -> Option<Box<dyn ReadyChange>> {
         match self.catalogue.find(plan.tool())? {
             Item::Nas(entry) => match &entry.kind {
                 Kind::Change(tool) => tool.parse(plan.arguments().clone()).ok(),
                 Kind::Read(_) => None,
             },
-            Item::Whoami(_) | Item::Changes(_) | Item::Plans(..) => None,
+            Item::Whoami(_) | Item::Changes(_) | Item::Plans(..) | Item::Undo(_) => None,
         }
     }
 
@@ -368,6 +393,13 @@ impl Dispatcher {
     fn unspent(&self, errand: &Errand<'_>, unspent: Unspent) -> Reply {
         let Unspent { why, approved } = unspent;
         let failure = match why {
+            WhyNot::Frozen(frozen) => Failure {
+                code: "frozen",
+                what: format!("It is not made: {}.", NotTaken::Frozen(frozen)),
+                meaning: NOTHING_CHANGED.to_owned(),
+                next_step: THAWED_BY.to_owned(),
+                ..Failure::default()
+            },
             WhyNot::Refused(refusal) => self.refusal(errand.caller, errand.spec, Some(errand.nas), &refusal),
             WhyNot::Changed => Failure {
                 code: "changed_meanwhile",
@@ -393,9 +425,7 @@ impl Dispatcher {
 
     fn not_taken(&self, call: &Call, spec: &Spec, nas: &Nas, why: &NotTaken) -> Reply {
         let (code, next_step) = match why {
-            NotTaken::Frozen(_) => {
-                ("frozen", "A person thaws changes on the page, or root on the host with `tailnas thaw`.")
-            }
+            NotTaken::Frozen(_) => ("frozen", THAWED_BY),
             NotTaken::TooMany => {
                 ("too_many_plans", "Have them approved or refused, or take some back with plan_cancel.")
             }
@@ -420,9 +450,7 @@ impl Dispatcher {
             NotNow::TakesApproval(_) => {
                 ("needs_approval", "When it is approved it runs by itself: plan_wait tells how it ended.")
             }
-            NotNow::Frozen(_) => {
-                ("frozen", "A person thaws changes on the page, or root on the host with `tailnas thaw`.")
-            }
+            NotNow::Frozen(_) => ("frozen", THAWED_BY),
             NotNow::NotWaiting(State::Running { .. }) => ("plan_running", "plan_wait tells how it ended."),
             NotNow::NotWaiting(_) | NotNow::NotYours(_) => {
                 ("plan_over", "A plan is good for one change. plan_show tells how it ended.")

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::audit::record::{Act, Event, Record};
 use crate::audit::{Status, tail};
 use crate::caller::Caller;
+use crate::domain::plan::UndoNote;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::{Via, Who};
@@ -24,7 +25,7 @@ use crate::tools::{Answer, BadArguments, Log, Spec, ToolError, guard};
 use super::{Call, Dispatcher, Reply, failed, outcome_of, unrecorded};
 
 /// How far back in the log is looked.
-const RECORDS: u64 = 50_000;
+pub(super) const RECORDS: u64 = 50_000;
 /// Most changes of one answer.
 const MOST: u16 = 200;
 
@@ -170,7 +171,7 @@ impl Dispatcher {
 }
 
 /// Who somebody is in the log.
-enum Me {
+pub(super) enum Me {
     /// A person, by provider and subject.
     Person(String, String),
     /// An agent, by its tag.
@@ -178,14 +179,14 @@ enum Me {
 }
 
 impl Me {
-    fn of(caller: &Caller) -> Self {
+    pub(super) fn of(caller: &Caller) -> Self {
         match caller.token() {
             Some(token) => Self::Person(token.issuer().to_owned(), token.subject().to_owned()),
             None => Self::Agent(caller.name().to_owned()),
         }
     }
 
-    fn is(&self, who: &Who) -> bool {
+    pub(super) fn is(&self, who: &Who) -> bool {
         match self {
             Self::Person(issuer, subject) => {
                 who.auth.as_ref().is_some_and(|auth| auth.iss == *issuer && auth.sub == *subject)
@@ -245,26 +246,24 @@ impl All {
     }
 }
 
-/// How a change is taken back, as far as its name and its target tell.
-fn way_back(tool: &str, target: Option<&str>) -> String {
-    let target = foreign(target.unwrap_or("?"), 300);
-    match tool {
-        "snapshot_create" => {
-            format!("Delete {target}; where it was recursive, the snapshots of the same name below too.")
+/// How the change of this number is taken back.
+fn way_back(seq: u64, undo: Option<&UndoNote>) -> String {
+    match undo {
+        Some(UndoNote::Call { tool, .. }) => {
+            format!("Call undo with change {seq}; it plans {}.", foreign(tool, 60))
         }
-        _ => "The log does not keep how: the plan of the change said it when it was made.".to_owned(),
+        Some(note) => format!("{}.", foreign(&note.to_string(), 600)),
+        None => "The log does not keep how: the plan of the change said it when it was made.".to_owned(),
     }
 }
 
 fn change(Found { seq, at, act, ended }: Found) -> Change {
-    let Act { who, tool, nas, target, .. } = *act;
-    let way = way_back(&tool, target.as_deref());
+    let Act { who, tool, nas, target, plan, .. } = *act;
+    let way = way_back(seq, plan.as_ref().and_then(|plan| plan.undo.as_ref()));
     let undo = match ended.as_ref().map(|ended| ended.0) {
         Some(Status::Ok) => Some(way),
         Some(Status::Error | Status::Denied | Status::Cancelled) => None,
-        Some(Status::Timeout | Status::Unknown) | None => {
-            Some(format!("Look first whether it was done. {way}"))
-        }
+        Some(Status::Unknown) | None => Some(format!("Look first whether it was done. {way}")),
     };
     let user = who.peer.and_then(|peer| peer.user.or_else(|| peer.tags.first().cloned()));
     let by = who.auth.and_then(|auth| auth.username).or(user).unwrap_or_else(|| "?".to_owned());

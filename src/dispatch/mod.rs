@@ -7,6 +7,7 @@ mod changes;
 mod explain;
 mod plans;
 mod redact;
+mod undo;
 mod whoami;
 
 use std::borrow::Borrow;
@@ -223,7 +224,9 @@ impl Dispatcher {
             let nas = match item {
                 // With one NAS it goes without saying which.
                 Item::Nas(_) if roll.len() > 1 => theirs(&roll, caller, spec),
-                Item::Nas(_) | Item::Whoami(_) | Item::Changes(_) | Item::Plans(..) => Vec::new(),
+                Item::Nas(_) | Item::Whoami(_) | Item::Changes(_) | Item::Plans(..) | Item::Undo(_) => {
+                    Vec::new()
+                }
             };
             Usable { spec, nas }
         })
@@ -309,6 +312,7 @@ impl Dispatcher {
             Item::Whoami(_) => return self.whoami(call, spec).await,
             Item::Changes(_) => return self.changes(call, spec).await,
             Item::Plans(which, _) => return self.about_plans(call, spec, *which).await,
+            Item::Undo(_) => return self.undo(call, spec).await,
             Item::Nas(entry) => entry,
         };
         let nas = match self.nas_of(&mut call, spec) {

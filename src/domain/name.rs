@@ -4,6 +4,7 @@
 //! only ever be an attack: no empty component, no `.` or `..`, no leading `-`, at most 255 bytes.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,56 @@ name! {
         }
     },
     "Name of an app, such as plex"
+}
+
+name! {
+    /// What clients call an SMB share.
+    ShareName,
+    |text| {
+        const LONGEST: usize = 80;
+        if text.is_empty() {
+            return Err(BadName::Empty);
+        }
+        if text.chars().count() > LONGEST {
+            return Err(BadName::TooLong);
+        }
+        let bad = |c: &char| !super::text::is_harmless(*c) || r#"\/[]:|<>+=;,*?""#.contains(*c);
+        text.chars().find(bad).map_or(Ok(()), |other| Err(BadName::Character(other)))
+    },
+    "Name of an SMB share"
+}
+
+name! {
+    /// Who may come in: a host by name or address, or a network such as `192.168.1.0/24`.
+    Host,
+    |text| match text.split_once('/') {
+        Some((address, length)) => {
+            let longest = address.parse::<IpAddr>().map(|address| if matches!(address, IpAddr::V4(_)) { 32 } else { 128 });
+            match (longest, length.parse::<u8>()) {
+                (Ok(longest), Ok(length)) if length <= longest => Ok(()),
+                _ => Err(BadName::Character('/')),
+            }
+        }
+        None if text.parse::<IpAddr>().is_ok() => Ok(()),
+        None => text.split('.').try_for_each(|part| {
+            let bad = part.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-');
+            match (part.chars().next(), bad) {
+                (None, _) => Err(BadName::Empty),
+                (Some('-'), _) => Err(BadName::Start('-')),
+                (_, Some(other)) => Err(BadName::Character(other)),
+                (Some(_), None) => Ok(()),
+            }
+        }),
+    },
+    "A host by name or address, or a network such as 192.168.1.0/24"
+}
+
+impl Host {
+    /// Whether it is a network rather than one host.
+    #[must_use]
+    pub fn is_network(&self) -> bool {
+        self.0.contains('/')
+    }
 }
 
 /// The path of a file or folder of the NAS, below `/mnt`. Names of files may be any text; a part that leads elsewhere
@@ -379,6 +430,41 @@ mod tests {
             ("a\"b", false),
         ] {
             assert_eq!(text.parse::<AccountName>().is_ok(), fine, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn who_comes_in_is_a_host_or_a_network() {
+        for (text, fine, network) in [
+            ("192.168.1.7", true, false),
+            ("192.168.1.0/24", true, true),
+            ("fd7a:115c:a1e0::/48", true, true),
+            ("::1", true, false),
+            ("desk.example.com", true, false),
+            ("0.0.0.0/0", true, true),
+            ("", false, false),
+            ("192.168.1.0/33", false, false),
+            ("desk/24", false, false),
+            ("*", false, false),
+            ("-x", false, false),
+            ("a b", false, false),
+            ("a..b", false, false),
+            ("ALL EXCEPT x", false, false),
+            ("desk(rw,no_root_squash)", false, false),
+        ] {
+            let host = text.parse::<Host>();
+            assert_eq!(host.is_ok(), fine, "{text:?}");
+            assert_eq!(host.is_ok_and(|host| host.is_network()), network, "{text:?}");
+        }
+        for (text, fine) in [
+            ("photos", true),
+            ("Alice's $", true),
+            ("", false),
+            ("a/b", false),
+            ("a\nb", false),
+            (r"a\b", false),
+        ] {
+            assert_eq!(text.parse::<ShareName>().is_ok(), fine, "{text:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::risk::Risk;
@@ -235,6 +235,38 @@ pub struct PlanNote {
     /// Who approved it; absent where that was the client's own doing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub approver: Option<ApproverNote>,
+    /// How it is taken back; absent where it was not carried out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub undo: Option<UndoNote>,
+}
+
+/// How a change is taken back, as the audit log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoNote {
+    /// By calling this tool.
+    Call {
+        /// The tool.
+        tool: String,
+        /// Its arguments.
+        arguments: Map<String, Value>,
+    },
+    /// By hand, or by itself: in words.
+    Words(String),
+    /// Not at all; why.
+    Impossible(String),
+}
+
+impl fmt::Display for UndoNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call { tool, arguments } => {
+                write!(f, "call {tool} with {}", Value::Object(arguments.clone()))
+            }
+            Self::Words(words) => f.write_str(words),
+            Self::Impossible(why) => write!(f, "no undo: {why}"),
+        }
+    }
 }
 
 /// Who approved a plan.

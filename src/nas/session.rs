@@ -14,7 +14,7 @@ use super::error::{NasError, tame};
 use super::methods::{Method, Source};
 use super::rpc::follow::{Following, Heard};
 use super::rpc::{Failure, LONGEST_ANSWER, LONGEST_CALL, Lost, Refusal};
-use super::version::Candidate;
+use super::version::{Candidate, Version};
 use crate::audit::{Pending, Warrant};
 use crate::domain::access::{Access, Covers, Read};
 use crate::domain::id::RequestId;
@@ -156,6 +156,16 @@ impl<'w, A: Access> Session<'w, A> {
         let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
         let nas = line.live(Instant::now() + M::DEADLINE).await?;
         choose(M::CANDIDATES, &nas).map(drop)
+    }
+
+    /// Whether the NAS speaks this version or a later one, where that says how something is written. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the NAS is away, and does not tell what it runs.
+    pub async fn speaks(&self, version: Version) -> Result<bool, NasError> {
+        let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
+        Ok(line.live(Instant::now() + SUBSCRIBE).await?.generation >= version)
     }
 
     /// Calls a method.

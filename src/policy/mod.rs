@@ -14,6 +14,7 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::McpNote;
 
+use freeze::Frozen;
 use permit::{Approval, Permit, Terms};
 use plans::{Applying, Approved, Turn};
 
@@ -73,6 +74,8 @@ pub enum WhyNot {
     Refused(Refusal),
     /// It is no longer what was agreed to: the target is another, or something else hangs on it.
     Changed,
+    /// Changes were frozen since.
+    Frozen(Frozen),
 }
 
 /// Whether any of `grants` covers a tool that needs `scope` and can do `risk`, and which. Asked before the
@@ -110,11 +113,12 @@ pub fn judge_read(caller: &Caller, ask: Ask) -> Result<Permit<Read>, Refusal> {
 }
 
 /// Judges a change that was agreed to. Takes the caller as known *now*, and what the change would do *now*: the
-/// tailnet was asked again for this, and so was the NAS, while nobody else was at work on the same subject.
+/// tailnet was asked again for this, and so was the NAS, while nobody else was at work on the same subject. The brake
+/// is looked at last: nothing but the record of the intent lies between this look and the change.
 ///
 /// # Errors
 ///
-/// Why not, when no grant covers it any more or it is no longer what was agreed to.
+/// Why not, when no grant covers it any more, it is no longer what was agreed to, or changes were frozen since.
 pub fn judge_change(
     caller: &FreshCaller,
     ask: Ask,
@@ -126,7 +130,10 @@ pub fn judge_change(
     let caller = caller.caller();
     let risk = ask.risk.max(draft.risk);
     let rule = match covered(caller.grants(), ask.scope, risk, ask.nas.as_ref()) {
-        Ok(rule) if approved.still_holds(turn, draft) => rule,
+        Ok(rule) if approved.still_holds(turn, draft) => match approved.frozen() {
+            None => rule,
+            Some(frozen) => return unspent(WhyNot::Frozen(frozen), approved),
+        },
         Ok(_) => return unspent(WhyNot::Changed, approved),
         Err(refusal) => return unspent(WhyNot::Refused(refusal), approved),
     };

@@ -21,7 +21,7 @@ use super::permit::Approval;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::domain::name::NasName;
-use crate::domain::plan::{ApproverNote, Draft, PlanId, PlanNote};
+use crate::domain::plan::{ApproverNote, Draft, PlanId, PlanNote, UndoNote};
 use crate::domain::risk::Risk;
 use crate::domain::who::{McpNote, Via};
 
@@ -83,6 +83,7 @@ pub struct Plan {
     shown: Value,
     reason: Option<String>,
     draft: Draft,
+    undo: UndoNote,
     proposed: DateTime<Utc>,
     expires: DateTime<Utc>,
     digest: [u8; 32],
@@ -166,6 +167,8 @@ pub struct Proposal {
     pub reason: Option<String>,
     /// What it would do.
     pub draft: Draft,
+    /// How that is taken back, as it may be written down.
+    pub undo: UndoNote,
 }
 
 /// Why a plan is not taken.
@@ -334,7 +337,7 @@ impl Plans {
             };
             book.remove(&oldest.1);
         }
-        let Proposal { caller, mcp, nas, tool, title, arguments, shown, reason, draft } = proposal;
+        let Proposal { caller, mcp, nas, tool, title, arguments, shown, reason, draft, undo } = proposal;
         let proposed = self.0.clock.now();
         let plan = Arc::new(Plan {
             id: PlanId::at(proposed),
@@ -348,6 +351,7 @@ impl Plans {
             shown,
             reason,
             draft,
+            undo,
             proposed,
             expires: proposed + TimeDelta::from_std(LIFETIME).unwrap_or_default(),
             digest,
@@ -775,11 +779,17 @@ impl Approved {
             && draft.risk <= agreed.risk
     }
 
+    /// Who froze changes since, if somebody did.
+    pub(super) fn frozen(&self) -> Option<Frozen> {
+        self.hold.plans.brake().state()
+    }
+
     /// Who agreed, in which way, for the record.
     pub(super) fn note(&self) -> (Approval, PlanNote) {
         let Self { hold, approval, approver } = self;
         let digest = hex::encode(hold.plan.digest);
-        (*approval, PlanNote { id: hold.plan.id, digest, approver: approver.clone() })
+        let undo = Some(hold.plan.undo.clone());
+        (*approval, PlanNote { id: hold.plan.id, digest, approver: approver.clone(), undo })
     }
 
     /// Spent: from here on the NAS may hear of it.

@@ -13,7 +13,7 @@ use crate::nas::Session;
 use crate::nas::methods::query::Query;
 use crate::nas::methods::{alert, app, service, share};
 
-use super::render::foreign;
+use super::render::{capital, foreign};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -182,11 +182,6 @@ impl Change for ServiceControl {
         };
         Ok(Done::now(format!("{} {name}.", action.done())))
     }
-}
-
-fn capital(word: &str) -> String {
-    let mut chars = word.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 // app_control

@@ -1,18 +1,19 @@
-//! Making, setting aside, bringing back and destroying datasets, and deleting snapshots.
+//! Making, changing, setting aside, bringing back and destroying datasets.
 //!
 //! A snapshot dies with its dataset, so that no snapshot makes the deletion of a dataset safe. Where the NAS can
 //! rename, what is deleted is only set aside under another name; destroying it is another change, later.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::access::{Read, Write};
-use crate::domain::name::{DatasetPath, SnapshotName};
+use crate::domain::name::DatasetPath;
 use crate::domain::plan::{Alteration, Dependent, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::{dataset, resource, snapshot};
+use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
 use super::render::{foreign, size};
@@ -26,7 +27,7 @@ pub(super) fn family() -> Vec<Entry> {
         Entry::change::<Delete>(),
         Entry::change::<Restore>(),
         Entry::change::<Purge>(),
-        Entry::change::<DeleteSnapshot>(),
+        Entry::change::<Update>(),
     ]
 }
 
@@ -35,10 +36,6 @@ const ASIDE: &str = ".quarantine";
 
 /// Longest comment, in characters.
 const COMMENT: usize = 500;
-
-fn inapplicable(what: String, hint: &str) -> ToolError {
-    ToolError::Inapplicable { what, hint: hint.to_owned() }
-}
 
 /// What a dataset is, what is in it and what uses it.
 struct Held {
@@ -53,7 +50,7 @@ struct Held {
 impl Held {
     async fn of(nas: &Session<'_, Read>, path: &DatasetPath) -> Result<Self, ToolError> {
         if !path.as_str().contains('/') {
-            return Err(inapplicable(
+            return Err(ToolError::inapplicable(
                 format!("{path} is the root of a pool."),
                 "A pool is exported or destroyed in the TrueNAS web interface, and not here.",
             ));
@@ -63,32 +60,14 @@ impl Held {
         let below = nas.call(dataset::Datasets, dataset::below(path)).await?;
         let snapshots = nas.call(snapshot::Count, snapshot::within(path)).await?;
         let mut unseen = Vec::new();
-        let attached = match nas.call(dataset::Attachments, (path.clone(),)).await {
-            Ok(attached) => attached,
-            Err(error @ (NasError::NotAuthorized { .. } | NasError::NoSuchMethod { .. })) => {
-                unseen.push(format!("what uses it: {error}"));
-                Vec::new()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut dependents: Vec<_> = attached
-            .iter()
-            .flat_map(|of_a_kind| {
-                let kind = foreign(&of_a_kind.kind, 40);
-                of_a_kind.attachments.iter().map(move |name| Dependent {
-                    kind: "in use",
-                    name: format!("{kind} {}", foreign(name, 80)),
-                })
-            })
-            .collect();
-        dependents.sort();
+        let dependents = users_of(nas, path, &mut unseen).await?;
         let mut below: Vec<_> = below.into_iter().map(|dataset| dataset.id).collect();
         below.sort();
         Ok(Self { dataset, identity, below, snapshots, dependents, unseen })
     }
 
     fn bytes(&self) -> Option<u64> {
-        self.dataset.used.as_ref().and_then(crate::nas::wire::Property::number)
+        self.dataset.used.as_ref().and_then(Property::number)
     }
 
     /// `412 GiB, 2 datasets below it, 3 snapshots`.
@@ -117,30 +96,84 @@ impl Held {
     }
 }
 
+/// What on the NAS uses a dataset or something below it, in an order of its own.
+pub(super) async fn users_of(
+    nas: &Session<'_, Read>,
+    path: &DatasetPath,
+    unseen: &mut Vec<String>,
+) -> Result<Vec<Dependent>, ToolError> {
+    let attached = match nas.call(dataset::Attachments, (path.clone(),)).await {
+        Ok(attached) => attached,
+        Err(error @ (NasError::NotAuthorized { .. } | NasError::NoSuchMethod { .. })) => {
+            unseen.push(format!("what uses it: {error}"));
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut users: Vec<_> = attached
+        .iter()
+        .flat_map(|of_a_kind| {
+            let kind = foreign(&of_a_kind.kind, 40);
+            of_a_kind
+                .attachments
+                .iter()
+                .map(move |name| Dependent { kind: "in use", name: format!("{kind} {}", foreign(name, 80)) })
+        })
+        .collect();
+    users.sort();
+    Ok(users)
+}
+
 fn set_aside(path: &DatasetPath) -> Result<DatasetPath, ToolError> {
     format!("{path}{ASIDE}").parse().map_err(|error| {
-        inapplicable(format!("{path} cannot be set aside: {error}."), "Rename it in the web interface first.")
+        ToolError::inapplicable(
+            format!("{path} cannot be set aside: {error}."),
+            "Rename it in the web interface first.",
+        )
     })
 }
 
 fn brought_back(path: &DatasetPath) -> Result<DatasetPath, ToolError> {
     path.as_str().strip_suffix(ASIDE).and_then(|name| name.parse().ok()).ok_or_else(|| {
-        inapplicable(
+        ToolError::inapplicable(
             format!("{path} was not set aside: its name does not end in {ASIDE}."),
             "dataset_delete sets a dataset aside.",
         )
     })
 }
 
-/// There is nothing of this name yet, and what it would lie in is there.
-async fn is_free(nas: &Session<'_, Read>, path: &DatasetPath) -> Result<(), ToolError> {
+/// There is nothing of this name yet.
+pub(super) async fn is_free(nas: &Session<'_, Read>, path: &DatasetPath) -> Result<(), ToolError> {
     if nas.call(dataset::Datasets, dataset::one(path)).await?.is_empty() {
         return Ok(());
     }
-    Err(inapplicable(
+    Err(ToolError::inapplicable(
         format!("There is a dataset {path} already."),
         "Choose another name, or look at that one.",
     ))
+}
+
+/// What a new dataset lies in.
+pub(super) fn above(path: &DatasetPath) -> Result<DatasetPath, ToolError> {
+    let above = path.as_str().rsplit_once('/').and_then(|(above, _)| above.parse().ok());
+    above.ok_or_else(|| {
+        ToolError::inapplicable(
+            format!("{path} would be a pool."),
+            "Pools are made in the TrueNAS web interface.",
+        )
+    })
+}
+
+/// What the NAS would take for a mistake.
+fn fits(quota_bytes: Option<u64>, comment: Option<&str>) -> Result<(), ToolError> {
+    if comment.is_some_and(|comment| comment.chars().count() > COMMENT) {
+        let what = format!("The comment is longer than {COMMENT} characters.");
+        return Err(ToolError::inapplicable(what, "Say it in fewer words."));
+    }
+    if quota_bytes.is_some_and(|quota| quota < 1 << 30) {
+        return Err(ToolError::inapplicable("The quota is below 1 GiB.", "Choose more, or none."));
+    }
+    Ok(())
 }
 
 // dataset_create
@@ -178,24 +211,8 @@ impl Change for Create {
 
     async fn plan(nas: &Session<'_, Read>, args: &CreateArgs) -> Result<Draft, ToolError> {
         let CreateArgs { dataset: path, quota_bytes, comment } = args;
-        if comment.as_ref().is_some_and(|comment| comment.chars().count() > COMMENT) {
-            let what = format!("The comment is longer than {COMMENT} characters.");
-            return Err(inapplicable(what, "Say it in fewer words."));
-        }
-        // The NAS takes less than this for a mistake.
-        if quota_bytes.is_some_and(|quota| quota < 1 << 30) {
-            return Err(inapplicable(
-                "The quota is below 1 GiB.".to_owned(),
-                "Choose more, or leave it away for none.",
-            ));
-        }
-        let above = path.as_str().rsplit_once('/').and_then(|(above, _)| above.parse::<DatasetPath>().ok());
-        let Some(above) = above else {
-            return Err(inapplicable(
-                format!("{path} would be a pool."),
-                "Pools are made in the TrueNAS web interface.",
-            ));
-        };
+        fits(*quota_bytes, comment.as_deref())?;
+        let above = above(path)?;
         let found = one_dataset(nas, &above).await?;
         is_free(nas, path).await?;
         let quota = quota_bytes.map(|quota| format!(", with a quota of {}", size(quota))).unwrap_or_default();
@@ -215,6 +232,273 @@ impl Change for Create {
         let new = dataset::NewFilesystem::at(path.clone(), quota_bytes, comment);
         nas.call(dataset::Create, (new,)).await?;
         Ok(Done::now(format!("Made the dataset {path}.")))
+    }
+}
+
+// dataset_update
+
+struct Update;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateArgs {
+    /// Its path.
+    dataset: DatasetPath,
+    /// Most that it and all below it may take; 0 for no limit.
+    #[serde(default)]
+    quota_bytes: Option<u64>,
+    /// How new data is compressed.
+    #[serde(default)]
+    compression: Option<Compression>,
+    /// Whether it can only be read.
+    #[serde(default)]
+    read_only: Option<ReadOnly>,
+    /// Words about it; empty for none.
+    #[serde(default)]
+    comment: Option<String>,
+}
+
+/// Compression; as what it lies in has it, where it is inherited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Compression {
+    Off,
+    Lz4,
+    Zstd,
+    Gzip,
+    Inherit,
+}
+
+/// Whether something is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ReadOnly {
+    On,
+    Off,
+    Inherit,
+}
+
+impl Compression {
+    const fn wire(self) -> &'static str {
+        match self {
+            Self::Off => "OFF",
+            Self::Lz4 => "LZ4",
+            Self::Zstd => "ZSTD",
+            Self::Gzip => "GZIP",
+            Self::Inherit => INHERIT,
+        }
+    }
+}
+
+impl ReadOnly {
+    const fn wire(self) -> &'static str {
+        match self {
+            Self::On => "ON",
+            Self::Off => "OFF",
+            Self::Inherit => INHERIT,
+        }
+    }
+}
+
+const INHERIT: &str = "INHERIT";
+
+/// How a property is set: what one would write to set it so again.
+fn set_to(property: Option<&Property>) -> String {
+    let is_local = |property: &&Property| property.source.as_deref() == Some("LOCAL");
+    let set = property.filter(is_local).and_then(Property::text);
+    set.map_or_else(|| INHERIT.to_owned(), str::to_uppercase)
+}
+
+/// What is another, what it was, and how much worse that makes it.
+#[derive(Default)]
+struct Altered {
+    changes: Vec<Alteration>,
+    back: Map<String, Value>,
+    /// What `back` cannot say.
+    by_hand: Vec<String>,
+    warnings: Vec<String>,
+    stops: Vec<String>,
+    disruptive: bool,
+}
+
+impl Altered {
+    fn quota(&mut self, dataset: &dataset::Dataset, wanted: u64) -> Result<(), ToolError> {
+        if dataset.kind != "FILESYSTEM" {
+            return Err(ToolError::inapplicable(
+                format!("{} is a volume, and has a size rather than a quota.", dataset.id),
+                "Leave quota_bytes away.",
+            ));
+        }
+        fits((wanted > 0).then_some(wanted), None)?;
+        let now = dataset.quota.as_ref().and_then(Property::number).unwrap_or(0);
+        let used = dataset.used.as_ref().and_then(Property::number).unwrap_or(0);
+        if wanted > 0 && wanted <= used {
+            return Err(ToolError::inapplicable(
+                format!(
+                    "{} holds {} already, and the quota would be {}.",
+                    dataset.id,
+                    size(used),
+                    size(wanted)
+                ),
+                "Choose more than it holds.",
+            ));
+        }
+        if wanted == now {
+            return Ok(());
+        }
+        // Whoever writes would soon be told that the disk is full.
+        if wanted > 0 && wanted - used < wanted / 10 {
+            self.disruptive = true;
+            self.stops
+                .push(format!("Writing fails once the {} that are left are taken.", size(wanted - used)));
+        }
+        let shown = |bytes: u64| Some(if bytes == 0 { "none".to_owned() } else { size(bytes) });
+        self.changes.push(Alteration::new("quota", shown(now), shown(wanted)));
+        self.back.insert("quota_bytes".to_owned(), json!(now));
+        Ok(())
+    }
+
+    fn compression(&mut self, dataset: &dataset::Dataset, wanted: Compression) {
+        let now = set_to(dataset.compression.as_ref());
+        if now == wanted.wire() {
+            return;
+        }
+        self.warnings
+            .push("What is there already stays as it is; only new data is compressed so.".to_owned());
+        match now.as_str() {
+            "OFF" | "LZ4" | "ZSTD" | "GZIP" | INHERIT => {
+                self.back.insert("compression".to_owned(), json!(now.to_lowercase()));
+            }
+            other => self.by_hand.push(format!("set compression to {}", foreign(other, 20))),
+        }
+        let shown = |text: &str| Some(foreign(text, 20).to_lowercase());
+        self.changes.push(Alteration::new("compression", shown(&now), shown(wanted.wire())));
+    }
+
+    fn read_only(&mut self, dataset: &dataset::Dataset, wanted: ReadOnly, dependents: &[Dependent]) {
+        let now = set_to(dataset.readonly.as_ref());
+        if now == wanted.wire() {
+            return;
+        }
+        // What an inherited setting comes to is not looked up, and so is taken for the worse of the two.
+        if wanted != ReadOnly::Off {
+            self.disruptive |= !dependents.is_empty() || wanted == ReadOnly::Inherit;
+            let losers = dependents.iter().map(|used| format!("{} can no longer write to it", used.name));
+            self.stops.extend(losers);
+        }
+        if wanted != ReadOnly::On {
+            self.disruptive = true;
+            self.warnings.push(
+                "What could not be changed there can be changed. If a replication fills it, that fails once \
+                 somebody else writes."
+                    .to_owned(),
+            );
+        }
+        self.back.insert("read_only".to_owned(), json!(now.to_lowercase()));
+        let shown = |text: &str| Some(foreign(text, 20).to_lowercase());
+        self.changes.push(Alteration::new("read-only", shown(&now), shown(wanted.wire())));
+    }
+
+    fn comment(&mut self, dataset: &dataset::Dataset, wanted: &str) -> Result<(), ToolError> {
+        fits(None, Some(wanted))?;
+        let now = dataset.comments.as_ref().and_then(Property::text).unwrap_or_default();
+        if now == wanted {
+            return Ok(());
+        }
+        self.back.insert("comment".to_owned(), json!(now));
+        let shown = |text: &str| (!text.is_empty()).then(|| format!("\"{}\"", foreign(text, 200)));
+        self.changes.push(Alteration::new("comment", shown(now), shown(wanted)));
+        Ok(())
+    }
+
+    fn undo(&self, dataset: &DatasetPath) -> Undo {
+        if self.by_hand.is_empty() {
+            let mut back = self.back.clone();
+            back.insert("dataset".to_owned(), json!(dataset));
+            return Undo::call(Update::NAME, Value::Object(back));
+        }
+        let by_hand = format!("{} in the TrueNAS web interface", self.by_hand.join(" and "));
+        Undo::Words(if self.back.is_empty() {
+            by_hand
+        } else {
+            format!("{by_hand}, and the rest with {}: what it was stands in the plan", Update::NAME)
+        })
+    }
+}
+
+impl Change for Update {
+    const NAME: &'static str = "dataset_update";
+    const TITLE: &'static str = "Change a dataset's settings";
+    const DESCRIPTION: &'static str = "Changes quota, compression, read-only or comment of a dataset or volume. What is left away stays as it is; no \
+         data is touched.";
+    const SCOPE: Scope = Scope::StorageWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![dataset::Datasets, dataset::Attachments, resource::Resources];
+    const NEEDS: &'static [Need] = needs![dataset::Update];
+    const LOG: &'static [(&'static str, Log)] = &[
+        ("dataset", Log::Plain),
+        ("quota_bytes", Log::Plain),
+        ("compression", Log::Plain),
+        ("read_only", Log::Plain),
+        ("comment", Log::Len),
+    ];
+    type Args = UpdateArgs;
+
+    fn target(args: &UpdateArgs) -> String {
+        args.dataset.to_string()
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &UpdateArgs) -> Result<Draft, ToolError> {
+        let UpdateArgs { dataset: path, quota_bytes, compression, read_only, comment } = args;
+        let found = one_dataset(nas, path).await?;
+        let mut unseen = Vec::new();
+        let dependents = match read_only {
+            Some(_) => users_of(nas, path, &mut unseen).await?,
+            None => Vec::new(),
+        };
+        let mut altered = Altered::default();
+        if let Some(wanted) = quota_bytes {
+            altered.quota(&found, *wanted)?;
+        }
+        if let Some(wanted) = compression {
+            altered.compression(&found, *wanted);
+        }
+        if let Some(wanted) = read_only {
+            altered.read_only(&found, *wanted, &dependents);
+        }
+        if let Some(wanted) = comment {
+            altered.comment(&found, wanted)?;
+        }
+        if altered.changes.is_empty() {
+            return Err(ToolError::inapplicable(format!("{path} is so already."), "There is nothing to do."));
+        }
+        let what: Vec<_> = altered.changes.iter().map(|change| change.what.as_str()).collect();
+        let hangs: Vec<_> = dependents.iter().map(|dependent| &dependent.name).collect();
+        let before: Vec<_> = altered.changes.iter().map(|change| &change.before).collect();
+        let risk = if altered.disruptive || !unseen.is_empty() { Risk::Disruptive } else { Self::RISK };
+        let mut draft = Draft::new(
+            format!("Change {} of {path}.", what.join(", ")),
+            risk,
+            altered.undo(path),
+            subject(path),
+            Fingerprint::of(&json!([identity(nas, path, &found).await?, hangs, before])),
+        );
+        let Altered { changes, warnings, stops, .. } = altered;
+        (draft.changes, draft.warnings, draft.stops) = (changes, warnings, stops);
+        (draft.dependents, draft.unseen) = (dependents, unseen);
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: UpdateArgs) -> Result<Done, ToolError> {
+        let UpdateArgs { dataset: path, quota_bytes, compression, read_only, comment } = args;
+        let settings = dataset::Settings {
+            quota: quota_bytes,
+            compression: compression.map(Compression::wire),
+            readonly: read_only.map(ReadOnly::wire),
+            comments: comment,
+        };
+        nas.call(dataset::Update, (path.clone(), settings)).await?;
+        Ok(Done::now(format!("Changed the settings of {path}.")))
     }
 }
 
@@ -371,109 +655,5 @@ impl Change for Purge {
         let path = args.dataset;
         nas.call(dataset::Delete, (path.clone(), dataset::DeleteOptions { recursive: true })).await?;
         Ok(Done::now(format!("Destroyed {path} with all in it.")))
-    }
-}
-
-// snapshot_delete
-
-struct DeleteSnapshot;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct DeleteSnapshotArgs {
-    /// In full, tank/photos@daily.
-    snapshot: SnapshotName,
-    /// The snapshots of that name below its dataset too. Default: no.
-    #[serde(default)]
-    recursive: bool,
-}
-
-impl DeleteSnapshotArgs {
-    fn parts(&self) -> Result<(DatasetPath, &str), ToolError> {
-        let text = self.snapshot.as_str();
-        text.split_once('@')
-            .and_then(|(dataset, label)| Some((dataset.parse().ok()?, label)))
-            .ok_or_else(|| inapplicable(format!("{text} is no snapshot."), "Write it dataset@name."))
-    }
-}
-
-impl Change for DeleteSnapshot {
-    const NAME: &'static str = "snapshot_delete";
-    const TITLE: &'static str = "Delete a snapshot";
-    const DESCRIPTION: &'static str = "Deletes a snapshot, on request those of the same name below its dataset too. What only they keep is lost.";
-    const SCOPE: Scope = Scope::StorageDestroy;
-    const RISK: Risk = Risk::Destructive;
-    const LOOKS: &'static [Need] = needs![snapshot::Snapshots, dataset::Datasets];
-    const NEEDS: &'static [Need] = needs![snapshot::Delete];
-    const LOG: &'static [(&'static str, Log)] = &[("snapshot", Log::Plain), ("recursive", Log::Plain)];
-    type Args = DeleteSnapshotArgs;
-
-    fn target(args: &DeleteSnapshotArgs) -> String {
-        args.snapshot.to_string()
-    }
-
-    async fn plan(nas: &Session<'_, Read>, args: &DeleteSnapshotArgs) -> Result<Draft, ToolError> {
-        let (dataset, label) = args.parts()?;
-        let query = if args.recursive { snapshot::within(&dataset) } else { snapshot::one(&args.snapshot) };
-        let mut found = nas.call(snapshot::Snapshots, query).await?;
-        found.retain(|one| one.snapshot_name.as_deref() == Some(label));
-        found.sort_by(|one, other| one.id.cmp(&other.id));
-        if !found.iter().any(|one| one.id == args.snapshot.as_str()) {
-            return Err(inapplicable(
-                format!("There is no snapshot {}.", args.snapshot),
-                "snapshots_list shows which there are.",
-            ));
-        }
-        let clones: Vec<_> = nas
-            .call(dataset::Datasets, dataset::all())
-            .await?
-            .into_iter()
-            .filter(|dataset| {
-                let origin = dataset.origin.as_ref().and_then(crate::nas::wire::Property::text);
-                origin.is_some_and(|origin| found.iter().any(|one| one.id == origin))
-            })
-            .map(|dataset| dataset.id)
-            .collect();
-        if let Some(clone) = clones.first() {
-            return Err(inapplicable(
-                format!(
-                    "{} is a clone of it, and ZFS keeps a snapshot that has clones.",
-                    foreign(clone, 200)
-                ),
-                "Delete the clone first, if it is not wanted.",
-            ));
-        }
-        let used = |one: &snapshot::Snapshot| {
-            one.properties.get("used").and_then(crate::nas::wire::Property::number).unwrap_or(0)
-        };
-        let bytes = found.iter().map(used).sum();
-        let which = match found.len() {
-            1 => format!("Delete the snapshot {}", args.snapshot),
-            more => format!("Delete the {more} snapshots @{label} of {dataset} and below it"),
-        };
-        let identities: Vec<_> = found.iter().map(|one| json!([one.id, one.createtxg])).collect();
-        let mut draft = Draft::new(
-            format!("{which}. At least {} that only it keeps are lost.", size(bytes)),
-            Self::RISK,
-            Undo::Impossible("a deleted snapshot cannot be made again".to_owned()),
-            subject(&dataset),
-            Fingerprint::of(&Value::Array(identities)),
-        );
-        draft.changes = found
-            .iter()
-            .take(20)
-            .map(|one| {
-                Alteration::new(format!("snapshot {}", foreign(&one.id, 255)), Some(size(used(one))), None)
-            })
-            .collect();
-        draft.bytes = Some(bytes);
-        Ok(draft)
-    }
-
-    async fn run(nas: &Session<'_, Write>, args: DeleteSnapshotArgs) -> Result<Done, ToolError> {
-        let DeleteSnapshotArgs { snapshot, recursive } = args;
-        nas.call(snapshot::Delete, (snapshot.clone(), snapshot::DeleteOptions { recursive })).await?;
-        let below = if recursive { ", and those of the same name below it" } else { "" };
-        Ok(Done::now(format!("Deleted the snapshot {snapshot}{below}.")))
     }
 }

@@ -30,13 +30,16 @@ pub mod render;
 mod report;
 pub mod schema;
 mod seen;
+mod share_changes;
 mod shares;
+mod snapshot_changes;
 mod snapshots;
 mod space;
 mod storage;
 mod system;
 mod trend;
 mod upkeep;
+mod upkeep_changes;
 mod users_of;
 mod vms;
 
@@ -66,14 +69,17 @@ pub fn registry() -> Vec<Entry> {
     [
         system::family(),
         upkeep::family(),
+        upkeep_changes::family(),
         storage::family(),
         datasets::family(),
+        snapshot_changes::family(),
         control::family(),
         disks::family(),
         snapshots::family(),
         capacity::family(),
         space::family(),
         shares::family(),
+        share_changes::family(),
         backup::family(),
         coverage::family(),
         diagnose::family(),
@@ -156,7 +162,8 @@ pub trait Change: Send + Sync + 'static {
     const RISK: Risk;
     /// What it asks of the NAS while it plans, with the account that only reads.
     const LOOKS: &'static [Need];
-    /// What it asks of the NAS when it changes something, with the account for that.
+    /// What it asks of the NAS when it changes something, with the account for that. What it looks up besides, by its
+    /// name in [`LOOKS`](Self::LOOKS), that account may see: on the NAS a role that writes reads as well.
     const NEEDS: &'static [Need];
     /// How each argument may be written down. One that is not named is hashed.
     const LOG: &'static [(&'static str, Log)];
@@ -250,6 +257,11 @@ pub enum ToolError {
 }
 
 impl ToolError {
+    /// It cannot be done to this, for the reason `what`; `hint` says what to try instead.
+    fn inapplicable(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Inapplicable { what: what.into(), hint: hint.into() }
+    }
+
     /// One word for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -184,9 +184,30 @@ pub(crate) struct Plan {
 /// What a job does.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
-    Scrub { pool: String, action: String },
-    Service { name: String, verb: String },
-    App { name: String, running: bool },
+    Scrub {
+        pool: String,
+        action: String,
+    },
+    Service {
+        name: String,
+        verb: String,
+    },
+    App {
+        name: String,
+        running: bool,
+    },
+    /// A virtual machine is stopped or started again.
+    Machine {
+        id: i64,
+        running: bool,
+    },
+    /// The newest snapshot of a dataset is sent to another.
+    Replication {
+        from: String,
+        to: String,
+    },
+    /// Files go to a cloud, which is nowhere.
+    CloudSync,
 }
 
 impl State {
@@ -277,6 +298,29 @@ impl State {
         Ok(Value::Null)
     }
 
+    /// A scrub of this pool is under way, and stays where it is.
+    pub fn begin_scrub(&mut self, pool: &str) {
+        let begun = order_scan(self, pool, "START");
+        debug_assert_eq!(begun, Ok(true), "no scrub of {pool}");
+    }
+
+    /// Starts a virtual machine or stops it.
+    pub(crate) fn run_machine(&mut self, id: i64, running: bool) -> Result<Value, (i32, String)> {
+        let machine = self.machines.iter_mut().find(|machine| machine.id == id);
+        let machine = machine.ok_or_else(|| (ENOENT, format!("VM {id} does not exist")))?;
+        machine.running = running;
+        Ok(Value::Null)
+    }
+
+    /// Sends the newest snapshot of one dataset to another that has it not.
+    pub(crate) fn replicate(&mut self, from: &str, to: &str) {
+        let newest = self.snapshots.iter().rev().find(|one| one.dataset == from).map(|one| one.name.clone());
+        let is_there = |name: &str| self.snapshots.iter().any(|one| one.dataset == to && one.name == name);
+        if let Some(name) = newest.filter(|name| !is_there(name)) {
+            self.add_snapshot(to, &name);
+        }
+    }
+
     fn scan_of(&mut self, pool: &str) -> Option<(i64, &mut Option<Scan>)> {
         self.pools.iter_mut().find(|one| one.name == pool).map(|pool| (pool.id, &mut pool.scan))
     }
@@ -300,6 +344,12 @@ pub(crate) async fn run(shared: Arc<Shared>, id: i64, work: Work) {
             Work::Scrub { pool, action } => scrub(&shared, id, &pool, &action).await.map(|()| Value::Null),
             Work::Service { name, verb } => shared.state(|state| state.control_service(&name, &verb)),
             Work::App { name, running } => shared.state(|state| state.run_app(&name, running)),
+            Work::Machine { id, running } => shared.state(|state| state.run_machine(id, running)),
+            Work::Replication { from, to } => {
+                shared.state(|state| state.replicate(&from, &to));
+                Ok(Value::Null)
+            }
+            Work::CloudSync => Ok(Value::Null),
         };
         let end = match done {
             Ok(result) => JobState::Success(result),

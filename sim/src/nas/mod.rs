@@ -43,11 +43,19 @@ pub const CANARY: &str = "canary-that-must-not-leave-the-nas";
 const WRITER: &[&str] = &[
     "ALERT_LIST_WRITE",
     "APPS_WRITE",
+    "BOOT_ENV_WRITE",
+    "CLOUD_SYNC_WRITE",
     "DATASET_DELETE",
     "DATASET_WRITE",
+    "POOL_WRITE",
+    "REPLICATION_TASK_WRITE",
     "SERVICE_WRITE",
+    "SHARING_NFS_WRITE",
+    "SHARING_SMB_WRITE",
     "SNAPSHOT_DELETE",
+    "SNAPSHOT_TASK_WRITE",
     "SNAPSHOT_WRITE",
+    "VM_WRITE",
 ];
 
 /// A generation of the middleware's API.

@@ -59,6 +59,8 @@ pub struct State {
     pub users: Vec<User>,
     /// Disks.
     pub disks: Vec<Disk>,
+    /// Systems that could be started besides the one that runs.
+    pub old_systems: Vec<String>,
     /// Version of an available update, if there is one.
     pub update: Option<String>,
     /// Who may log in, and as what.
@@ -242,10 +244,14 @@ pub struct Dataset {
     pub own: u64,
     /// Quota in bytes.
     pub quota: Option<u64>,
-    /// Whether it may be written.
+    /// Whether it may not be written.
     pub readonly: bool,
+    /// How it is compressed; `None` as what it lies in.
+    pub compression: Option<String>,
     /// Free text.
     pub comments: Option<String>,
+    /// The snapshot it is a clone of.
+    pub origin: Option<String>,
     /// When it was made.
     pub created: DateTime<Utc>,
     /// A number that no other ever has.
@@ -282,6 +288,8 @@ pub struct Snapshot {
     pub referenced: u64,
     /// User properties.
     pub properties: Vec<(String, String)>,
+    /// What keeps it from being deleted.
+    pub holds: Vec<String>,
 }
 
 impl Snapshot {
@@ -464,6 +472,8 @@ pub struct SmbShare {
     pub readonly: bool,
     /// Whether clients need no password.
     pub guest: bool,
+    /// Hosts and networks that may use it; empty for all.
+    pub hosts: Vec<String>,
 }
 
 /// An NFS share.
@@ -475,6 +485,8 @@ pub struct NfsShare {
     pub path: String,
     /// Networks that may mount it; empty for all.
     pub networks: Vec<String>,
+    /// Hosts that may, besides.
+    pub hosts: Vec<String>,
     /// Whether it is served.
     pub enabled: bool,
     /// Whether clients may not write.
@@ -554,6 +566,7 @@ impl State {
             nfs_shares: nfs_shares(),
             users: users(),
             disks: disks(),
+            old_systems: vec!["24.10.2.4".to_owned()],
             update: None,
             accounts,
             pace: Pace::default(),
@@ -653,6 +666,11 @@ impl State {
             if let Some(name) = renamed(&dataset.name) {
                 dataset.name = name;
             }
+            if let Some((of, label)) = dataset.origin.as_deref().and_then(|origin| origin.split_once('@'))
+                && let Some(of) = renamed(of)
+            {
+                dataset.origin = Some(format!("{of}@{label}"));
+            }
         }
         for snapshot in &mut self.snapshots {
             if let Some(dataset) = renamed(&snapshot.dataset) {
@@ -667,6 +685,43 @@ impl State {
             |one: &str| one.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.datasets.retain(|dataset| !inside(&dataset.name));
         self.snapshots.retain(|snapshot| !inside(&snapshot.dataset));
+    }
+
+    /// The snapshot that keeps a dataset from being destroyed, and why: somebody holds it, or a clone elsewhere needs
+    /// it.
+    pub(crate) fn kept_in(&self, name: &str) -> Option<(String, &'static str)> {
+        let inside =
+            |one: &str| one.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.snapshots.iter().filter(|one| inside(&one.dataset)).find_map(|snapshot| {
+            let id = snapshot.id();
+            let cloned = |one: &Dataset| one.origin.as_ref() == Some(&id) && !inside(&one.name);
+            match (snapshot.holds.is_empty(), self.datasets.iter().any(cloned)) {
+                (false, _) => Some((id, "it's being held")),
+                (true, true) => Some((id, "it has dependent clones")),
+                (true, false) => None,
+            }
+        })
+    }
+
+    /// Takes a dataset back to what a snapshot of it holds; what is newer is gone.
+    pub(crate) fn roll_back(&mut self, dataset: &str, label: &str) {
+        let Some(to) = self.snapshots.iter().find(|one| one.dataset == dataset && one.name == label) else {
+            return;
+        };
+        let (txg, referenced) = (to.createtxg, to.referenced);
+        self.snapshots.retain(|one| one.dataset != dataset || one.createtxg <= txg);
+        self.set_used(dataset, referenced);
+        let kept = |file: &File| file.dataset == dataset && file.snapshot.as_deref() == Some(label);
+        let back: Vec<_> = self.files.iter().filter(|file| kept(file)).cloned().collect();
+        self.files.retain(|file| file.dataset != dataset || file.snapshot.is_some());
+        self.files.extend(back.into_iter().map(|file| File { snapshot: None, ..file }));
+    }
+
+    /// Keeps a snapshot from being deleted.
+    pub fn hold(&mut self, id: &str, tag: &str) {
+        if let Some(snapshot) = self.snapshots.iter_mut().find(|one| one.id() == id) {
+            snapshot.holds.push(tag.to_owned());
+        }
     }
 
     /// Takes a snapshot as a periodic task would, whoever may call the API.
@@ -692,6 +747,7 @@ impl State {
             used: 0,
             referenced,
             properties,
+            holds: Vec::new(),
         });
     }
 
@@ -757,7 +813,9 @@ fn dataset(name: &str, own: u64, created: DateTime<Utc>) -> Dataset {
         own,
         quota: None,
         readonly: false,
+        compression: Some("LZ4".to_owned()),
         comments: None,
+        origin: None,
         created,
         // What ZFS chooses leaves room for a sign.
         guid: u64::from_le_bytes(super::random_bytes()) >> 1,
@@ -932,6 +990,7 @@ fn smb_shares() -> Vec<SmbShare> {
         enabled: true,
         readonly,
         guest: name == "media",
+        hosts: Vec::new(),
     };
     vec![share(1, "media", "/mnt/tank/media", true), share(2, "photos", "/mnt/tank/photos", false)]
 }
@@ -941,6 +1000,7 @@ fn nfs_shares() -> Vec<NfsShare> {
         id: 1,
         path: "/mnt/tank/media".to_owned(),
         networks: vec!["192.168.1.0/24".to_owned()],
+        hosts: Vec::new(),
         enabled: true,
         readonly: true,
     }]

@@ -32,7 +32,7 @@ async fn every_recipe_works() {
         ("sed -n 3p", "as it was written"),
         ("while IFS", "the last record is "),
         ("INDEX(.parent)", "alice@example.com\tstorage_snapshot_create\ttank/photos\tok"),
-        ("\"timeout\"", "storage_dataset_create\ttank/photos\tthe task"),
+        ("\"unknown\"", "storage_dataset_create\ttank/photos\tthe task"),
         ("startswith", "\"type\":\"intent\""),
         ("group_by", "desk.example.ts.net\tmissing_scope\t5"),
         ("$runs", "1970-01-12T13:46:40.000000Z"),

@@ -1,12 +1,13 @@
 //! Tasks that make copies: snapshots, replication, cloud, rsync.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Method;
 use super::job::JobState;
 use super::query::{Query, Queryable};
 use super::schedule::Schedule;
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::Candidate;
 use crate::nas::wire::{Date, null_is_empty};
 
@@ -91,6 +92,12 @@ pub struct Replication {
     /// But not these.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub exclude: Vec<String>,
+    /// `SOURCE`, `CUSTOM`: it deletes snapshots there; `NONE`: it does not.
+    #[serde(default)]
+    pub retention_policy: Option<String>,
+    /// It may delete all there and send it anew.
+    #[serde(default)]
+    pub allow_from_scratch: Option<bool>,
     /// When; absent where it follows a snapshot task.
     #[serde(default)]
     pub schedule: Option<Schedule>,
@@ -137,6 +144,9 @@ pub struct CloudTask {
     /// `PUSH`: from here; `PULL`: to here. Absent for a backup, which is always from here.
     #[serde(default)]
     pub direction: Option<String>,
+    /// `COPY`, `SYNC`, `MOVE`; absent for a backup.
+    #[serde(default)]
+    pub transfer_mode: Option<String>,
     /// The directory here.
     #[serde(default)]
     pub path: Option<String>,
@@ -226,6 +236,8 @@ method!(
         "target_dataset",
         "recursive",
         "exclude",
+        "retention_policy",
+        "allow_from_scratch",
         "schedule",
         "state"
     ]
@@ -246,6 +258,7 @@ method!(
         "id",
         "description",
         "direction",
+        "transfer_mode",
         "path",
         "enabled",
         "schedule",
@@ -293,3 +306,38 @@ method!(
         "job.error"
     ]
 );
+
+macro_rules! run {
+    ($(#[$doc:meta])* $item:ident, $reply:ty, $job:literal, $name:literal, $role:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $item;
+
+        impl Method for $item {
+            type Access = Write;
+            type Params = (i64,);
+            type Reply = $reply;
+            const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
+            const ROLE: Option<&'static str> = Some($role);
+            const JOB: bool = $job;
+
+            fn example() -> Self::Params {
+                (1,)
+            }
+        }
+    };
+}
+
+run! {
+    /// Takes the snapshots of a task now. What comes of it is in the task; from 27 on it is a job, whose number is not
+    /// looked at.
+    RunSnapshots, IgnoredAny, false, "pool.snapshottask.run", "SNAPSHOT_TASK_WRITE"
+}
+run! {
+    /// Runs a replication now.
+    RunReplication, i64, true, "replication.run", "REPLICATION_TASK_WRITE"
+}
+run! {
+    /// Runs a cloud sync now.
+    RunCloudSync, i64, true, "cloudsync.sync", "CLOUD_SYNC_WRITE"
+}

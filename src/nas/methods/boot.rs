@@ -1,10 +1,10 @@
 //! Boot environments: the systems one can start.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::query::{Query, Queryable};
 use super::{Method, Nothing};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::Candidate;
 use crate::nas::wire::Date;
 
@@ -86,5 +86,28 @@ impl Method for Pool {
 
     fn example() -> Self::Params {
         []
+    }
+}
+
+/// Deletes a boot environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Destroy;
+
+/// The boot environment that is meant.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named {
+    /// Its name, as the NAS told us.
+    pub id: String,
+}
+
+impl Method for Destroy {
+    type Access = Write;
+    type Params = (Named,);
+    type Reply = ();
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("boot.environment.destroy");
+    const ROLE: Option<&'static str> = Some("BOOT_ENV_WRITE");
+
+    fn example() -> Self::Params {
+        (Named { id: "24.10.2.4".to_owned() },)
     }
 }

@@ -19,6 +19,10 @@ pub struct Datasets;
 #[derive(Clone, Copy, Debug)]
 pub struct Create;
 
+/// Changes what a dataset is set to.
+#[derive(Clone, Copy, Debug)]
+pub struct Update;
+
 /// Gives a dataset another name. Nothing of it is lost; whatever knew it by the old one loses it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rename;
@@ -119,6 +123,9 @@ pub struct Dataset {
     /// When it was made.
     #[serde(default)]
     pub creation: Option<Property>,
+    /// What somebody wrote about it.
+    #[serde(default)]
+    pub comments: Option<Property>,
 }
 
 impl Queryable for Datasets {
@@ -143,6 +150,7 @@ impl Queryable for Datasets {
         "volsize",
         "origin",
         "creation",
+        "comments",
     ];
 }
 
@@ -180,6 +188,23 @@ impl NewFilesystem {
     pub const fn at(name: DatasetPath, quota: Option<u64>, comments: Option<String>) -> Self {
         Self { name, kind: "FILESYSTEM", quota, comments }
     }
+}
+
+/// What a dataset is set to from now on. What is absent stays as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Settings {
+    /// The most it and all below it may take, in bytes; 0 for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
+    /// How new data is compressed: `LZ4`, `ZSTD`, `OFF`, `INHERIT` …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<&'static str>,
+    /// `ON`, `OFF`, `INHERIT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readonly: Option<&'static str>,
+    /// What somebody writes about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comments: Option<String>,
 }
 
 /// It was made; what it is can be asked.
@@ -232,6 +257,26 @@ impl Method for Create {
     fn example() -> Self::Params {
         let name = "tank/new".parse().expect("a dataset");
         (NewFilesystem::at(name, Some(1 << 40), Some("Scans".to_owned())),)
+    }
+}
+
+impl Method for Update {
+    type Access = Write;
+    type Params = (DatasetPath, Settings);
+    type Reply = Made;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.update");
+    const ROLE: Option<&'static str> = Some("DATASET_WRITE");
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        let settings = Settings {
+            quota: Some(1 << 40),
+            compression: Some("ZSTD"),
+            readonly: Some("ON"),
+            comments: Some("Scans".to_owned()),
+        };
+        ("tank/old".parse().expect("a dataset"), settings)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::domain::name::PoolName;
 use crate::nas::version::Candidate;
 use crate::nas::wire::{Date, null_is_empty, text_or_number};
@@ -242,5 +242,35 @@ mod tests {
         let disks: Vec<_> =
             topology.disks().map(|(purpose, disk)| (purpose, disk.disk.as_deref().unwrap())).collect();
         assert_eq!(disks, [("data", "sda"), ("data", "sdb"), ("data", "sdc"), ("cache", "nvme0n1")]);
+    }
+}
+
+/// Reads all data of a pool and mends what it can, or stops doing so. The job goes on for as long as that does; one that
+/// is ended does not end the scrub.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrub;
+
+/// What is done to a scrub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Action {
+    /// It is started.
+    Start,
+    /// It is stopped.
+    Stop,
+}
+
+impl Method for Scrub {
+    type Access = Write;
+    type Params = (PoolName, Action);
+    type Reply = i64;
+    // "pool.scrub.run" does nothing where the last one is not long ago, and does not say so.
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.scrub.scrub");
+    const ROLE: Option<&'static str> = Some("POOL_WRITE");
+    const JOB: bool = true;
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        ("tank".parse().expect("a pool"), Action::Start)
     }
 }

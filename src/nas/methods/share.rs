@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Method;
 use super::query::{Query, Queryable};
-use crate::domain::access::Read;
-use crate::nas::version::Candidate;
+use crate::domain::access::{Read, Write};
+use crate::domain::name::{Host, ShareName};
+use crate::nas::version::{Candidate, Version};
 use crate::nas::wire::null_is_empty;
 
 /// The SMB shares.
@@ -35,6 +36,12 @@ pub struct Initiators;
 /// An SMB share. 25.10 moved most of it below `options` and renamed `ro`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SmbShare {
+    /// Its number.
+    #[serde(default)]
+    pub id: Option<i64>,
+    /// What it is made for: `DEFAULT_SHARE` …
+    #[serde(default)]
+    pub purpose: Option<String>,
     /// What clients call it.
     pub name: String,
     /// The directory.
@@ -69,6 +76,9 @@ pub struct SmbAccess {
     /// Not these.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub hostsdeny: Vec<String>,
+    /// Names that Windows does not know are written as they are.
+    #[serde(default)]
+    pub aapl_name_mangling: Option<bool>,
 }
 
 impl SmbShare {
@@ -88,6 +98,9 @@ impl SmbShare {
 /// An NFS share.
 #[derive(Clone, Debug, Deserialize)]
 pub struct NfsShare {
+    /// Its number.
+    #[serde(default)]
+    pub id: Option<i64>,
     /// The directory.
     pub path: String,
     /// It is served.
@@ -205,6 +218,8 @@ method!(
     "sharing.smb.query",
     "SHARING_SMB_READ",
     [
+        "id",
+        "purpose",
         "name",
         "path",
         "enabled",
@@ -215,7 +230,8 @@ method!(
         "hostsdeny",
         "options.guestok",
         "options.hostsallow",
-        "options.hostsdeny"
+        "options.hostsdeny",
+        "options.aapl_name_mangling"
     ]
 );
 method!(
@@ -223,7 +239,7 @@ method!(
     NfsShare,
     "sharing.nfs.query",
     "SHARING_NFS_READ",
-    ["path", "enabled", "ro", "networks", "hosts", "maproot_user", "mapall_user", "security"]
+    ["id", "path", "enabled", "ro", "networks", "hosts", "maproot_user", "mapall_user", "security"]
 );
 method!(
     Targets,
@@ -298,4 +314,155 @@ impl Method for SmbAcl {
     fn example() -> Self::Params {
         (OfShare { share_name: "photos".to_owned() },)
     }
+}
+
+/// From here on an SMB share says what it is made for, and has the options of that.
+pub const PURPOSES: Version = Version::new(25, 10, 0);
+
+/// What a share is made for that is made for nothing in particular.
+pub const PLAIN: &str = "DEFAULT_SHARE";
+
+/// How an SMB share is set, or what of it is set anew. What is absent stays as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SmbSettings {
+    /// What clients call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<ShareName>,
+    /// The directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// It is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Clients may not write; 25.04.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ro: Option<bool>,
+    /// Only these; 25.04.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostsallow: Option<Vec<Host>>,
+    /// Clients may not write; since [`PURPOSES`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readonly: Option<bool>,
+    /// The rest; since [`PURPOSES`], and only as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<SmbOptions>,
+}
+
+/// Options of a share that is made for nothing in particular: all there are.
+#[derive(Clone, Debug, Serialize)]
+pub struct SmbOptions {
+    purpose: &'static str,
+    /// Names that Windows does not know are written as they are.
+    pub aapl_name_mangling: bool,
+    /// Only these.
+    pub hostsallow: Vec<Host>,
+    /// Not these.
+    pub hostsdeny: Vec<String>,
+}
+
+impl SmbOptions {
+    /// Those of a share that lets in `hosts`; the others are as `access` has them.
+    #[must_use]
+    pub fn letting_in(hosts: Vec<Host>, access: &SmbAccess) -> Self {
+        Self {
+            purpose: PLAIN,
+            aapl_name_mangling: access.aapl_name_mangling.unwrap_or_default(),
+            hostsallow: hosts,
+            hostsdeny: access.hostsdeny.clone(),
+        }
+    }
+}
+
+/// How an NFS share is set, or what of it is set anew. What is absent stays as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NfsSettings {
+    /// The directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// It is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Clients may not write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ro: Option<bool>,
+    /// Only these networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<Vec<Host>>,
+    /// Only these hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<Host>>,
+}
+
+impl NfsSettings {
+    /// Lets in these alone, or everybody where there are none.
+    #[must_use]
+    pub fn letting_in(self, hosts: Vec<Host>) -> Self {
+        let (networks, hosts) = hosts.into_iter().partition(Host::is_network);
+        Self { networks: Some(networks), hosts: Some(hosts), ..self }
+    }
+}
+
+/// It was written; what it is can be asked.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Written {}
+
+macro_rules! change {
+    ($(#[$doc:meta])* $item:ident, $params:ty, $reply:ty, $name:literal, $role:literal, $example:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $item;
+
+        impl Method for $item {
+            type Access = Write;
+            type Params = $params;
+            type Reply = $reply;
+            const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
+            const ROLE: Option<&'static str> = Some($role);
+
+            fn example() -> Self::Params {
+                $example
+            }
+        }
+    };
+}
+
+fn smb_example() -> SmbSettings {
+    SmbSettings {
+        name: "photos".parse().ok(),
+        path: Some("/mnt/tank/photos".to_owned()),
+        enabled: Some(true),
+        ..SmbSettings::default()
+    }
+}
+
+fn nfs_example() -> NfsSettings {
+    let hosts = ["192.168.1.0/24", "desk.example.com"].into_iter().filter_map(|host| host.parse().ok());
+    let path = Some("/mnt/tank/photos".to_owned());
+    NfsSettings { path, enabled: Some(true), ro: Some(true), ..NfsSettings::default() }
+        .letting_in(hosts.collect())
+}
+
+change! {
+    /// Makes an SMB share.
+    SmbCreate, (SmbSettings,), Written, "sharing.smb.create", "SHARING_SMB_WRITE", (smb_example(),)
+}
+change! {
+    /// Changes an SMB share.
+    SmbUpdate, (i64, SmbSettings), Written, "sharing.smb.update", "SHARING_SMB_WRITE", (1, smb_example())
+}
+change! {
+    /// Takes an SMB share away. The files stay.
+    SmbDelete, (i64,), bool, "sharing.smb.delete", "SHARING_SMB_WRITE", (1,)
+}
+change! {
+    /// Makes an NFS share.
+    NfsCreate, (NfsSettings,), Written, "sharing.nfs.create", "SHARING_NFS_WRITE", (nfs_example(),)
+}
+change! {
+    /// Changes an NFS share.
+    NfsUpdate, (i64, NfsSettings), Written, "sharing.nfs.update", "SHARING_NFS_WRITE", (1, nfs_example())
+}
+change! {
+    /// Takes an NFS share away. The files stay.
+    NfsDelete, (i64,), bool, "sharing.nfs.delete", "SHARING_NFS_WRITE", (1,)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
@@ -35,11 +36,50 @@ pub struct Create;
 #[derive(Clone, Copy, Debug)]
 pub struct Delete;
 
-/// What goes with a snapshot that is deleted.
+/// Keeps a snapshot from being deleted, by whomever, until it is released. This and what follows take a full
+/// administrator on 25.04, which no account of ours is: there we have none of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold;
+
+/// Takes away everything that keeps a snapshot from being deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Release;
+
+/// Makes a dataset of what a snapshot holds.
+#[derive(Clone, Copy, Debug)]
+pub struct MakeClone;
+
+/// Takes a dataset back to what it was when a snapshot of it was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollback;
+
+/// What is meant besides a snapshot.
 #[derive(Clone, Debug, Serialize)]
-pub struct DeleteOptions {
+pub struct AndBelow {
     /// The snapshots of the same name below its dataset.
     pub recursive: bool,
+}
+
+/// What a clone is made of, and where.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewClone {
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+    /// The path of the new dataset; what it lies in is there.
+    pub dataset_dst: DatasetPath,
+}
+
+/// How far a rollback goes.
+#[derive(Clone, Debug, Serialize)]
+pub struct RollbackOptions {
+    /// Newer snapshots of the dataset are destroyed. Without it the NAS refuses where there are any.
+    pub recursive: bool,
+}
+
+/// With what keeps them from being deleted.
+#[must_use]
+pub fn with_holds(of: Query<Snapshots>) -> Query<Snapshots> {
+    of.extra("holds", true)
 }
 
 /// The snapshots of one dataset. The NAS goes through all it has to find them, so it may take its time.
@@ -90,6 +130,9 @@ pub struct Snapshot {
     /// Its properties, `creation`, `used`, `referenced` among them.
     #[serde(default)]
     pub properties: BTreeMap<String, Property>,
+    /// What keeps it from being deleted, by name: ours is `truenas`. Absent unless asked for.
+    #[serde(default)]
+    pub holds: BTreeMap<String, Value>,
 }
 
 /// When a snapshot was made.
@@ -130,6 +173,7 @@ impl Queryable for Snapshots {
         "properties.creation",
         "properties.used",
         "properties.referenced",
+        "holds",
     ];
 }
 
@@ -207,7 +251,7 @@ impl Method for Create {
 
 impl Method for Delete {
     type Access = Write;
-    type Params = (SnapshotName, DeleteOptions);
+    type Params = (SnapshotName, AndBelow);
     type Reply = bool;
     const CANDIDATES: &'static [Candidate] = &[
         Candidate::since(RENAMED, "pool.snapshot.delete"),
@@ -218,6 +262,43 @@ impl Method for Delete {
 
     #[expect(clippy::expect_used, reason = "the name is right there")]
     fn example() -> Self::Params {
-        ("tank/photos@before-upgrade".parse().expect("a snapshot"), DeleteOptions { recursive: false })
+        ("tank/photos@before-upgrade".parse().expect("a snapshot"), AndBelow { recursive: false })
     }
 }
+
+#[expect(clippy::expect_used, reason = "the names are right there")]
+fn example_names() -> (SnapshotName, DatasetPath) {
+    let snapshot = "tank/photos@before-upgrade".parse().expect("a snapshot");
+    (snapshot, "tank/photos-before".parse().expect("a dataset"))
+}
+
+macro_rules! since_renamed {
+    ($item:ident, $params:ty, $reply:ty, $name:literal, $example:expr) => {
+        impl Method for $item {
+            type Access = Write;
+            type Params = $params;
+            type Reply = $reply;
+            const CANDIDATES: &'static [Candidate] = &[Candidate::since(RENAMED, $name)];
+            const ROLE: Option<&'static str> = Some("SNAPSHOT_WRITE");
+            const DEADLINE: Duration = Duration::from_mins(2);
+
+            fn example() -> Self::Params {
+                $example
+            }
+        }
+    };
+}
+
+since_renamed!(Hold, (SnapshotName, AndBelow), (), "pool.snapshot.hold", {
+    (example_names().0, AndBelow { recursive: false })
+});
+since_renamed!(Release, (SnapshotName, AndBelow), (), "pool.snapshot.release", {
+    (example_names().0, AndBelow { recursive: false })
+});
+since_renamed!(MakeClone, (NewClone,), bool, "pool.snapshot.clone", {
+    let (snapshot, dataset_dst) = example_names();
+    (NewClone { snapshot, dataset_dst },)
+});
+since_renamed!(Rollback, (SnapshotName, RollbackOptions), (), "pool.snapshot.rollback", {
+    (example_names().0, RollbackOptions { recursive: true })
+});

@@ -1,10 +1,10 @@
 //! Virtual machines, and containers that are not apps.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::{Candidate, OLDEST, Version};
 
 /// From here on containers are no longer `virt.instance`.
@@ -293,5 +293,65 @@ impl Method for Containers {
 
     fn example() -> Self::Params {
         Query::all().order("name").limit(50)
+    }
+}
+
+/// Starts a virtual machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Start;
+
+/// Has the system of a virtual machine shut down.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop;
+
+/// The same, and starts it again.
+#[derive(Clone, Copy, Debug)]
+pub struct Restart;
+
+/// How a machine is stopped.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Manner {
+    force: bool,
+    force_after_timeout: bool,
+}
+
+/// Its system is asked, and never cut off.
+pub const GENTLY: Manner = Manner { force: false, force_after_timeout: false };
+
+impl Method for Start {
+    type Access = Write;
+    type Params = (i64,);
+    type Reply = ();
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.start");
+    const ROLE: Option<&'static str> = Some("VM_WRITE");
+
+    fn example() -> Self::Params {
+        (1,)
+    }
+}
+
+impl Method for Stop {
+    type Access = Write;
+    type Params = (i64, Manner);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.stop");
+    const ROLE: Option<&'static str> = Some("VM_WRITE");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        (1, GENTLY)
+    }
+}
+
+impl Method for Restart {
+    type Access = Write;
+    type Params = (i64,);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.restart");
+    const ROLE: Option<&'static str> = Some("VM_WRITE");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        (1,)
     }
 }

@@ -254,7 +254,7 @@ impl Console {
 }
 
 fn note(plan: &Plan) -> PlanNote {
-    PlanNote { id: plan.id(), digest: hex::encode(plan.digest()), approver: None }
+    PlanNote { id: plan.id(), digest: hex::encode(plan.digest()), approver: None, undo: None }
 }
 
 fn approver(visitor: &Caller, plan: &Plan) -> Option<Approver> {

@@ -24,12 +24,13 @@ use crate::caller::Caller;
 use crate::dispatch::{Call, Reply, explain};
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
+use crate::domain::plan::UndoNote;
 use crate::domain::scope::Scope;
 use crate::domain::text::foreign;
 use crate::domain::who::McpNote;
 use crate::passkey::PasskeyError;
 use crate::policy::freeze::Frozen;
-use crate::policy::plans::{End, State as Waits};
+use crate::policy::plans::State as Waits;
 use crate::tools::render::size;
 
 /// How long the outcome of a check of the log is shown before it is checked again.
@@ -380,28 +381,23 @@ impl Console {
             changes
                 .map(|intent| {
                     let row = Row::of(intent);
-                    let end = outcome(&intent["seq"]).map(Row::of);
+                    let end = outcome(&intent["seq"]);
+                    let row_of_end = end.map(Row::of);
                     Change {
                         seq: row.seq,
                         at: row.at,
                         who: row.who,
                         what: row.what,
-                        tone: end.as_ref().map_or("warn", |end| end.tone),
-                        status: end.map_or_else(|| "under way".to_owned(), |end| end.result),
-                        undo: intent
-                            .pointer("/plan/id")
-                            .and_then(Value::as_str)
-                            .and_then(|id| self.undo(visitor, id)),
+                        tone: row_of_end.as_ref().map_or("warn", |end| end.tone),
+                        status: row_of_end.map_or_else(|| "under way".to_owned(), |end| end.result),
+                        undo: end.filter(|end| end["result"]["status"] == "ok").and_then(|_| {
+                            let note = UndoNote::deserialize(intent.pointer("/plan/undo")?).ok()?;
+                            Some(foreign(&note.to_string(), 600))
+                        }),
                     }
                 })
                 .collect(),
         )
-    }
-
-    /// How to take back what a plan did, while the plan is remembered.
-    fn undo(&self, visitor: &Visitor, id: &str) -> Option<String> {
-        let view = self.plan(visitor, id)?;
-        matches!(view.state, Waits::Over { end: End::Done, .. }).then(|| view.plan.draft().undo.to_string())
     }
 
     /// The last records that the visitor may see, oldest first.

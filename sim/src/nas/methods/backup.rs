@@ -4,18 +4,68 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::{Access, Answer, Context, Method, method};
-use crate::nas::jobs::date;
-use crate::nas::params::QUERY;
+use crate::nas::jobs::{Plan, Work, date};
+use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::wire::Failure;
 use crate::nas::{CANARY, Generation};
 
+const ID: &[Param] = &[required("id", Kind::Int)];
+const SYNC: &[Param] = &[
+    required("id", Kind::Int),
+    optional("cloud_sync_sync_options", Kind::Model(&[optional("dry_run", Kind::Bool)])),
+];
+
 pub(super) const METHODS: &[Method] = &[
+    method("pool.snapshottask.run", Access::Role("SNAPSHOT_TASK_WRITE"), ID, run_snapshots),
+    method("replication.run", Access::Role("REPLICATION_TASK_WRITE"), ID, run_replication),
+    method("cloudsync.sync", Access::Role("CLOUD_SYNC_WRITE"), SYNC, run_cloud_sync),
     method("pool.snapshottask.query", Access::Role("SNAPSHOT_TASK_READ"), QUERY, snapshot_tasks),
     method("replication.query", Access::Role("REPLICATION_TASK_READ"), QUERY, replications),
     method("cloudsync.query", Access::Role("CLOUD_SYNC_READ"), QUERY, cloud_syncs),
     method("cloud_backup.query", Access::Role("CLOUD_BACKUP_READ"), QUERY, cloud_backups),
     method("rsynctask.query", Access::Role("SNAPSHOT_TASK_READ"), QUERY, rsyncs),
 ];
+
+/// The number that a task is called by, if there is one of that number.
+fn numbered(context: &Context<'_>, kind: &str, there: std::ops::RangeInclusive<i64>) -> Result<i64, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    match there.contains(&id) {
+        true => Ok(id),
+        false => Err(Failure::NotFound(format!("{kind} {id} does not exist"))),
+    }
+}
+
+fn run_snapshots(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    numbered(context, "PeriodicSnapshotTask", 1..=1)?;
+    let name = context.state.now().format("auto-%Y-%m-%d_%H-%M").to_string();
+    for dataset in ["tank/photos", "tank/photos/2024"] {
+        context.state.add_snapshot(dataset, &name);
+    }
+    Ok(Answer::Value(Value::Null))
+}
+
+fn run_replication(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = numbered(context, "Replication", 1..=2)?;
+    let (from, to) = if id == 1 { ("tank/photos", "backup/photos") } else { ("tank/apps", "elsewhere") };
+    Ok(Answer::Job(Plan {
+        method: "replication.run",
+        description: format!("Replication {id}"),
+        lock: format!("replication {id}"),
+        arguments: vec![json!(id)],
+        work: Work::Replication { from: from.to_owned(), to: to.to_owned() },
+    }))
+}
+
+fn run_cloud_sync(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = numbered(context, "CloudSync", 1..=1)?;
+    Ok(Answer::Job(Plan {
+        method: "cloudsync.sync",
+        description: format!("Cloud sync {id}"),
+        lock: format!("cloud_sync {id}"),
+        arguments: vec![json!(id)],
+        work: Work::CloudSync,
+    }))
+}
 
 fn daily(hour: &str) -> Value {
     json!({"minute": "0", "hour": hour, "dom": "*", "month": "*", "dow": "*"})

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::Generation;
 use crate::nas::jobs::date;
-use crate::nas::params::QUERY;
+use crate::nas::params::{Kind, Param, QUERY, required};
 use crate::nas::wire::Failure;
 
+const NAMED: &[Param] = &[required("boot_environment_destroy", Kind::Model(&[required("id", Kind::Name)]))];
+
 pub(super) const METHODS: &[Method] = &[
+    method("boot.environment.destroy", Access::Role("BOOT_ENV_WRITE"), NAMED, destroy),
     method("boot.environment.query", Access::Role("BOOT_ENV_READ"), QUERY, query),
     method("boot.get_state", Access::Role("READONLY_ADMIN"), &[], state),
 ];
@@ -49,6 +52,22 @@ fn state(context: &mut Context<'_>) -> Result<Answer, Failure> {
     Ok(Answer::Value(row))
 }
 
+fn destroy(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.get(0)["id"].as_str().unwrap_or_default().to_owned();
+    if id == context.generation().version() {
+        return Err(Failure::invalid(
+            "boot_environment_destroy.id",
+            "Deleting the active boot environment is not allowed",
+        ));
+    }
+    let systems = &mut context.state.old_systems;
+    let Some(at) = systems.iter().position(|one| *one == id) else {
+        return Err(Failure::invalid("boot_environment_destroy.id", format!("{id:?} not found")));
+    };
+    systems.remove(at);
+    Ok(Answer::Value(Value::Null))
+}
+
 fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let now = context.state.now();
     let running = context.generation().version();
@@ -65,5 +84,7 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
             "can_activate": true,
         })
     };
-    context.query(vec![row("24.10.2.4", false, 400), row(running, true, 90)])
+    let old = context.state.old_systems.iter().map(|id| row(id, false, 400));
+    let rows = old.chain([row(running, true, 90)]).collect();
+    context.query(rows)
 }

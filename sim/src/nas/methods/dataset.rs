@@ -7,7 +7,7 @@ use crate::nas::Generation;
 use crate::nas::jobs::date;
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{Dataset, State};
-use crate::nas::wire::{EEXIST, EFAULT, ENOENT, Failure};
+use crate::nas::wire::{EBUSY, EEXIST, EFAULT, ENOENT, Failure};
 
 const WANTED: &[Param] = &[optional(
     "data",
@@ -30,6 +30,18 @@ const CREATE: &[Param] = &[required(
         optional("quota", Kind::NullOr(&Kind::Int)),
     ]),
 )];
+const UPDATE: &[Param] = &[
+    required("id", Kind::Name),
+    required(
+        "data",
+        Kind::Model(&[
+            optional("quota", Kind::NullOr(&Kind::Int)),
+            optional("compression", Kind::OneOf(&["ON", "OFF", "LZ4", "GZIP", "ZSTD", "INHERIT"])),
+            optional("readonly", Kind::OneOf(&["ON", "OFF", "INHERIT"])),
+            optional("comments", Kind::Str),
+        ]),
+    ),
+];
 const RENAME: &[Param] = &[
     required("id", Kind::Name),
     required(
@@ -50,6 +62,7 @@ pub(super) const METHODS: &[Method] = &[
     method("pool.dataset.query", Access::Role("DATASET_READ"), QUERY, query),
     method("pool.dataset.attachments", Access::Role("DATASET_READ"), ID, attachments),
     method("pool.dataset.create", Access::Role("DATASET_WRITE"), CREATE, create),
+    method("pool.dataset.update", Access::Role("DATASET_WRITE"), UPDATE, update),
     method("pool.dataset.rename", Access::Role("DATASET_WRITE"), RENAME, rename).since(Generation::V25_10),
     method("pool.dataset.delete", Access::Role("DATASET_DELETE"), DELETE, delete),
     method("zfs.resource.query", Access::Role("ZFS_RESOURCE_READ"), WANTED, resources)
@@ -103,6 +116,41 @@ fn create(context: &mut Context<'_>) -> Result<Answer, Failure> {
     Ok(Answer::Value(made.unwrap_or_default()))
 }
 
+fn update(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (name, data) = (context.args.str(0).to_owned(), context.args.get(1).clone());
+    known(context.state, &name)?;
+    let generation = context.generation();
+    let state = &mut *context.state;
+    let quota = data["quota"].as_u64();
+    if quota.is_some_and(|quota| quota > 0 && quota < 1 << 30) {
+        return Err(Failure::invalid(
+            "pool_dataset_update.quota",
+            "Input should be 0 or at least 1073741824",
+        ));
+    }
+    if quota.is_some_and(|quota| quota > 0 && quota < state.used(&name)) {
+        let why =
+            format!("cannot set property for '{name}': size is less than current used or reserved space");
+        return Err(Failure::call(EFAULT, why));
+    }
+    if let Some(dataset) = state.datasets.iter_mut().find(|one| one.name == name) {
+        if quota.is_some() || data["quota"].is_null() && data.get("quota").is_some() {
+            dataset.quota = quota.filter(|quota| *quota > 0);
+        }
+        if let Some(compression) = data["compression"].as_str() {
+            dataset.compression = (compression != "INHERIT").then(|| compression.to_owned());
+        }
+        if let Some(readonly) = data["readonly"].as_str() {
+            dataset.readonly = readonly == "ON";
+        }
+        if let Some(comments) = data["comments"].as_str() {
+            dataset.comments = Some(comments.to_owned());
+        }
+    }
+    let changed = state.datasets.iter().find(|one| one.name == name);
+    Ok(Answer::Value(changed.map(|dataset| row(state, dataset, generation, true)).unwrap_or_default()))
+}
+
 fn rename(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let (from, data) = (context.args.str(0).to_owned(), context.args.get(1).clone());
     known(context.state, &from)?;
@@ -127,6 +175,9 @@ fn delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let has_children = context.state.datasets.iter().any(|one| one.name.starts_with(&below));
     if has_children && context.args.get(1)["recursive"] != true {
         return Err(Failure::call(EFAULT, format!("cannot destroy '{name}': filesystem has children")));
+    }
+    if let Some((snapshot, why)) = context.state.kept_in(&name) {
+        return Err(Failure::call(EBUSY, format!("cannot destroy '{snapshot}': {why}")));
     }
     context.state.destroy_dataset(&name);
     Ok(Answer::Value(json!(true)))
@@ -201,6 +252,11 @@ fn row(state: &State, dataset: &Dataset, generation: Generation, nested: bool) -
             property(comments, comments, comments.as_str(), "LOCAL"),
         );
     }
+    let origin = dataset.origin.as_deref().unwrap_or_default();
+    let compression = match &dataset.compression {
+        Some(compression) => word(compression, "LOCAL"),
+        None => word("LZ4", "INHERITED"),
+    };
 
     let mut row = json!({
         "id": dataset.name,
@@ -216,12 +272,12 @@ fn row(state: &State, dataset: &Dataset, generation: Generation, nested: bool) -
         "user_properties": user_properties,
         "deduplication": word("OFF", "DEFAULT"),
         "sync": word("STANDARD", "DEFAULT"),
-        "compression": word("LZ4", "LOCAL"),
+        "compression": compression,
         "compressratio": property("1.00x", "1.00", "1.00", "NONE"),
         "checksum": word("ON", "DEFAULT"),
         "copies": property("1", "1", 1, "DEFAULT"),
         "readonly": onoff(dataset.readonly),
-        "origin": property("", "", "", "NONE"),
+        "origin": property(origin, origin, origin, "NONE"),
         "creation": property(
             &dataset.created.format("%a %b %e %H:%M %Y").to_string(),
             &dataset.created.timestamp().to_string(),

@@ -21,6 +21,48 @@ const STATUS: &[Param] = &[
     optional("status_options", Kind::Dict),
 ];
 
+const ID: &[Param] = &[required("id", Kind::Int)];
+const OPTIONS_OF_SMB: Kind = Kind::Model(&[
+    required("purpose", Kind::OneOf(&["DEFAULT_SHARE"])),
+    optional("aapl_name_mangling", Kind::Bool),
+    optional("hostsallow", Kind::Strings),
+    optional("hostsdeny", Kind::Strings),
+]);
+const SMB: &[Param] = &[
+    optional("name", Kind::Name),
+    optional("path", Kind::Name),
+    optional("enabled", Kind::Bool),
+    optional("comment", Kind::Str),
+    optional("readonly", Kind::Bool),
+    optional("options", OPTIONS_OF_SMB),
+];
+const SMB_25_04: &[Param] = &[
+    optional("name", Kind::Name),
+    optional("path", Kind::Name),
+    optional("enabled", Kind::Bool),
+    optional("comment", Kind::Str),
+    optional("ro", Kind::Bool),
+    optional("hostsallow", Kind::Strings),
+    optional("hostsdeny", Kind::Strings),
+];
+const SMB_CREATE: &[Param] = &[required("data", Kind::Model(SMB))];
+const SMB_CREATE_25_04: &[Param] = &[required("sharingsmb_create", Kind::Model(SMB_25_04))];
+const SMB_UPDATE: &[Param] = &[required("id", Kind::Int), required("data", Kind::Model(SMB))];
+const SMB_UPDATE_25_04: &[Param] =
+    &[required("id", Kind::Int), required("sharingsmb_update", Kind::Model(SMB_25_04))];
+const NFS: &[Param] = &[
+    optional("path", Kind::Name),
+    optional("enabled", Kind::Bool),
+    optional("comment", Kind::Str),
+    optional("ro", Kind::Bool),
+    optional("networks", Kind::Strings),
+    optional("hosts", Kind::Strings),
+];
+const NFS_CREATE: &[Param] = &[required("data", Kind::Model(NFS))];
+const NFS_UPDATE: &[Param] = &[required("id", Kind::Int), required("data", Kind::Model(NFS))];
+const WRITE_SMB: Access = Access::Role("SHARING_SMB_WRITE");
+const WRITE_NFS: Access = Access::Role("SHARING_NFS_WRITE");
+
 pub(super) const METHODS: &[Method] = &[
     method("sharing.smb.getacl", Access::Role("SHARING_SMB_READ"), ACL_25_04, smb_acl)
         .until(Generation::V25_04),
@@ -29,6 +71,14 @@ pub(super) const METHODS: &[Method] = &[
     method("smb.status", Access::Role("SHARING_SMB_READ"), STATUS, smb_status).since(Generation::V26),
     method("nfs.get_nfs3_clients", Access::Role("READONLY_ADMIN"), QUERY, nfs3),
     method("nfs.get_nfs4_clients", Access::Role("READONLY_ADMIN"), QUERY, nfs4),
+    method("sharing.smb.create", WRITE_SMB, SMB_CREATE_25_04, smb_create).until(Generation::V25_04),
+    method("sharing.smb.create", WRITE_SMB, SMB_CREATE, smb_create).since(Generation::V25_10),
+    method("sharing.smb.update", WRITE_SMB, SMB_UPDATE_25_04, smb_update).until(Generation::V25_04),
+    method("sharing.smb.update", WRITE_SMB, SMB_UPDATE, smb_update).since(Generation::V25_10),
+    method("sharing.smb.delete", WRITE_SMB, ID, smb_delete),
+    method("sharing.nfs.create", WRITE_NFS, NFS_CREATE, nfs_create),
+    method("sharing.nfs.update", WRITE_NFS, NFS_UPDATE, nfs_update),
+    method("sharing.nfs.delete", WRITE_NFS, ID, nfs_delete),
     method("sharing.smb.query", Access::Role("SHARING_SMB_READ"), QUERY, smb),
     method("sharing.nfs.query", Access::Role("SHARING_NFS_READ"), QUERY, nfs),
 ];
@@ -41,6 +91,141 @@ fn smb(context: &mut Context<'_>) -> Result<Answer, Failure> {
 fn nfs(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let (state, generation) = (&*context.state, context.generation());
     context.query(state.nfs_shares.iter().map(|share| nfs_row(state, share, generation)).collect())
+}
+
+/// What is given of an SMB share is set.
+fn set_smb(share: &mut SmbShare, data: &Value) {
+    let text = |name: &str| data[name].as_str().map(str::to_owned);
+    share.name = text("name").unwrap_or_else(|| share.name.clone());
+    share.path = text("path").unwrap_or_else(|| share.path.clone());
+    share.comment = text("comment").unwrap_or_else(|| share.comment.clone());
+    share.enabled = data["enabled"].as_bool().unwrap_or(share.enabled);
+    let readonly = data["readonly"].as_bool().or_else(|| data["ro"].as_bool());
+    share.readonly = readonly.unwrap_or(share.readonly);
+    if let Some(hosts) = strings(&data["hostsallow"]).or_else(|| strings(&data["options"]["hostsallow"])) {
+        share.hosts = hosts;
+    }
+}
+
+fn strings(list: &Value) -> Option<Vec<String>> {
+    Some(list.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// A path that is there and on a pool.
+fn checked(state: &State, field: &str, path: &Value) -> Result<(), Failure> {
+    let Some(path) = path.as_str() else { return Ok(()) };
+    let inside = path.strip_prefix("/mnt/").unwrap_or_default();
+    if state.datasets.iter().any(|dataset| dataset.name == inside) {
+        return Ok(());
+    }
+    Err(Failure::invalid(field, "This path does not exist."))
+}
+
+fn no_share(kind: &str, id: i64) -> Failure {
+    Failure::NotFound(format!("{kind} {id} does not exist"))
+}
+
+fn smb_create(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (data, generation) = (context.args.get(0).clone(), context.generation());
+    let state = &mut *context.state;
+    let name = data["name"].as_str().unwrap_or_default();
+    if name.is_empty() || data["path"].is_null() {
+        return Err(Failure::invalid("sharingsmb_create.name", "Field required"));
+    }
+    checked(state, "sharingsmb_create.path", &data["path"])?;
+    if state.smb_shares.iter().any(|share| share.name.eq_ignore_ascii_case(name)) {
+        return Err(Failure::invalid("sharingsmb_create.name", "Share with this name already exists."));
+    }
+    let id = state.smb_shares.iter().map(|share| share.id).max().unwrap_or(0) + 1;
+    let mut share = SmbShare {
+        id,
+        name: String::new(),
+        path: String::new(),
+        comment: String::new(),
+        enabled: true,
+        readonly: false,
+        guest: false,
+        hosts: Vec::new(),
+    };
+    set_smb(&mut share, &data);
+    let row = smb_row(state, &share, generation);
+    state.smb_shares.push(share);
+    Ok(Answer::Value(row))
+}
+
+fn smb_update(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (id, data) = (context.args.get(0).as_i64().unwrap_or_default(), context.args.get(1).clone());
+    let generation = context.generation();
+    let state = &mut *context.state;
+    checked(state, "sharingsmb_update.path", &data["path"])?;
+    let share = state.smb_shares.iter_mut().find(|share| share.id == id);
+    let share = share.ok_or_else(|| no_share("SMBShare", id))?;
+    set_smb(share, &data);
+    let share = share.clone();
+    Ok(Answer::Value(smb_row(state, &share, generation)))
+}
+
+fn smb_delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    let before = context.state.smb_shares.len();
+    context.state.smb_shares.retain(|share| share.id != id);
+    if context.state.smb_shares.len() == before {
+        return Err(no_share("SMBShare", id));
+    }
+    Ok(Answer::Value(json!(true)))
+}
+
+/// What is given of an NFS share is set.
+fn set_nfs(share: &mut NfsShare, data: &Value) {
+    share.path = data["path"].as_str().map_or_else(|| share.path.clone(), str::to_owned);
+    share.enabled = data["enabled"].as_bool().unwrap_or(share.enabled);
+    share.readonly = data["ro"].as_bool().unwrap_or(share.readonly);
+    share.networks = strings(&data["networks"]).unwrap_or_else(|| share.networks.clone());
+    share.hosts = strings(&data["hosts"]).unwrap_or_else(|| share.hosts.clone());
+}
+
+fn nfs_create(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (data, generation) = (context.args.get(0).clone(), context.generation());
+    let state = &mut *context.state;
+    if data["path"].is_null() {
+        return Err(Failure::invalid("sharingnfs_create.path", "Field required"));
+    }
+    checked(state, "sharingnfs_create.path", &data["path"])?;
+    let id = state.nfs_shares.iter().map(|share| share.id).max().unwrap_or(0) + 1;
+    let mut share = NfsShare {
+        id,
+        path: String::new(),
+        networks: Vec::new(),
+        hosts: Vec::new(),
+        enabled: true,
+        readonly: false,
+    };
+    set_nfs(&mut share, &data);
+    let row = nfs_row(state, &share, generation);
+    state.nfs_shares.push(share);
+    Ok(Answer::Value(row))
+}
+
+fn nfs_update(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let (id, data) = (context.args.get(0).as_i64().unwrap_or_default(), context.args.get(1).clone());
+    let generation = context.generation();
+    let state = &mut *context.state;
+    checked(state, "sharingnfs_update.path", &data["path"])?;
+    let share = state.nfs_shares.iter_mut().find(|share| share.id == id);
+    let share = share.ok_or_else(|| no_share("NFSShare", id))?;
+    set_nfs(share, &data);
+    let share = share.clone();
+    Ok(Answer::Value(nfs_row(state, &share, generation)))
+}
+
+fn nfs_delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    let before = context.state.nfs_shares.len();
+    context.state.nfs_shares.retain(|share| share.id != id);
+    if context.state.nfs_shares.len() == before {
+        return Err(no_share("NFSShare", id));
+    }
+    Ok(Answer::Value(json!(true)))
 }
 
 fn smb_acl(context: &mut Context<'_>) -> Result<Answer, Failure> {
@@ -104,7 +289,7 @@ fn smb_row(state: &State, share: &SmbShare, generation: Generation) -> Value {
         row["guestok"] = json!(share.guest);
         row["auxsmbconf"] = json!(CANARY);
         row["recyclebin"] = json!(false);
-        row["hostsallow"] = json!([]);
+        row["hostsallow"] = json!(share.hosts);
         row["hostsdeny"] = json!([]);
         row["timemachine"] = json!(false);
         row["shadowcopy"] = json!(true);
@@ -114,12 +299,12 @@ fn smb_row(state: &State, share: &SmbShare, generation: Generation) -> Value {
         row["browsable"] = json!(true);
         row["access_based_share_enumeration"] = json!(false);
         row["audit"] = json!({"enable": false, "watch_list": [], "ignore_list": []});
-        row["options"] = json!({"aapl_name_mangling": false, "hostsallow": [], "hostsdeny": []});
+        row["options"] = json!({"aapl_name_mangling": false, "hostsallow": share.hosts, "hostsdeny": []});
         if share.guest {
             // Only shares in the old manner still let anybody in.
             row["purpose"] = json!("LEGACY_SHARE");
             row["options"] = json!({
-                "recyclebin": false, "path_suffix": null, "hostsallow": [], "hostsdeny": [], "guestok": true,
+                "recyclebin": false, "path_suffix": null, "hostsallow": share.hosts, "hostsdeny": [], "guestok": true,
                 "streams": true, "durablehandle": true, "shadowcopy": true, "fsrvp": false, "home": false,
                 "acl": true, "afp": false, "timemachine": false, "timemachine_quota": 0,
                 "aapl_name_mangling": false, "vuid": null, "auxsmbconf": CANARY,
@@ -137,7 +322,7 @@ fn nfs_row(state: &State, share: &NfsShare, generation: Generation) -> Value {
         "aliases": [],
         "comment": "",
         "networks": share.networks,
-        "hosts": [],
+        "hosts": share.hosts,
         "ro": share.readonly,
         "maproot_user": null,
         "maproot_group": null,

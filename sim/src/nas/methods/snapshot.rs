@@ -7,7 +7,7 @@ use crate::nas::Generation;
 use crate::nas::jobs::date;
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{Snapshot, pool_of};
-use crate::nas::wire::{EEXIST, EFAULT, EINVAL, Failure};
+use crate::nas::wire::{EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, Failure};
 
 const FIELDS: &[Param] = &[
     required("dataset", Kind::Name),
@@ -27,12 +27,41 @@ const DELETE: &[Param] = &[
     optional("options", Kind::Model(&[optional("defer", Kind::Bool), optional("recursive", Kind::Bool)])),
 ];
 
+const BELOW: &[Param] =
+    &[required("id", Kind::Name), optional("options", Kind::Model(&[optional("recursive", Kind::Bool)]))];
+const CLONE: &[Param] = &[required(
+    "data",
+    Kind::Model(&[
+        required("snapshot", Kind::Name),
+        required("dataset_dst", Kind::Name),
+        optional("dataset_properties", Kind::Dict),
+    ]),
+)];
+const ROLLBACK: &[Param] = &[
+    required("id", Kind::Name),
+    optional(
+        "options",
+        Kind::Model(&[
+            optional("recursive", Kind::Bool),
+            optional("recursive_clones", Kind::Bool),
+            optional("force", Kind::Bool),
+            optional("recursive_rollback", Kind::Bool),
+        ]),
+    ),
+];
+const WRITE: Access = Access::Role("SNAPSHOT_WRITE");
+
 pub(super) const METHODS: &[Method] = &[
     method("zfs.snapshot.query", Access::Role("SNAPSHOT_READ"), QUERY, query).until(Generation::V25_04),
     method("zfs.snapshot.create", Access::Role("SNAPSHOT_WRITE"), CREATE_25_04, create)
         .until(Generation::V25_04),
     method("zfs.snapshot.delete", Access::Role("SNAPSHOT_DELETE"), DELETE, delete).until(Generation::V25_04),
     method("pool.snapshot.delete", Access::Role("SNAPSHOT_DELETE"), DELETE, delete).since(Generation::V25_10),
+    // 25.04 has the next four too, under their old names, for full administrators.
+    method("pool.snapshot.hold", WRITE, BELOW, hold).since(Generation::V25_10),
+    method("pool.snapshot.release", WRITE, BELOW, release).since(Generation::V25_10),
+    method("pool.snapshot.clone", WRITE, CLONE, clone).since(Generation::V25_10),
+    method("pool.snapshot.rollback", WRITE, ROLLBACK, rollback).since(Generation::V25_10),
     method("pool.snapshot.query", Access::Role("SNAPSHOT_READ"), QUERY, query).since(Generation::V25_10),
     method("pool.snapshot.create", Access::Role("SNAPSHOT_WRITE"), CREATE, create).since(Generation::V25_10),
 ];
@@ -55,7 +84,8 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let rows = snapshots.filter(|one| (min..=max).contains(&one.createtxg)).map(|snapshot| {
         let mut row = row(snapshot);
         if holds && !names_only {
-            row["holds"] = json!({});
+            let since = snapshot.created.timestamp();
+            row["holds"] = snapshot.holds.iter().map(|tag| (tag.clone(), json!(since))).collect();
         }
         if extra["retention"] == true {
             row["retention"] = Value::Null;
@@ -142,8 +172,105 @@ fn delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let meant = |one: &Snapshot| {
         one.name == name && (one.dataset == dataset || (recursive && one.dataset.starts_with(&below)))
     };
+    for one in context.state.snapshots.iter().filter(|one| meant(one)) {
+        let id = one.id();
+        if !one.holds.is_empty() {
+            return Err(Failure::call(EBUSY, format!("cannot destroy snapshot {id}: it's being held")));
+        }
+        if context.state.datasets.iter().any(|dataset| dataset.origin.as_ref() == Some(&id)) {
+            let why = format!("cannot destroy '{id}': snapshot has dependent clones");
+            return Err(Failure::call(EFAULT, why));
+        }
+    }
     context.state.snapshots.retain(|one| !meant(one));
     Ok(Answer::Value(json!(true)))
+}
+
+/// The snapshots that `id` and `recursive` mean, as places in the list.
+fn meant(context: &Context<'_>) -> Result<Vec<usize>, Failure> {
+    let id = context.args.str(0);
+    let recursive = context.args.get(1)["recursive"] == true;
+    let (dataset, name) = id.split_once('@').unwrap_or_default();
+    let below = format!("{dataset}/");
+    let meant = |one: &Snapshot| {
+        one.name == name && (one.dataset == dataset || (recursive && one.dataset.starts_with(&below)))
+    };
+    if !context.state.snapshots.iter().any(|one| one.id() == id) {
+        return Err(Failure::NotFound(format!("Snapshot {id} does not exist")));
+    }
+    Ok((0..context.state.snapshots.len()).filter(|&at| meant(&context.state.snapshots[at])).collect())
+}
+
+fn hold(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let meant = meant(context)?;
+    let snapshots = &mut context.state.snapshots;
+    if let Some(&held) = meant.iter().find(|&&at| snapshots[at].holds.iter().any(|tag| tag == "truenas")) {
+        let why =
+            format!("cannot hold snapshot '{}': tag already exists on this dataset", snapshots[held].id());
+        return Err(Failure::call(EFAULT, why));
+    }
+    for at in meant {
+        snapshots[at].holds.push("truenas".to_owned());
+    }
+    Ok(Answer::Value(Value::Null))
+}
+
+/// Whoever holds it: all tags go.
+fn release(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    for at in meant(context)? {
+        context.state.snapshots[at].holds.clear();
+    }
+    Ok(Answer::Value(Value::Null))
+}
+
+fn clone(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let data = context.args.get(0).clone();
+    let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+    let (id, target) = (text("snapshot"), text("dataset_dst"));
+    let state = &mut *context.state;
+    let Some(snapshot) = state.snapshots.iter().find(|one| one.id() == id) else {
+        return Err(Failure::call(ENOENT, format!("cannot open '{id}': dataset does not exist")));
+    };
+    if pool_of(&snapshot.dataset) != pool_of(&target) {
+        return Err(Failure::call(
+            EFAULT,
+            format!("cannot create '{target}': source and target pools differ"),
+        ));
+    }
+    if state.datasets.iter().any(|one| one.name == target) {
+        return Err(Failure::call(EEXIST, format!("cannot create '{target}': dataset already exists")));
+    }
+    let volume = state.datasets.iter().find(|one| one.name == snapshot.dataset).and_then(|one| one.volume);
+    state.add_dataset(&target);
+    if let Some(dataset) = state.datasets.last_mut() {
+        (dataset.origin, dataset.volume) = (Some(id), volume);
+    }
+    Ok(Answer::Value(json!(true)))
+}
+
+fn rollback(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.str(0).to_owned();
+    let options = context.args.get(1).clone();
+    let (dataset, name) = id.split_once('@').unwrap_or_default();
+    let state = &mut *context.state;
+    let Some(to) = state.snapshots.iter().find(|one| one.id() == id).map(|one| one.createtxg) else {
+        return Err(Failure::NotFound(format!("Snapshot {id} does not exist")));
+    };
+    let newer: Vec<_> =
+        state.snapshots.iter().filter(|one| one.dataset == dataset && one.createtxg > to).cloned().collect();
+    let fails = |why: &str| Err(Failure::call(EFAULT, format!("cannot rollback to '{id}': {why}")));
+    if !newer.is_empty() && options["recursive"] != true && options["recursive_clones"] != true {
+        return fails("more recent snapshots or bookmarks exist");
+    }
+    if newer.iter().any(|one| !one.holds.is_empty()) {
+        return fails("a more recent snapshot is held");
+    }
+    let cloned = |one: &Snapshot| state.datasets.iter().any(|other| other.origin == Some(one.id()));
+    if options["recursive_clones"] != true && newer.iter().any(cloned) {
+        return fails("clones of previous snapshots exist");
+    }
+    state.roll_back(dataset, name);
+    Ok(Answer::Value(Value::Null))
 }
 
 /// The few directives a naming schema is made of.

@@ -4,17 +4,53 @@ use serde_json::{Value, json};
 
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::Generation;
-use crate::nas::params::QUERY;
+use crate::nas::jobs::{Plan, Work};
+use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{Container, Machine};
-use crate::nas::wire::Failure;
+use crate::nas::wire::{EFAULT, Failure};
+
+const START: &[Param] =
+    &[required("id", Kind::Int), optional("options", Kind::Model(&[optional("overcommit", Kind::Bool)]))];
+const STOP: &[Param] = &[
+    required("id", Kind::Int),
+    optional(
+        "options",
+        Kind::Model(&[optional("force", Kind::Bool), optional("force_after_timeout", Kind::Bool)]),
+    ),
+];
+const ID: &[Param] = &[required("id", Kind::Int)];
+const WRITE: Access = Access::Role("VM_WRITE");
 
 pub(super) const METHODS: &[Method] = &[
+    method("vm.start", WRITE, START, start),
+    method("vm.stop", WRITE, STOP, |context| run(context, "vm.stop", false)),
+    method("vm.restart", WRITE, ID, |context| run(context, "vm.restart", true)),
     method("vm.query", Access::Role("VM_READ"), QUERY, query),
     method("vm.device.query", Access::Role("VM_DEVICE_READ"), QUERY, devices),
     method("virt.instance.query", Access::Role("VIRT_INSTANCE_READ"), QUERY, instances)
         .until(Generation::V25_10),
     method("container.query", Access::Role("CONTAINER_READ"), QUERY, containers).since(Generation::V26),
 ];
+
+fn start(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    if context.state.machines.iter().any(|machine| machine.id == id && machine.running) {
+        return Err(Failure::call(EFAULT, format!("VM {id} is already running")));
+    }
+    let started = context.state.run_machine(id, true);
+    started.map(Answer::Value).map_err(|(errno, why)| Failure::call(errno, why))
+}
+
+fn run(context: &mut Context<'_>, method: &'static str, running: bool) -> Result<Answer, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    Ok(Answer::Job(Plan {
+        method,
+        description: format!("{method} {id}"),
+        lock: format!("vm {id}"),
+        arguments: vec![json!(id)],
+        work: Work::Machine { id, running },
+    }))
+}
 
 fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     context.query(context.state.machines.iter().map(row).collect())

@@ -1,0 +1,532 @@
+//! Scrubs, backup tasks that are run now, virtual machines, and old systems to start.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::domain::access::{Read, Write};
+use crate::domain::name::PoolName;
+use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
+use crate::domain::risk::Risk;
+use crate::domain::scope::Scope;
+use crate::nas::Session;
+use crate::nas::methods::query::Query;
+use crate::nas::methods::{backup, boot, pool, vm};
+
+use super::render::{capital, foreign, size, time};
+use super::storage::no_such_pool;
+use super::{Change, Done, Entry, Log, Need, ToolError, needs};
+
+/// The tools of this file.
+pub(super) fn family() -> Vec<Entry> {
+    vec![
+        Entry::change::<ScrubStart>(),
+        Entry::change::<ScrubStop>(),
+        Entry::change::<BackupRun>(),
+        Entry::change::<VmControl>(),
+        Entry::change::<BootEnvDelete>(),
+    ]
+}
+
+// scrub_start, scrub_stop
+
+struct ScrubStart;
+struct ScrubStop;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OnePool {
+    /// Its name.
+    pool: PoolName,
+}
+
+/// The pool, and whether it is being read through.
+async fn scanned(nas: &Session<'_, Read>, name: &PoolName) -> Result<(pool::Pool, bool), ToolError> {
+    let found = nas.call(pool::Pools, pool::one(name)).await?.pop().ok_or_else(|| no_such_pool(name))?;
+    let scans = found.scan.as_ref().and_then(|scan| scan.state.as_deref()) == Some("SCANNING");
+    Ok((found, scans))
+}
+
+fn scan_of(pool: &pool::Pool) -> String {
+    let kind = pool.scan.as_ref().and_then(|scan| scan.function.as_deref()).unwrap_or("scan");
+    foreign(kind, 20).to_lowercase()
+}
+
+/// What tells a pool, and this scan of it, from every other.
+fn fingerprint(pool: &pool::Pool, scans: bool) -> Fingerprint {
+    let began = pool.scan.as_ref().and_then(|scan| scan.start_time).map(|at| time(at.0));
+    Fingerprint::of(&json!([pool.id, pool.guid, pool.status, scans, began]))
+}
+
+impl Change for ScrubStart {
+    const NAME: &'static str = "scrub_start";
+    const TITLE: &'static str = "Scrub a pool now";
+    const DESCRIPTION: &'static str = "Reads all data of a pool and mends what it can, however long ago the last scrub was. The pool is slower \
+         until it ends, which takes hours.";
+    const SCOPE: Scope = Scope::StorageWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![pool::Pools];
+    const NEEDS: &'static [Need] = needs![pool::Scrub];
+    const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
+    type Args = OnePool;
+
+    fn target(args: &OnePool) -> String {
+        args.pool.to_string()
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &OnePool) -> Result<Draft, ToolError> {
+        let name = &args.pool;
+        let (found, scans) = scanned(nas, name).await?;
+        if scans {
+            return Err(ToolError::inapplicable(
+                format!("A {} of {name} runs already.", scan_of(&found)),
+                "scrub_status tells how far it is.",
+            ));
+        }
+        let mut draft = Draft::new(
+            format!("Scrub the pool {name}."),
+            Self::RISK,
+            Undo::call(ScrubStop::NAME, json!({ "pool": name })),
+            format!("pool {name}"),
+            fingerprint(&found, scans),
+        );
+        let took = found.scan.as_ref().and_then(|scan| Some(scan.end_time?.0 - scan.start_time?.0));
+        let before = match took {
+            Some(took) => format!("idle; the last {} took {} min", scan_of(&found), took.num_minutes()),
+            None => "idle".to_owned(),
+        };
+        draft.changes.push(Alteration::new(
+            format!("pool {name}"),
+            Some(before),
+            Some("scrubbing".to_owned()),
+        ));
+        draft.warnings.push("The pool is slower until it ends.".to_owned());
+        if found.status != "ONLINE" {
+            let status = foreign(&found.status, 20);
+            draft.warnings.push(format!("The pool is {status}: a scrub is hard on disks that are failing."));
+        }
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: OnePool) -> Result<Done, ToolError> {
+        let job = nas.call(pool::Scrub, (args.pool.clone(), pool::Action::Start)).await?;
+        Ok(Done::begun(job, format!("The NAS scrubs {}.", args.pool)))
+    }
+}
+
+impl Change for ScrubStop {
+    const NAME: &'static str = "scrub_stop";
+    const TITLE: &'static str = "Stop a scrub";
+    const DESCRIPTION: &'static str =
+        "Stops the scrub of a pool. The next one begins from the start. A resilver cannot be stopped.";
+    const SCOPE: Scope = Scope::StorageWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![pool::Pools];
+    const NEEDS: &'static [Need] = needs![pool::Scrub];
+    const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
+    type Args = OnePool;
+
+    fn target(args: &OnePool) -> String {
+        args.pool.to_string()
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &OnePool) -> Result<Draft, ToolError> {
+        let name = &args.pool;
+        let (found, scans) = scanned(nas, name).await?;
+        if !scans || scan_of(&found) != "scrub" {
+            return Err(ToolError::inapplicable(
+                format!("No scrub of {name} runs."),
+                "There is nothing to stop.",
+            ));
+        }
+        let mut draft = Draft::new(
+            format!("Stop the scrub of the pool {name}."),
+            Self::RISK,
+            Undo::call(ScrubStart::NAME, json!({ "pool": name })),
+            format!("pool {name}"),
+            fingerprint(&found, scans),
+        );
+        let percent = found.scan.as_ref().and_then(|scan| scan.percentage).unwrap_or_default();
+        let before = Some(format!("scrubbing, {percent:.0} % done"));
+        draft.changes.push(Alteration::new(format!("pool {name}"), before, Some("idle".to_owned())));
+        draft.warnings.push("What is read so far is read again by the next one.".to_owned());
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: OnePool) -> Result<Done, ToolError> {
+        let job = nas.call(pool::Scrub, (args.pool.clone(), pool::Action::Stop)).await?;
+        Ok(Done::begun(job, format!("The NAS stops the scrub of {}.", args.pool)))
+    }
+}
+
+// backup_run
+
+struct BackupRun;
+
+/// Kind of task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Snapshots,
+    Replication,
+    CloudSync,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RunArgs {
+    /// Kind of task.
+    kind: Kind,
+    /// Its number among its kind, as the list of backup tasks has it.
+    id: i64,
+}
+
+/// A task, and what running it can do.
+struct Task {
+    name: String,
+    facts: serde_json::Value,
+    from: String,
+    to: String,
+    risk: Risk,
+    warnings: Vec<String>,
+    enabled: bool,
+    runs: bool,
+}
+
+fn no_such_task(id: i64) -> ToolError {
+    ToolError::inapplicable(format!("There is no such task {id}."), "backup_list shows which there are.")
+}
+
+async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
+    let all = nas.call(backup::SnapshotTasks, Query::all()).await?;
+    let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
+    let kept = match task.lifetime_value.zip(task.lifetime_unit.as_deref()) {
+        Some((1, unit)) => format!("1 {}", foreign(unit, 10).to_lowercase()),
+        Some((many, unit)) => format!("{many} {}s", foreign(unit, 10).to_lowercase()),
+        None => "it is set to keep them".to_owned(),
+    };
+    Ok(Task {
+        name: format!("the snapshot task of {}", foreign(&task.dataset, 200)),
+        facts: json!([task.id, task.dataset, task.recursive, task.lifetime_value, task.lifetime_unit]),
+        from: foreign(&task.dataset, 200),
+        to: "snapshots".to_owned(),
+        risk: Risk::Reversible,
+        warnings: vec![format!("As after each run, snapshots of it that are older than {kept} are deleted.")],
+        enabled: task.enabled != Some(false),
+        runs: runs(task.state.as_ref()),
+    })
+}
+
+fn runs(state: Option<&backup::TaskState>) -> bool {
+    state.and_then(|state| state.state.as_deref()) == Some("RUNNING")
+}
+
+async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
+    let all = nas.call(backup::Replications, Query::all()).await?;
+    let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
+    let target = foreign(task.target_dataset.as_deref().unwrap_or("?"), 200);
+    let mut warnings =
+        vec![format!("What was written to {target} by others since the last run is lost there.")];
+    let keeps_all = task.retention_policy.as_deref() == Some("NONE");
+    if !keeps_all {
+        warnings.push(format!("It deletes snapshots of {target} that its retention does not keep."));
+    }
+    // Not told is taken for the worse.
+    let from_scratch = task.allow_from_scratch != Some(false);
+    if from_scratch {
+        warnings.push(format!(
+            "If the two have no snapshot in common, all of {target} is deleted and sent anew."
+        ));
+    }
+    let pulls = task.direction != "PUSH";
+    let risk = if keeps_all && !from_scratch && !pulls { Risk::Disruptive } else { Risk::Destructive };
+    Ok(Task {
+        name: format!("the replication {}", foreign(&task.name, 100)),
+        facts: json!([
+            task.id,
+            task.name,
+            task.direction,
+            task.source_datasets,
+            task.target_dataset,
+            task.retention_policy,
+            task.allow_from_scratch
+        ]),
+        from: foreign(&task.source_datasets.join(", "), 300),
+        to: target,
+        risk,
+        warnings,
+        enabled: task.enabled != Some(false),
+        runs: runs(task.state.as_ref()),
+    })
+}
+
+async fn cloud_sync(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
+    let all = nas.call(backup::CloudSyncs, Query::all()).await?;
+    let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
+    let here = foreign(task.path.as_deref().unwrap_or("?"), 200);
+    let there =
+        task.credentials.as_ref().and_then(|credentials| credentials.name.as_deref()).unwrap_or("the cloud");
+    let there = foreign(there, 100);
+    let pushes = task.direction.as_deref() == Some("PUSH");
+    let (from, to) = if pushes { (here, there) } else { (there, here) };
+    let mode = task.transfer_mode.as_deref().unwrap_or("?");
+    let warning = match mode {
+        "COPY" => format!("Files in {to} that are another there are written over."),
+        "MOVE" => format!("What was copied is deleted from {from}, and written over in {to}."),
+        // A mode that is not known is taken for this one.
+        _ => format!("What is in {to} and not in {from} is deleted there."),
+    };
+    // What it writes over here nobody but us can bring back; there it may be kept.
+    let risk = if mode == "COPY" && pushes { Risk::Disruptive } else { Risk::Destructive };
+    Ok(Task {
+        name: format!("the cloud sync {}", foreign(task.description.as_deref().unwrap_or("?"), 100)),
+        facts: json!([task.id, task.description, task.path, task.direction, task.transfer_mode, from, to]),
+        from,
+        to,
+        risk,
+        warnings: vec![warning],
+        enabled: task.enabled != Some(false),
+        runs: task.job.as_ref().and_then(|job| job.state)
+            == Some(crate::nas::methods::job::JobState::Running),
+    })
+}
+
+impl Change for BackupRun {
+    const NAME: &'static str = "backup_run";
+    const TITLE: &'static str = "Run a backup task now";
+    const DESCRIPTION: &'static str = "Runs a snapshot task, a replication or a cloud sync now, as it is set up. The plan says what that deletes or \
+         writes over.";
+    const SCOPE: Scope = Scope::BackupWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![backup::SnapshotTasks, backup::Replications, backup::CloudSyncs];
+    const NEEDS: &'static [Need] = needs![backup::RunSnapshots, backup::RunReplication, backup::RunCloudSync];
+    const LOG: &'static [(&'static str, Log)] = &[("kind", Log::Plain), ("id", Log::Plain)];
+    type Args = RunArgs;
+
+    fn target(args: &RunArgs) -> String {
+        let kind = match args.kind {
+            Kind::Snapshots => "snapshot task",
+            Kind::Replication => "replication",
+            Kind::CloudSync => "cloud sync",
+        };
+        format!("{kind} {}", args.id)
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &RunArgs) -> Result<Draft, ToolError> {
+        let RunArgs { kind, id } = *args;
+        let task = match kind {
+            Kind::Snapshots => snapshot_task(nas, id).await?,
+            Kind::Replication => replication(nas, id).await?,
+            Kind::CloudSync => cloud_sync(nas, id).await?,
+        };
+        if task.runs {
+            let what = format!("{} runs already.", capital(&task.name));
+            return Err(ToolError::inapplicable(what, "backup_list tells how it goes."));
+        }
+        let undo = match kind {
+            Kind::Snapshots => Undo::Words("snapshot_delete deletes the snapshots that it takes".to_owned()),
+            _ => Undo::Impossible("what was copied, written over or deleted stays so".to_owned()),
+        };
+        let mut draft = Draft::new(
+            format!("Run {}: {} to {}.", task.name, task.from, task.to),
+            task.risk,
+            undo,
+            Self::target(args),
+            Fingerprint::of(&json!([task.facts, task.enabled])),
+        );
+        draft.warnings = task.warnings;
+        if !task.enabled {
+            draft.warnings.push("It is switched off, which somebody may have done on purpose.".to_owned());
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: RunArgs) -> Result<Done, ToolError> {
+        let target = Self::target(&args);
+        let job = match args.kind {
+            Kind::Snapshots => {
+                nas.call(backup::RunSnapshots, (args.id,)).await?;
+                return Ok(Done::now(format!("The NAS runs {target}.")));
+            }
+            Kind::Replication => nas.call(backup::RunReplication, (args.id,)).await?,
+            Kind::CloudSync => nas.call(backup::RunCloudSync, (args.id,)).await?,
+        };
+        Ok(Done::begun(job, format!("The NAS runs {target}.")))
+    }
+}
+
+// vm_control
+
+struct VmControl;
+
+/// What is done to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Start,
+    Stop,
+    Restart,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct VmArgs {
+    /// Its number in the list of virtual machines.
+    id: i64,
+    /// What to do; stop and restart ask its system to shut down.
+    action: Action,
+}
+
+impl Change for VmControl {
+    const NAME: &'static str = "vm_control";
+    const TITLE: &'static str = "Start, stop or restart a virtual machine";
+    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or start again. It is never cut off: a system that does \
+         not answer goes on.";
+    const SCOPE: Scope = Scope::VmsWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![vm::Machines];
+    const NEEDS: &'static [Need] = needs![vm::Start, vm::Stop, vm::Restart];
+    const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain), ("action", Log::Plain)];
+    type Args = VmArgs;
+
+    fn target(args: &VmArgs) -> String {
+        format!("virtual machine {}", args.id)
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &VmArgs) -> Result<Draft, ToolError> {
+        let VmArgs { id, action } = *args;
+        let all = nas.call(vm::Machines, Query::all()).await?;
+        let Some(found) = all.into_iter().find(|machine| machine.id == id) else {
+            let what = format!("There is no virtual machine {id}.");
+            return Err(ToolError::inapplicable(what, "vms_list shows which there are."));
+        };
+        let state = found.status.map_or_else(|| "?".to_owned(), |status| status.state);
+        let runs = state == "RUNNING";
+        let name = foreign(&found.name, 100);
+        if runs == (action == Action::Start) {
+            let is = if runs { "runs already" } else { "does not run" };
+            return Err(ToolError::inapplicable(format!("{name} {is}."), "vms_list tells how each is."));
+        }
+        let (verb, undo) = match action {
+            Action::Start => ("Start", Undo::call(Self::NAME, json!({ "id": id, "action": "stop" }))),
+            Action::Stop => ("Stop", Undo::call(Self::NAME, json!({ "id": id, "action": "start" }))),
+            Action::Restart => {
+                ("Restart", Undo::Words("nothing is left to take back once it runs again".to_owned()))
+            }
+        };
+        let mut draft = Draft::new(
+            format!("{verb} the virtual machine {name}."),
+            Self::RISK,
+            undo,
+            Self::target(args),
+            Fingerprint::of(&json!([found.id, found.name, state])),
+        );
+        let after = if action == Action::Stop { "STOPPED" } else { "RUNNING" };
+        draft.changes.push(Alteration::new(name, Some(foreign(&state, 20)), Some(after.to_owned())));
+        match action {
+            Action::Start => {
+                let memory = found.memory.map_or_else(String::new, |mib| format!(" of {}", size(mib << 20)));
+                draft.warnings.push(format!("Its memory{memory} is taken from the NAS."));
+            }
+            Action::Stop => {
+                draft.stops.push("Whoever uses it loses it until it is started again.".to_owned());
+            }
+            Action::Restart => draft.stops.push("Whoever uses it loses it until it is up again.".to_owned()),
+        }
+        if action != Action::Start {
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: VmArgs) -> Result<Done, ToolError> {
+        let VmArgs { id, action } = args;
+        match action {
+            Action::Start => {
+                nas.call(vm::Start, (id,)).await?;
+                Ok(Done::now(format!("Started the virtual machine {id}.")))
+            }
+            Action::Stop => {
+                let job = nas.call(vm::Stop, (id, vm::GENTLY)).await?;
+                Ok(Done::begun(job, format!("The NAS asks the virtual machine {id} to shut down.")))
+            }
+            Action::Restart => {
+                let job = nas.call(vm::Restart, (id,)).await?;
+                Ok(Done::begun(job, format!("The NAS restarts the virtual machine {id}.")))
+            }
+        }
+    }
+}
+
+// boot_env_delete
+
+struct BootEnvDelete;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BootEnvArgs {
+    /// Its name in the list of boot environments.
+    id: String,
+}
+
+impl Change for BootEnvDelete {
+    const NAME: &'static str = "boot_env_delete";
+    const TITLE: &'static str = "Delete a boot environment";
+    const DESCRIPTION: &'static str = "Deletes an old system that could be started instead. Never the one that runs or the one that starts next.";
+    const SCOPE: Scope = Scope::SystemAdmin;
+    const RISK: Risk = Risk::Destructive;
+    const LOOKS: &'static [Need] = needs![boot::Environments];
+    const NEEDS: &'static [Need] = needs![boot::Destroy];
+    const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain)];
+    type Args = BootEnvArgs;
+
+    fn target(args: &BootEnvArgs) -> String {
+        format!("boot environment {}", foreign(&args.id, 200))
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &BootEnvArgs) -> Result<Draft, ToolError> {
+        let all = nas.call(boot::Environments, boot::all()).await?;
+        let Some(found) = all.iter().find(|environment| environment.id == args.id) else {
+            let what = format!("There is no boot environment {}.", foreign(&args.id, 100));
+            return Err(ToolError::inapplicable(what, "boot_env_list shows which there are."));
+        };
+        let name = foreign(&found.id, 100);
+        // What is not told is taken for the worse.
+        if found.active != Some(false) || found.activated != Some(false) {
+            return Err(ToolError::inapplicable(
+                format!("{name} runs, or is the one that starts next."),
+                "Only one that is neither can be deleted.",
+            ));
+        }
+        let left = all.iter().filter(|one| one.id != found.id && one.active == Some(false)).count();
+        let mut draft = Draft::new(
+            format!("Delete the boot environment {name}."),
+            Self::RISK,
+            Undo::Impossible("a boot environment that is deleted is gone".to_owned()),
+            "boot environments",
+            Fingerprint::of(&json!([found.id, found.created.map(|at| time(at.0)), found.keep])),
+        );
+        let holds = found.used_bytes.map_or_else(|| "?".to_owned(), size);
+        let made = found.created.map_or_else(String::new, |at| format!(", made {}", time(at.0)));
+        draft.changes.push(Alteration::new(
+            format!("boot environment {name}"),
+            Some(format!("{holds}{made}")),
+            None,
+        ));
+        draft.bytes = found.used_bytes;
+        if found.keep == Some(true) {
+            draft.warnings.push("Somebody marked it to be kept.".to_owned());
+        }
+        if left == 0 {
+            draft.warnings.push("It is the only one that one could go back to.".to_owned());
+        }
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: BootEnvArgs) -> Result<Done, ToolError> {
+        let done = format!("Deleted the boot environment {}.", foreign(&args.id, 100));
+        nas.call(boot::Destroy, (boot::Named { id: args.id },)).await?;
+        Ok(Done::now(done))
+    }
+}

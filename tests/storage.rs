@@ -1,0 +1,458 @@
+//! Changes of datasets and snapshots: what their plans say, and what is so afterwards, on each generation of the NAS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and needs no lifecycle"
+)]
+
+mod common;
+
+use common::Bench;
+use serde_json::{Value, json};
+use tailnas::dispatch::Catalogue;
+use tailnas_sim::client::Client;
+use tailnas_sim::nas::{Generation, State};
+use tailnas_sim::world::{ALICE, CAPABILITY};
+
+const GENERATIONS: [(Generation, &str); 3] =
+    [(Generation::V25_04, "25.04.2"), (Generation::V25_10, "25.10.5"), (Generation::V26, "26.0.0")];
+
+/// A daemon in front of a NAS of this generation, and alice, who may use every tool.
+async fn bench(generation: Generation, change: impl FnOnce(&mut State)) -> (Bench, Client) {
+    let bench = Bench::start_with(|world| {
+        world.nas.set_generation(generation);
+        world.nas.state(change);
+        let all: Vec<_> = Catalogue::new().specs().filter_map(|spec| spec.scope).collect();
+        world.tailnet.grant(ALICE.address.into(), CAPABILITY, vec![json!({ "scopes": all, "nas": ["*"] })]);
+    })
+    .await;
+    bench.nas_is_up().await;
+    let alice = bench.client(ALICE);
+    (bench, alice)
+}
+
+/// What a plan says: its data, and its text.
+async fn plan(client: &Client, tool: &str, arguments: &Value) -> (Value, String) {
+    let answer = client.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await.unwrap();
+    assert!(!answer.is_error(), "{tool}: {}", answer.text());
+    (answer.json()["result"]["structuredContent"].clone(), answer.text())
+}
+
+async fn no_plan(client: &Client, tool: &str, arguments: &Value) -> String {
+    let answer = client.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await.unwrap();
+    assert!(answer.is_error(), "{tool}: {}", answer.text());
+    assert!(answer.text().contains("Nothing was changed"), "{tool}: {}", answer.text());
+    answer.text()
+}
+
+/// Plans something that the client's own word is enough for, and has it made.
+async fn make(client: &Client, tool: &str, arguments: &Value) -> String {
+    let (planned, text) = plan(client, tool, arguments).await;
+    assert_eq!(planned["effect"]["risk"], "reversible", "{tool}: {text}");
+    let mut arguments = arguments.clone();
+    arguments["plan"] = planned["plan"].clone();
+    let answer = client.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await.unwrap();
+    assert!(!answer.is_error(), "{tool}: {}", answer.text());
+    answer.text()
+}
+
+/// Number of the newest change.
+async fn last_change(client: &Client) -> Value {
+    let (listed, text) = plan(client, "changes_list", &json!({ "limit": 1 })).await;
+    assert_eq!(listed["changes"][0]["outcome"], "ok", "{text}");
+    listed["changes"][0]["seq"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_a_dataset_are_changed_and_set_back() {
+    for (generation, version) in GENERATIONS {
+        let (bench, alice) = bench(generation, |_| {}).await;
+        let photos = || {
+            bench
+                .world
+                .nas
+                .state(|nas| nas.datasets.iter().find(|one| one.name == "tank/photos").unwrap().clone())
+        };
+        let wanted = json!({ "dataset": "tank/photos", "quota_bytes": 2_u64 << 40, "compression": "zstd" });
+        let text = make(&alice, "dataset_update", &wanted).await;
+        assert!(text.contains(r#"Undo: call dataset_update with {"compression":"lz4","dataset":"tank/photos","quota_bytes":0}"#), "{text}");
+        assert_eq!((photos().quota, photos().compression.as_deref()), (Some(2 << 40), Some("ZSTD")));
+
+        let change = last_change(&alice).await;
+        let text = make(&alice, "undo", &json!({ "change": change })).await;
+        assert!(text.contains("Changed the settings of tank/photos"), "{text}");
+        assert_eq!((photos().quota, photos().compression.as_deref()), (None, Some("LZ4")));
+        // Once is enough: it is so already.
+        assert!(no_plan(&alice, "undo", &json!({ "change": change })).await.contains("is so already"));
+
+        let read_only = json!({ "dataset": "tank/photos", "read_only": "on" });
+        let (planned, text) = plan(&alice, "dataset_update", &read_only).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert!(text.contains("SMB Share photos can no longer write to it"), "{text}");
+        let (planned, text) =
+            plan(&alice, "dataset_update", &json!({ "dataset": "backup/photos", "read_only": "off" })).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        // 1000 GiB with what is below it; 1050 leave hardly anything.
+        let (planned, text) = plan(
+            &alice,
+            "dataset_update",
+            &json!({ "dataset": "tank/photos", "quota_bytes": 1050_u64 << 30 }),
+        )
+        .await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert!(text.contains("Stops: Writing fails once the 50.0 GiB"), "{text}");
+        for (arguments, why) in [
+            (json!({ "dataset": "tank/photos", "quota_bytes": 1_u64 << 35 }), "holds 1000 GiB already"),
+            (json!({ "dataset": "tank/photos", "quota_bytes": 7 }), "below 1 GiB"),
+            (json!({ "dataset": "tank/photos", "compression": "lz4" }), "is so already"),
+            (json!({ "dataset": "tank/photos" }), "is so already"),
+            (json!({ "dataset": "tank/vm-disk", "quota_bytes": 1_u64 << 40 }), "is a volume"),
+            (json!({ "dataset": "tank/nope", "compression": "lz4" }), "There is no dataset"),
+        ] {
+            let text = no_plan(&alice, "dataset_update", &arguments).await;
+            assert!(text.contains(why), "{arguments}: {text}");
+        }
+        bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_does_not_keep_is_no_undo_of_the_log() {
+    let (bench, alice) = bench(Generation::V25_10, |_| {}).await;
+    let secret = json!({ "dataset": "tank/photos", "comment": "Alice's" });
+    let text = make(&alice, "dataset_update", &secret).await;
+    assert!(text.contains("Family photos"), "the plan knows what it was: {text}");
+    let text = no_plan(&alice, "undo", &json!({ "change": last_change(&alice).await })).await;
+    assert!(text.contains("what it was is not kept in the log"), "{text}");
+    let intent = bench.record("the intent", |record| record["type"] == "intent").await;
+    assert!(!intent.to_string().contains("Family photos"), "{intent}");
+    assert!(intent["plan"]["undo"]["words"].is_string(), "{intent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_ones_own_changes_are_taken_back_and_only_those_that_were_made() {
+    let (bench, alice) = bench(Generation::V25_10, |_| {}).await;
+    make(&alice, "snapshot_create", &json!({ "dataset": "tank/photos", "name": "one" })).await;
+    let change = last_change(&alice).await;
+    let (planned, text) = plan(&alice, "undo", &json!({ "change": change, "reason": "a mistake" })).await;
+    assert_eq!(
+        (&planned["tool"], &planned["effect"]["risk"]),
+        (&json!("snapshot_delete"), &json!("destructive"))
+    );
+    assert!(
+        text.contains("A person approves or refuses it"),
+        "what it does counts, not how it is called: {text}"
+    );
+
+    let bob = bench.client(tailnas_sim::world::BOB);
+    let all: Vec<_> = Catalogue::new().specs().filter_map(|spec| spec.scope).collect();
+    let grant = vec![json!({ "scopes": all, "nas": ["*"] })];
+    bench.world.tailnet.grant(tailnas_sim::world::BOB.address.into(), CAPABILITY, grant);
+    assert!(no_plan(&bob, "undo", &json!({ "change": change })).await.contains("You made no change"));
+    for number in [0, 1, u64::MAX] {
+        let text = no_plan(&alice, "undo", &json!({ "change": number })).await;
+        assert!(text.contains("You made no change"), "{number}: {text}");
+    }
+    // The scope of what takes it back is needed, and asked for by name.
+    let only = vec![json!({ "scopes": ["storage:read", "storage:write"], "nas": ["*"] })];
+    bench.world.tailnet.grant(ALICE.address.into(), CAPABILITY, only);
+    let answer = alice
+        .modern("tools/call", json!({ "name": "undo", "arguments": { "change": change } }))
+        .await
+        .unwrap();
+    assert!(
+        answer.is_error() && answer.text().contains("snapshot_delete needs the scope storage:destroy"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_held_released_and_cloned() {
+    for (generation, version) in &GENERATIONS[1..] {
+        let (bench, alice) = bench(*generation, |nas| {
+            nas.add_snapshot("tank/photos/2024", "auto-2026-10-01_00-00");
+            nas.hold("tank2/scratch@keep", "zettarepl");
+        })
+        .await;
+        let held = |id: &str| {
+            bench
+                .world
+                .nas
+                .state(|nas| nas.snapshots.iter().find(|one| one.id() == id).unwrap().holds.clone())
+        };
+        let both = json!({ "snapshot": "tank/photos@auto-2026-10-01_00-00", "recursive": true });
+        let text = make(&alice, "snapshot_hold", &both).await;
+        assert!(text.contains("is held, and those of the same name below it"), "{text}");
+        assert_eq!(held("tank/photos/2024@auto-2026-10-01_00-00"), ["truenas"]);
+        assert!(no_plan(&alice, "snapshot_hold", &both).await.contains("is held already"));
+        assert!(no_plan(&alice, "snapshot_delete", &both).await.contains("is held, and cannot be deleted"));
+        // It could be deleted by a schedule the next minute: that is not for a client to say.
+        let (planned, text) = plan(&alice, "snapshot_release", &both).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        let (_, text) = plan(&alice, "snapshot_release", &json!({ "snapshot": "tank2/scratch@keep" })).await;
+        assert!(text.contains("held (zettarepl)") && text.contains("may have to begin anew"), "{text}");
+        let free = json!({ "snapshot": "tank/media@before-upgrade" });
+        assert!(no_plan(&alice, "snapshot_release", &free).await.contains("Nothing holds"));
+
+        let beside = json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/september" });
+        let text = make(&alice, "snapshot_clone", &beside).await;
+        assert!(text.contains("Made tank/september"), "{text}");
+        bench.world.nas.state(|nas| {
+            let clone = nas.datasets.iter().find(|one| one.name == "tank/september").unwrap();
+            assert_eq!(clone.origin.as_deref(), Some("tank/photos@auto-2026-09-01_00-00"));
+        });
+        let text =
+            no_plan(&alice, "snapshot_delete", &json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00" }))
+                .await;
+        assert!(text.contains("tank/september is a clone of it"), "{text}");
+        // Below a share, whoever may use that may see it.
+        let shared =
+            json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/media/september" });
+        let (planned, text) = plan(&alice, "snapshot_clone", &shared).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert!(text.contains("It lies in what the SMB share media gives"), "{text}");
+        for (arguments, why) in [
+            (
+                json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank2/x" }),
+                "stays on its pool",
+            ),
+            (json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/media" }), "already"),
+            (
+                json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/no/x" }),
+                "no dataset tank/no",
+            ),
+            (json!({ "snapshot": "tank/photos@nope", "dataset": "tank/x" }), "no snapshot"),
+        ] {
+            let text = no_plan(&alice, "snapshot_clone", &arguments).await;
+            assert!(text.contains(why), "{arguments}: {text}");
+        }
+        bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_names_what_is_lost_and_destroys_nothing_that_was_not_named() {
+    let (bench, alice) = bench(Generation::V25_10, |nas| {
+        nas.snapshots.iter_mut().for_each(|one| one.used = 3 << 30);
+    })
+    .await;
+    let september = "tank/photos@auto-2026-09-01_00-00";
+    let october = "tank/photos@auto-2026-10-01_00-00";
+    let (planned, text) = plan(&alice, "snapshot_rollback", &json!({ "snapshot": october })).await;
+    assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
+    assert!(text.contains("everything written since") && text.contains("no undo"), "{text}");
+    assert!(text.contains("SMB Share photos finds its files as they were"), "{text}");
+
+    let back = json!({ "snapshot": september });
+    let text = no_plan(&alice, "snapshot_rollback", &back).await;
+    assert!(text.contains("would destroy 1 snapshot that came after"), "{text}");
+    assert!(text.contains(october) && text.contains("snapshot_clone"), "{text}");
+    let destroying = json!({ "snapshot": september, "destroy_newer": true });
+    let (planned, text) = plan(&alice, "snapshot_rollback", &destroying).await;
+    assert!(text.contains("and 1 newer snapshot with at least 3.00 GiB"), "{text}");
+    assert_eq!(planned["effect"]["bytes"], 3_u64 << 30);
+    assert!(text.contains(&format!("Changes snapshot {october}: 3.00 GiB → nothing")), "{text}");
+
+    bench.world.nas.state(|nas| nas.hold(october, "truenas"));
+    let text = no_plan(&alice, "snapshot_rollback", &destroying).await;
+    assert!(text.contains("is newer, and held"), "{text}");
+    bench.world.nas.state(|nas| {
+        nas.snapshots.iter_mut().for_each(|one| one.holds.clear());
+        nas.add_dataset("tank/october");
+        nas.datasets.last_mut().unwrap().origin = Some(october.to_owned());
+    });
+    let text = no_plan(&alice, "snapshot_rollback", &destroying).await;
+    assert!(text.contains("tank/october is a clone of a newer snapshot"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_says_who_will_reach_it_and_by_what_else() {
+    for (generation, version) in GENERATIONS {
+        let (bench, alice) = bench(generation, |nas| {
+            nas.services.iter_mut().filter(|one| one.name == "nfs").for_each(|one| one.running = false);
+        })
+        .await;
+        let open = json!({ "name": "pictures", "dataset": "tank/photos" });
+        let (planned, text) = plan(&alice, "smb_share_create", &open).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        for wanted in [
+            "Share tank/photos by SMB, to be read and written, with everybody who reaches the NAS.",
+            "whoever reaches the NAS may try",
+            "The SMB share photos gives the same folder.",
+            "It gives the datasets below it as well: 1 of them.",
+            r#"Undo: call smb_share_delete with {"share":"pictures"}"#,
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        let narrow = json!({ "dataset": "tank/photos/2024", "read_only": true, "hosts": ["192.168.1.0/24"] });
+        let (_, text) = plan(&alice, "nfs_share_create", &narrow).await;
+        for wanted in [
+            "Share tank/photos/2024 by NFS, read-only, with 192.168.1.0/24.",
+            "It lies in what the SMB share photos gives.",
+            "NFS believes what clients say",
+            "The NFS service does not run",
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        assert!(!text.contains("may try"), "{text}");
+        let (_, text) = plan(&alice, "nfs_share_create", &json!({ "dataset": "tank" })).await;
+        assert!(text.contains("It is the root of its pool"), "{text}");
+        assert!(text.contains("What the SMB share media gives lies in it"), "{text}");
+
+        let (_, text) =
+            plan(&alice, "smb_share_update", &json!({ "share": "media", "read_only": false })).await;
+        assert!(text.contains("It lets guests in, without a password."), "{text}");
+        assert!(text.contains("Changes read-only: yes → no"), "{text}");
+        let (_, text) =
+            plan(&alice, "smb_share_update", &json!({ "share": "media", "enabled": false })).await;
+        assert!(
+            text.contains(r#"Undo: call smb_share_update with {"enabled":true,"share":"media"}"#),
+            "{text}"
+        );
+        assert!(
+            text.contains("Stops: Whoever uses it loses it") && !text.contains("lets guests in"),
+            "{text}"
+        );
+
+        let (_, text) = plan(&alice, "smb_share_delete", &json!({ "share": "photos" })).await;
+        assert!(text.contains("The files stay."), "{text}");
+        assert!(text.contains(r#"call smb_share_create with {"dataset":"tank/photos","hosts":[],"name":"photos","read_only":false}"#), "{text}");
+        // What lets guests in is not made again by this program.
+        let (_, text) = plan(&alice, "smb_share_delete", &json!({ "share": "media" })).await;
+        assert!(text.contains("Undo: make it again in the TrueNAS web interface"), "{text}");
+        let (_, text) = plan(&alice, "nfs_share_delete", &json!({ "path": "/mnt/tank/media" })).await;
+        assert!(text.contains(r#"call nfs_share_create with {"dataset":"tank/media","hosts":["192.168.1.0/24"],"read_only":true}"#), "{text}");
+
+        for (tool, arguments, why) in [
+            (
+                "smb_share_create",
+                json!({ "name": "Photos", "dataset": "tank/media" }),
+                "There is an SMB share Photos already",
+            ),
+            ("smb_share_create", json!({ "name": "x", "dataset": "tank/vm-disk" }), "is a volume"),
+            ("smb_share_create", json!({ "name": "x", "dataset": "tank/nope" }), "There is no dataset"),
+            ("smb_share_update", json!({ "share": "photos" }), "is so already"),
+            ("smb_share_update", json!({ "share": "nope", "enabled": true }), "There is no SMB share nope"),
+            ("smb_share_delete", json!({ "share": "nope" }), "There is no SMB share nope"),
+            (
+                "nfs_share_create",
+                json!({ "dataset": "tank/media" }),
+                "There is an NFS share of /mnt/tank/media already",
+            ),
+            (
+                "nfs_share_update",
+                json!({ "path": "/mnt/tank/photos", "enabled": true }),
+                "There is no NFS share",
+            ),
+            ("nfs_share_delete", json!({ "path": "/mnt/tank/photos" }), "There is no NFS share"),
+        ] {
+            let text = no_plan(&alice, tool, &arguments).await;
+            assert!(text.contains(why), "{tool} {arguments}: {text}");
+        }
+        for (tool, arguments) in [
+            ("smb_share_create", json!({ "name": "a/b", "dataset": "tank/photos" })),
+            ("smb_share_create", json!({ "name": "x", "dataset": "tank/photos", "hosts": ["*(rw)"] })),
+            ("nfs_share_create", json!({ "dataset": "tank/photos", "hosts": ["10.0.0.0/99"] })),
+            ("nfs_share_update", json!({ "path": "/etc", "enabled": true })),
+        ] {
+            let answer =
+                alice.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await.unwrap();
+            assert!(
+                answer.is_error() && answer.text().contains("The arguments do not fit"),
+                "{}",
+                answer.text()
+            );
+        }
+        bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_is_scrubbed_and_the_scrub_stopped() {
+    let (bench, alice) = bench(Generation::V25_10, |nas| {
+        nas.pace.scrub_step = std::time::Duration::from_mins(5);
+    })
+    .await;
+    let tank2 = json!({ "pool": "tank2" });
+    assert!(no_plan(&alice, "scrub_stop", &tank2).await.contains("No scrub of tank2 runs"));
+    let text = make(&alice, "scrub_start", &tank2).await;
+    assert!(text.contains("The NAS scrubs tank2") && text.contains("goes on with it as job"), "{text}");
+    common::eventually("it scrubs", async || {
+        bench.world.nas.state(|nas| nas.pools[2].scan.as_ref().is_some_and(|scan| scan.ended.is_none()))
+    })
+    .await;
+    assert!(no_plan(&alice, "scrub_start", &tank2).await.contains("A scrub of tank2 runs already"));
+    let text = make(&alice, "scrub_stop", &tank2).await;
+    assert!(text.contains("Undo: call scrub_start"), "{text}");
+    common::eventually("it is stopped", async || {
+        bench.world.nas.state(|nas| nas.pools[2].scan.as_ref().is_some_and(|scan| scan.ended.is_some()))
+    })
+    .await;
+    assert!(
+        no_plan(&alice, "scrub_start", &json!({ "pool": "nope" })).await.contains("There is no pool nope")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_task_is_as_dangerous_as_it_is_set_up_to_be() {
+    for (generation, version) in GENERATIONS {
+        let (bench, alice) = bench(generation, |_| {}).await;
+        for (kind, id, risk, word) in [
+            ("snapshots", 1, "reversible", "older than 2 weeks are deleted"),
+            (
+                "replication",
+                1,
+                "disruptive",
+                "What was written to backup/photos by others since the last run is lost",
+            ),
+            (
+                "cloud_sync",
+                1,
+                "destructive",
+                "What is in cold storage and not in /mnt/tank/photos is deleted there",
+            ),
+        ] {
+            let (planned, text) = plan(&alice, "backup_run", &json!({ "kind": kind, "id": id })).await;
+            assert_eq!(planned["effect"]["risk"], risk, "{text}");
+            assert!(text.contains(word), "{text}");
+            let text = no_plan(&alice, "backup_run", &json!({ "kind": kind, "id": 99 })).await;
+            assert!(text.contains("There is no such task 99"), "{text}");
+        }
+        make(&alice, "backup_run", &json!({ "kind": "snapshots", "id": 1 })).await;
+        let taken = bench.world.nas.state(|nas| nas.snapshots.last().unwrap().dataset.clone());
+        assert_eq!(taken, "tank/photos/2024");
+        bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_are_started_and_systems_that_run_are_not_deleted() {
+    let (bench, alice) = bench(Generation::V26, |nas| nas.machines[0].running = false).await;
+    assert!(
+        no_plan(&alice, "vm_control", &json!({ "id": 1, "action": "stop" })).await.contains("does not run")
+    );
+    let text = make(&alice, "vm_control", &json!({ "id": 1, "action": "start" })).await;
+    assert!(text.contains(r#"Undo: call vm_control with {"action":"stop","id":1}"#), "{text}");
+    assert!(bench.world.nas.state(|nas| nas.machines[0].running));
+    for action in ["stop", "restart"] {
+        let (planned, text) = plan(&alice, "vm_control", &json!({ "id": 1, "action": action })).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert!(text.contains("Stops: Whoever uses it loses it"), "{text}");
+    }
+    assert!(
+        no_plan(&alice, "vm_control", &json!({ "id": 7, "action": "start" }))
+            .await
+            .contains("no virtual machine 7")
+    );
+
+    let (planned, text) = plan(&alice, "boot_env_delete", &json!({ "id": "24.10.2.4" })).await;
+    assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
+    assert!(text.contains("It is the only one that one could go back to"), "{text}");
+    let text = no_plan(&alice, "boot_env_delete", &json!({ "id": "26.0.0" })).await;
+    assert!(text.contains("runs, or is the one that starts next"), "{text}");
+    assert!(
+        no_plan(&alice, "boot_env_delete", &json!({ "id": "nope" })).await.contains("no boot environment")
+    );
+}
