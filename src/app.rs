@@ -57,7 +57,7 @@ const STILL_WAITING_US: u32 = 30_000_000;
 pub async fn serve(config: Config) -> Exit {
     let local_api = LocalApi::new(&config.tailnet.socket, Clock::system());
     match listen::bind(&config.server, &local_api, &mut tell_waiting()).await {
-        Ok(listeners) => run(config, listeners).await,
+        Ok(listeners) => run(config, listeners, Clock::system(), asked_to_stop()).await,
         Err(error) => {
             log_chain(&error);
             Exit::Unavailable
@@ -77,9 +77,13 @@ fn tell_waiting() -> impl FnMut(&str) {
     }
 }
 
-/// Runs the daemon on `listeners` until it is told to stop, and says how that went.
-pub async fn run(config: Config, listeners: Vec<Listener>) -> Exit {
-    let clock = Clock::system();
+/// Runs the daemon on `listeners`, by `clock`, until `asked_to_stop` resolves, and says how that went.
+pub async fn run(
+    config: Config,
+    listeners: Vec<Listener>,
+    clock: Clock,
+    asked_to_stop: impl Future<Output = ()>,
+) -> Exit {
     let (lifecycle, mut deaths) = Lifecycle::new(clock.clone());
     // From the start: until there is a handler, a SIGHUP ends us.
     let hangup = signal(SignalKind::hangup());
@@ -90,8 +94,6 @@ pub async fn run(config: Config, listeners: Vec<Listener>) -> Exit {
         Ok(journal) => journal,
         Err(exit) => return exit,
     };
-    // Before anybody is told that we are ready: who hears it may tell us to stop.
-    let asked_to_stop = asked_to_stop();
     let watchdog = OnceLock::new();
     let served = async {
         match start(&config, listeners, hangup, &clock, &lifecycle, &journal).await {
@@ -166,7 +168,7 @@ async fn start(
         drop(lifecycle.deed(settled));
     }
     lifecycle.service("health", parts.watch.keep_looking(lifecycle.clone()));
-    lifecycle.service("brake", Arc::clone(&parts.server.console).watch_brake(lifecycle.clone()));
+    lifecycle.service("root", Arc::clone(&parts.server.console).watch_root(lifecycle.clone()));
     lifecycle.service("notices", parts.notifier.watch(parts.plans, lifecycle.clone()));
     server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
     tracing::info!(url = %config.server.url, "ready");
@@ -372,8 +374,9 @@ fn status(fleet: &Fleet, journal: &Journal) -> String {
     format!("{fleet}; audited up to {recorded}{behind}{suspended}")
 }
 
-/// Takes over the signals that ask us to stop, now; resolves when one of them has come.
-fn asked_to_stop() -> impl Future<Output = ()> {
+/// Takes over the signals that ask us to stop, now and not when it is first waited for: who hears that we are ready may
+/// send one. Resolves when one of them has come.
+pub fn asked_to_stop() -> impl Future<Output = ()> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async move {
         let (Ok(mut terminate), Ok(mut interrupt)) = signals else {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tailnas::clock::Clock;
 use tailnas::config::Credentials;
 use tailnas::exit::Exit;
 use tailnas::server::listen::Listener;
@@ -31,7 +32,10 @@ pub fn run(path: &Path, address: SocketAddr) -> ExitCode {
     };
     runtime.block_on(async {
         match tokio::net::TcpListener::bind(address).await {
-            Ok(listener) => app::run(config, vec![Listener::Plain(listener)]).await.into(),
+            Ok(listener) => {
+                let listeners = vec![Listener::Plain(listener)];
+                app::run(config, listeners, Clock::system(), app::asked_to_stop()).await.into()
+            }
             Err(error) => {
                 eprintln!("cannot listen on {address}: {error}");
                 Exit::Unavailable.into()

@@ -103,7 +103,8 @@ impl Client {
         self.modern_with(json!({}), method, params).await
     }
 
-    async fn modern_with(&self, capabilities: Value, method: &str, params: Value) -> io::Result<Answer> {
+    /// The same, of a client with these capabilities.
+    pub async fn modern_with(&self, capabilities: Value, method: &str, params: Value) -> io::Result<Answer> {
         let mut params = params;
         let meta = params["_meta"].as_object().cloned().unwrap_or_default();
         params["_meta"] = Value::Object(meta);

@@ -266,10 +266,15 @@ impl Journal {
     /// Resolves with the reason once the log is dead. Until then nothing happens, also not at the end.
     pub async fn died(&self) -> String {
         let mut over = self.0.queue.over();
-        let dead = over.wait_for(|over| matches!(over, Some(NotRecorded::Dead(_)))).await;
-        match dead.as_deref() {
-            Ok(Some(NotRecorded::Dead(why))) => why.to_string(),
-            _ => std::future::pending().await,
+        let dead = |over: &Option<NotRecorded>| matches!(over, Some(NotRecorded::Dead(_)));
+        let why = match over.wait_for(dead).await.as_deref() {
+            Ok(Some(NotRecorded::Dead(why))) => Some(why.to_string()),
+            _ => None,
+        };
+        // Not within the match, which holds what is watched.
+        match why {
+            Some(why) => why,
+            None => std::future::pending().await,
         }
     }
 

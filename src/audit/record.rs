@@ -391,6 +391,8 @@ pub enum Did {
     Refuse,
     /// Enrolled a passkey.
     Enroll,
+    /// Took a passkey away.
+    Revoke,
     /// Froze changes.
     Freeze,
     /// Let changes be made again.
@@ -405,6 +407,7 @@ impl Did {
             Self::Approve => "approve",
             Self::Refuse => "refuse",
             Self::Enroll => "enroll",
+            Self::Revoke => "revoke",
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
         }
@@ -642,7 +645,7 @@ fn cut_plan(mut plan: PlanNote) -> PlanNote {
     if let Some(approver) = &mut plan.approver {
         shorten(&mut approver.user, 320);
         shorten(&mut approver.node, 256);
-        approver.passkey.iter_mut().for_each(|name| shorten(name, 128));
+        shorten(&mut approver.passkey, 128);
     }
     match &mut plan.undo {
         Some(UndoNote::Words(words) | UndoNote::Impossible(words)) => shorten(words, LONGEST_UNDO),

@@ -13,7 +13,9 @@ use crate::domain::id::RequestId;
 use crate::domain::plan::{Draft, PlanId, Undo, UndoNote};
 use crate::domain::who::McpNote;
 use crate::nas::Nas;
-use crate::policy::plans::{Applying, Approved, Approver, End, How, NotNow, NotTaken, Plan, Proposal, State};
+use crate::policy::plans::{
+    Applying, Approved, Approver, End, NotNow, NotTaken, Plan, Proof, Proposal, State,
+};
 use crate::policy::{self, Ask, Unspent, WhyNot};
 use crate::tools::schema::REASON;
 use crate::tools::{
@@ -164,9 +166,9 @@ impl Dispatcher {
         request: RequestId,
         id: PlanId,
         approver: Approver,
-        how: How,
+        proof: Proof,
     ) -> Result<Arc<Plan>, NotNow> {
-        let agreed = self.plans.approve(id, approver, how)?;
+        let agreed = self.plans.approve(id, approver, proof)?;
         let (this, plan) = (Arc::clone(self), Arc::clone(agreed.plan()));
         // Its end is in the plan, for whoever looks; there is nobody else to tell.
         drop(self.lifecycle.deed(async move { this.carry_out_approved(request, agreed).await }));

@@ -277,8 +277,7 @@ pub struct ApproverNote {
     /// The node they did it from.
     pub node: String,
     /// The passkey they did it with, as its name in our store.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub passkey: Option<String>,
+    pub passkey: String,
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub struct Sample {
 }
 
 /// What a pool held.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pool {
     /// What identifies it, even under another name.
     pub guid: String,

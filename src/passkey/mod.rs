@@ -28,7 +28,7 @@ use crate::state::StateDir;
 
 use store::{Invitation, Kept, Store};
 
-pub use store::StoreError;
+pub use store::{Revoked, StoreError};
 
 /// How long a link to enrol is good.
 pub const INVITED_FOR: Duration = Duration::from_mins(10);
@@ -249,7 +249,8 @@ impl Passkeys {
         Ok(kept.passkeys.iter().filter(|kept| kept.user_id == owner.id).map(Kept::listed).collect())
     }
 
-    /// Takes away the passkeys for which `which` holds, and says which those were.
+    /// Takes away the passkeys for which `which` holds, and says which those were. Until that is on record, they are
+    /// among [`Passkeys::revoked`].
     ///
     /// # Errors
     ///
@@ -259,7 +260,34 @@ impl Passkeys {
             let (gone, left): (Vec<Kept>, _) =
                 std::mem::take(&mut kept.passkeys).into_iter().partition(|k| which(&k.listed()));
             kept.passkeys = left;
-            Ok(gone.iter().map(Kept::listed).collect())
+            let gone: Vec<_> = gone.iter().map(Kept::listed).collect();
+            kept.revoked.extend(gone.iter().map(|Listed { id, login, label, .. }| Revoked {
+                id: id.clone(),
+                login: login.clone(),
+                label: label.clone(),
+            }));
+            Ok(gone)
+        })
+    }
+
+    /// The passkeys that were taken away and are not on record as such.
+    ///
+    /// # Errors
+    ///
+    /// As [`Passkeys::list`].
+    pub fn revoked(&self) -> Result<Vec<Revoked>, PasskeyError> {
+        Ok(self.store.read()?.revoked)
+    }
+
+    /// That this one was taken away is on record now.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written; then it is put on record once more.
+    pub fn is_recorded(&self, revoked: &Revoked) -> Result<(), PasskeyError> {
+        self.store.change(|kept| {
+            kept.revoked.retain(|one| one != revoked);
+            Ok(())
         })
     }
 

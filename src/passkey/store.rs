@@ -70,6 +70,9 @@ pub(super) struct Contents {
     format: u64,
     pub passkeys: Vec<Kept>,
     pub invitations: Vec<Invitation>,
+    /// Passkeys that root has taken away and of which the log does not know yet.
+    #[serde(default)]
+    pub revoked: Vec<Revoked>,
 }
 
 /// As much of any version as tells which one it is.
@@ -90,6 +93,18 @@ pub(super) struct Kept {
     pub used: Option<DateTime<Utc>>,
     pub handle: Uuid,
     pub key: Passkey,
+}
+
+/// A passkey that is good for nothing any more: as much of it as is put on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoked {
+    /// Its name in our store.
+    pub id: String,
+    /// Whose it was.
+    pub login: String,
+    /// What its owner called it.
+    pub label: String,
 }
 
 /// A link to enrol that is still open.
@@ -129,7 +144,8 @@ impl Store {
         let path = || self.0.path_of(FILE);
         let unreadable = |error: io::Error| StoreError::Unreadable { path: path(), why: error.to_string() };
         let Some(bytes) = self.0.read(FILE, LONGEST).map_err(unreadable)? else {
-            return Ok(Contents { format: FORMAT, passkeys: Vec::new(), invitations: Vec::new() });
+            let (passkeys, invitations, revoked) = (Vec::new(), Vec::new(), Vec::new());
+            return Ok(Contents { format: FORMAT, passkeys, invitations, revoked });
         };
         let damaged = |error: serde_json::Error| StoreError::Damaged { path: path(), why: error.to_string() };
         let Format { format: found } = serde_json::from_slice(&bytes).map_err(damaged)?;
@@ -150,6 +166,9 @@ impl Store {
         let locked = self.0.lock().map_err(unwritable)?;
         let mut contents = self.read()?;
         let told = change(&mut contents)?;
+        // What nobody puts on record, since the daemon does not run, does not grow without end.
+        let most = contents.revoked.len().saturating_sub(PASSKEYS);
+        contents.revoked.drain(..most);
         if contents.passkeys.len() > PASSKEYS || contents.invitations.len() > INVITATIONS {
             return Err(StoreError::Full.into());
         }

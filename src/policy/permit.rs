@@ -94,7 +94,7 @@ pub enum Approval {
     Unattended,
     /// Whoever asked approved it on the page, with a passkey that verified its user.
     Passkey,
-    /// Somebody else approved it on the page, who may.
+    /// Somebody else approved it on the page, who may, with a passkey of theirs that verified them.
     SecondPrincipal,
 }
 

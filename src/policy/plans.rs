@@ -228,18 +228,13 @@ pub struct Approver {
     pub may_approve: bool,
 }
 
-/// How somebody approves.
+/// What an approver showed: a passkey of theirs, which verified them.
 #[derive(Clone, Debug)]
-pub enum How {
-    /// With a passkey that verified its user.
-    Passkey {
-        /// Its name in our store.
-        name: String,
-        /// The digest that the assertion's challenge was made of.
-        signed: [u8; 32],
-    },
-    /// As another principal than the one who proposed it.
-    SecondPrincipal,
+pub struct Proof {
+    /// Its name in our store.
+    pub passkey: String,
+    /// The digest that the assertion's challenge was made of.
+    pub signed: [u8; 32],
 }
 
 /// A person agreed to this plan, or the client says so where that is enough. It is good for one change, and only
@@ -465,31 +460,26 @@ impl Plans {
         Ok(view)
     }
 
-    /// Approves a waiting plan, for a person on the page: with a passkey their own or, with `change:approve`,
-    /// another's; without one only another's. It must be carried out now.
+    /// Approves a waiting plan, for a person on the page who showed a passkey: their own or, with `change:approve`,
+    /// another's. It must be carried out now.
     ///
     /// # Errors
     ///
     /// When they may not, the passkey was asked about something else, it does not wait any more, or changes are
     /// frozen.
-    pub fn approve(&self, id: PlanId, approver: Approver, how: How) -> Result<Approved, NotNow> {
+    pub fn approve(&self, id: PlanId, approver: Approver, proof: Proof) -> Result<Approved, NotNow> {
         let Approver { user, login, node, may_approve } = approver;
+        let Proof { passkey, signed } = proof;
         let by = Some(login.clone());
-        let (hold, (approval, passkey)) = self.take(id, by, |plan| {
+        let (hold, approval) = self.take(id, by, |plan| {
             let own = plan.owner.purse == Purse::User(user);
             if !own && !may_approve {
                 return Err(NotNow::NoSuchPlan);
             }
-            match how {
-                How::Passkey { signed, .. } if signed != plan.digest => {
-                    Err(NotNow::NotYours("the passkey was asked about another plan"))
-                }
-                How::Passkey { name, .. } => Ok((Approval::Passkey, Some(name))),
-                How::SecondPrincipal if own => {
-                    Err(NotNow::NotYours("a plan of your own takes your passkey, or somebody else"))
-                }
-                How::SecondPrincipal => Ok((Approval::SecondPrincipal, None)),
+            if signed != plan.digest {
+                return Err(NotNow::NotYours("the passkey was asked about another plan"));
             }
+            Ok(if own { Approval::Passkey } else { Approval::SecondPrincipal })
         })?;
         let approver = ApproverNote { user: login, node, passkey };
         Ok(Approved { hold, approval, approver: Some(approver) })

@@ -125,8 +125,11 @@ async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Res
             Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing here").into_response();
     }
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        let told = refusal.is_told();
         let (answer, Note { reason, detail, who, what }) = refusal.answer(id);
-        response = answer;
+        if !told {
+            response = answer;
+        }
         let from = from.filter(|_| who.peer.is_none());
         door.refused(audit::Refusal { request: id, from, who, reason, detail, what });
     }

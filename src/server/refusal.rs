@@ -23,6 +23,7 @@ pub(super) struct Refusal {
     who: Who,
     detail: Option<String>,
     what: Refused,
+    told: bool,
 }
 
 /// What is written down about a refusal.
@@ -53,13 +54,23 @@ impl Refusal {
     ) -> Self {
         let body = json!({ "error": error, "error_description": words.into() });
         let (who, detail) = (Who::default(), None);
-        Self { status, headers: HeaderMap::new(), body, reason, who, detail, what: Refused::Entry }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body,
+            reason,
+            who,
+            detail,
+            what: Refused::Entry,
+            told: false,
+        }
     }
 
     /// One of a caller's message, told as JSON-RPC tells errors.
     pub(super) fn of_message(status: StatusCode, reason: &'static str, body: Value) -> Self {
         let (who, detail) = (Who::default(), None);
-        Self { status, headers: HeaderMap::new(), body, reason, who, detail, what: Refused::Message }
+        let what = Refused::Message;
+        Self { status, headers: HeaderMap::new(), body, reason, who, detail, what, told: false }
     }
 
     /// With this header.
@@ -92,10 +103,29 @@ impl Refusal {
         self
     }
 
+    /// Its few words.
+    pub(super) fn words(&self) -> &str {
+        self.body["error_description"].as_str().unwrap_or_default()
+    }
+
+    /// `page`, in which a person reads it, with the refusal beside it for the door to write down.
+    pub(super) fn on_page(mut self, mut page: Response) -> Response {
+        self.told = true;
+        *page.status_mut() = self.status;
+        page.headers_mut().extend(self.headers.clone());
+        page.extensions_mut().insert(self);
+        page
+    }
+
+    /// Whether the answer that it stands beside tells it already.
+    pub(super) const fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// Takes it apart: the answer, which names `request` so that its sender can say which record is about it, and what
     /// that record says.
     pub(super) fn answer(self, request: RequestId) -> (Response, Note) {
-        let Self { status, headers, mut body, reason, who, detail, what } = self;
+        let Self { status, headers, mut body, reason, who, detail, what, told: _ } = self;
         // JSON-RPC has one place for whatever a server wants to add to an error.
         let place = if body["error"].is_object() { &mut body["error"]["data"] } else { &mut body };
         if place.is_null() || place.is_object() {

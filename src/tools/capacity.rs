@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::access::Read;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
+use crate::history;
 use crate::nas::Session;
 
 use crate::domain::name::PoolName;
@@ -28,6 +30,12 @@ pub(super) fn family() -> Vec<Entry> {
 
 struct Capacity;
 
+/// When a pool held what.
+type Sample = (DateTime<Utc>, history::Pool);
+
+/// Points of a history.
+const POINTS: usize = 60;
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CapacityArgs {
@@ -37,6 +45,9 @@ struct CapacityArgs {
     /// How many of the biggest datasets of each pool.
     #[serde(default)]
     limit: Limit<5, 50>,
+    /// Also how full each was over time, in at most 60 points. Default: no.
+    #[serde(default)]
+    history: bool,
 }
 
 /// How full the pools are, the fullest first.
@@ -62,8 +73,19 @@ struct PoolCapacity {
     available_bytes: Option<u64>,
     /// How it grows, where there are samples of some days.
     growth: Option<Growth>,
+    /// How full it was, oldest first, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    history: Vec<Point>,
     /// Biggest datasets, by what is theirs alone, without what lies below them.
     biggest: Vec<Share>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+struct Point {
+    /// When, ISO 8601.
+    at: String,
+    /// Percent in use.
+    used_percent: f64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -82,7 +104,8 @@ impl Tool for Capacity {
     const DESCRIPTION: &'static str = "How full each pool is, when it will be 70, 85, 100 % full, and which datasets take the most, data and snapshots apart.";
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
-    const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain), ("limit", Log::Plain)];
+    const LOG: &'static [(&'static str, Log)] =
+        &[("pool", Log::Plain), ("limit", Log::Plain), ("history", Log::Plain)];
     const NEEDS: &'static [Need] = needs![pool::Pools, dataset::Datasets];
     type Access = Read;
     type Args = CapacityArgs;
@@ -104,7 +127,12 @@ impl Tool for Capacity {
         let mut told = Vec::new();
         for pool in &pools {
             let mut capacity = capacity(pool, &datasets, args.limit.get());
-            capacity.growth = growth_of(nas, pool, &mut seen).await;
+            if let Some(samples) = samples_of(nas, pool, &mut seen).await {
+                capacity.growth = growth_of(pool, &samples, &mut seen);
+                if args.history {
+                    capacity.history = thinned(&samples).map(point).collect();
+                }
+            }
             told.push(capacity);
         }
         told.sort_by(|one, other| {
@@ -114,32 +142,44 @@ impl Tool for Capacity {
     }
 }
 
-/// How a pool grew, by our own samples: the NAS keeps none.
-async fn growth_of(nas: &Session<'_, Read>, pool: &pool::Pool, seen: &mut Seen) -> Option<Growth> {
+/// How full a pool was, by our own samples, oldest first: the NAS keeps none.
+async fn samples_of(nas: &Session<'_, Read>, pool: &pool::Pool, seen: &mut Seen) -> Option<Vec<Sample>> {
     let name = foreign(&pool.name, 60);
     let Some(past) = nas.past() else {
         seen.not.push(format!("growth of {name}: this server keeps no history here"));
         return None;
     };
     match past.pool(pool.guid.clone()?).await {
-        Ok(samples) => {
-            // A pool that was made larger grows on from there.
-            let size = pool.size?;
-            let used: Vec<_> = samples.iter().map(|(at, sample)| (*at, sample.used)).collect();
-            let growth = growth(&used, size);
-            if growth.is_none() {
-                let since = used
-                    .first()
-                    .map_or_else(|| "none yet".to_owned(), |(at, _)| format!("since {}", time(*at)));
-                seen.not.push(format!("growth of {name}: it takes samples of three days ({since})"));
-            }
-            growth
-        }
+        Ok(samples) => Some(samples),
         Err(error) => {
             seen.not.push(format!("growth of {name}: {error}"));
             None
         }
     }
+}
+
+fn growth_of(pool: &pool::Pool, samples: &[Sample], seen: &mut Seen) -> Option<Growth> {
+    // A pool that was made larger grows on from there.
+    let used: Vec<_> = samples.iter().map(|(at, sample)| (*at, sample.used)).collect();
+    let growth = growth(&used, pool.size?);
+    if growth.is_none() {
+        let name = foreign(&pool.name, 60);
+        let since =
+            used.first().map_or_else(|| "none yet".to_owned(), |(at, _)| format!("since {}", time(*at)));
+        seen.not.push(format!("growth of {name}: it takes samples of three days ({since})"));
+    }
+    growth
+}
+
+/// At most [`POINTS`] of them, the first and the last among these.
+fn thinned(samples: &[Sample]) -> impl Iterator<Item = &Sample> {
+    let last = samples.len().saturating_sub(1);
+    let points = samples.len().min(POINTS);
+    (0..points).filter_map(move |point| samples.get(point * last / points.saturating_sub(1).max(1)))
+}
+
+fn point((at, sample): &Sample) -> Point {
+    Point { at: time(*at), used_percent: percent(sample.used, sample.size).unwrap_or_default() }
 }
 
 fn capacity(pool: &pool::Pool, datasets: &[dataset::Dataset], limit: usize) -> PoolCapacity {
@@ -164,6 +204,7 @@ fn capacity(pool: &pool::Pool, datasets: &[dataset::Dataset], limit: usize) -> P
         size_bytes: pool.size,
         available_bytes: root.and_then(|root| number(&root.available)),
         growth: None,
+        history: Vec::new(),
         biggest,
     }
 }
@@ -191,6 +232,9 @@ impl fmt::Display for CapacityOutput {
             )?;
             if let Some(growth) = &pool.growth {
                 writeln!(f, "  {growth}")?;
+            }
+            for Point { at, used_percent } in &pool.history {
+                writeln!(f, "  {at}: {used_percent} %")?;
             }
             for share in &pool.biggest {
                 writeln!(
@@ -239,6 +283,19 @@ mod tests {
         assert_eq!(capacity.available_bytes, Some(40));
         let biggest: Vec<_> = capacity.biggest.iter().map(|share| &*share.dataset).collect();
         assert_eq!(biggest, ["tank/a", "tank/b"]);
+    }
+
+    #[test]
+    fn a_history_is_thinned_to_its_ends_and_what_lies_between() {
+        for count in [0, 1, 2, 59, 60, 61, 500] {
+            let sample = |second| (DateTime::from_timestamp(second, 0).unwrap(), history::Pool::default());
+            let samples: Vec<_> = (0..count).map(sample).collect();
+            let points: Vec<_> = thinned(&samples).map(|(at, _)| *at).collect();
+            assert_eq!(points.len(), samples.len().min(POINTS), "{count}");
+            assert_eq!(points.first(), samples.first().map(|(at, _)| at), "{count}");
+            assert_eq!(points.last(), samples.last().map(|(at, _)| at), "{count}");
+            assert!(points.is_sorted(), "{count}");
+        }
     }
 
     proptest! {

@@ -1,13 +1,9 @@
 //! A tailnet with a few people, a provider, a tailscaled, and a clock that can be turned.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderValue;
 use tailnas::caller::{Gate, Rules};
-use tailnas::clock::{Clock, Tell};
 use tailnas::config;
 use tailnas::lifecycle::Lifecycle;
 use tailnas::net::http::Client;
@@ -15,6 +11,11 @@ use tailnas::oauth::{Bearer, Presented, Provider};
 use tailnas::tailnet::LocalApi;
 use tailnas_sim::localapi::{LocalApi as Tailscaled, Tailnet, User};
 use tailnas_sim::tsidp::{TokenSpec, Tsidp, TsidpOptions};
+
+#[path = "../common/turn.rs"]
+mod turn;
+
+pub use turn::Turn;
 
 pub const RESOURCE: &str = "https://truenas-mcp.tail1234.ts.net/mcp";
 pub const CAPABILITY: &str = "tailnas.dev/cap/mcp";
@@ -127,36 +128,5 @@ pub fn bearer(token: &str) -> Bearer {
     match Presented::in_fields([&HeaderValue::from_str(&format!("Bearer {token}")).unwrap()]) {
         Presented::Token(bearer) => bearer,
         other => panic!("{other:?}"),
-    }
-}
-
-/// A clock that goes as the system's does and can be turned, the wall's and the steady one apart.
-#[derive(Clone, Default)]
-pub struct Turn(Arc<Mutex<(TimeDelta, Duration)>>);
-
-impl Turn {
-    pub fn clock(&self) -> Clock {
-        Clock::from_tell(self.clone())
-    }
-
-    /// Time goes by.
-    pub fn pass(&self, seconds: u64) {
-        self.set_wall(i64::try_from(seconds).unwrap());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 += Duration::from_secs(seconds);
-    }
-
-    /// Somebody sets the wall clock.
-    pub fn set_wall(&self, seconds: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 += TimeDelta::seconds(seconds);
-    }
-}
-
-impl Tell for Turn {
-    fn now(&self) -> DateTime<Utc> {
-        Clock::system().now() + self.0.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn mono(&self) -> Duration {
-        Clock::system().mono() + self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 }

@@ -1,26 +1,86 @@
 //! A daemon in its neighbourhood, for the tests that go all the way.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod changes;
 mod schemas;
+mod turn;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
+use tailnas::app;
+use tailnas::config::{self, Credentials};
 use tailnas::dispatch::Catalogue;
+use tailnas::exit::Exit;
+use tailnas::server::listen::Listener;
 use tailnas::tools::Spec;
+use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::nas::Generation;
-use tailnas_sim::world::{Person, World};
+use tailnas_sim::world::{ALICE, Person, World};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use turn::Turn;
 
 /// A running daemon, and everything around it.
-pub struct Bench {
+pub struct Bench<D = Daemon> {
     pub world: World,
-    pub daemon: Daemon,
+    pub daemon: D,
     pub dir: TempDir,
+}
+
+/// A daemon within the process of the test, whose clock can be turned. It stops when this is dropped.
+pub struct Inside {
+    pub clock: Turn,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Exit>,
+}
+
+impl Inside {
+    async fn start(world: &World, clock: Turn) -> Self {
+        let (config, _) = config::examine(&world.config(), Credentials::MustBeThere).unwrap();
+        let listener = tokio::net::TcpListener::bind(world.address()).await.unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let until = async { drop(stopped.await) };
+        let run = app::run(config, vec![Listener::Plain(listener)], clock.clock(), until);
+        #[allow(clippy::disallowed_methods, reason = "it stands for a process")]
+        let running = tokio::spawn(run);
+        // Whoever connects waits until somebody serves.
+        let page = world.client(ALICE).send(Method::GET, "/console/static/console.css", &[], "").await;
+        assert_eq!(page.unwrap().status, 200);
+        Self { clock, stop, running }
+    }
+}
+
+impl Bench<Inside> {
+    /// A daemon in a neighbourhood that was changed before it started. Browsers have passkeys for its name.
+    pub async fn inside(change: impl AsyncFnOnce(&mut World)) -> Self {
+        let (dir, mut world) = neighbourhood_of("localhost").await;
+        change(&mut world).await;
+        let daemon = Inside::start(&world, Turn::default()).await;
+        Self { world, daemon, dir }
+    }
+
+    /// Stops the daemon, and waits for its end.
+    pub async fn stop(self) -> (World, TempDir) {
+        let Self { world, daemon: Inside { stop, running, .. }, dir } = self;
+        drop(stop);
+        assert_eq!(running.await.unwrap(), Exit::Ok);
+        (world, dir)
+    }
+
+    /// Starts it on what another left behind.
+    pub async fn started(world: World, dir: TempDir) -> Self {
+        let daemon = Inside::start(&world, Turn::default()).await;
+        Self { world, daemon, dir }
+    }
 }
 
 impl Bench {
@@ -61,9 +121,31 @@ impl Bench {
         Ok(())
     }
 
+    /// Asks for a reload as `systemctl reload` does, and waits for the end of it.
+    pub async fn reload(&self) {
+        let pid = self.daemon.pid().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        let until = async |wanted: &str| loop {
+            let told = self.daemon.told().await.unwrap();
+            if told.contains(wanted) {
+                return told;
+            }
+        };
+        let reloading = tokio::time::timeout(Duration::from_secs(10), until("RELOADING=1")).await.unwrap();
+        assert!(reloading.contains("MONOTONIC_USEC="), "systemd needs to know when: {reloading}");
+        tokio::time::timeout(Duration::from_secs(10), until("READY=1")).await.unwrap();
+    }
+
+    /// What the daemon wrote to stderr.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap()
+    }
+}
+
+impl<D> Bench<D> {
     /// Waits until a read reaches the NAS.
     pub async fn nas_is_up(&self) {
-        let alice = self.client(tailnas_sim::world::ALICE);
+        let alice = self.client(ALICE);
         eventually("the NAS answers", async || {
             !alice.call("system_info", json!({})).await.unwrap().is_error()
         })
@@ -80,6 +162,31 @@ impl Bench {
         self.world.client(person)
     }
 
+    /// A client whose token is good for longer than any test turns the clock.
+    pub fn patient_client(&self, person: Person) -> Client {
+        Client { token: self.world.token(person, Duration::from_hours(10_000)), ..self.world.client(person) }
+    }
+
+    /// The person's browser, with a passkey that is enrolled through a link of root's.
+    pub async fn enrolled(&self, person: Person) -> Browser {
+        let browser = Browser::of(&self.world, person).unwrap();
+        let answer = browser.enroll(&self.invitation(person)).await.unwrap();
+        assert!(answer.status.is_success(), "{}", answer.json());
+        browser
+    }
+
+    /// The link that root makes on the host, for one passkey of this person.
+    pub fn invitation(&self, person: Person) -> String {
+        let said = self.command(&["passkey", "enroll", person.login.unwrap()]);
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap().lines().next().unwrap().to_owned()
+    }
+
+    /// Runs the program as root does on the host, with the configuration of this daemon.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        command(&self.world, arguments)
+    }
+
     /// Every record of the audit log that is on disk.
     pub fn records(&self) -> Vec<Value> {
         records(&self.world.audit_dir())
@@ -94,26 +201,6 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("no record of {what} in {:#?}", self.records());
-    }
-
-    /// Asks for a reload as `systemctl reload` does, and waits for the end of it.
-    pub async fn reload(&self) {
-        let pid = self.daemon.pid().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
-        let until = async |wanted: &str| loop {
-            let told = self.daemon.told().await.unwrap();
-            if told.contains(wanted) {
-                return told;
-            }
-        };
-        let reloading = tokio::time::timeout(Duration::from_secs(10), until("RELOADING=1")).await.unwrap();
-        assert!(reloading.contains("MONOTONIC_USEC="), "systemd needs to know when: {reloading}");
-        tokio::time::timeout(Duration::from_secs(10), until("READY=1")).await.unwrap();
-    }
-
-    /// What the daemon wrote to stderr.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap()
     }
 
     /// Holds every call that the daemon has sent so far against the schemas that `generation` publishes, where the
@@ -165,10 +252,21 @@ impl Bench {
     }
 }
 
+/// Runs the program as root does on the host, with the configuration of `world`.
+pub fn command(world: &World, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tailnas"));
+    command.args(arguments).arg("--config").arg(world.config()).output().unwrap()
+}
+
 /// A neighbourhood without its daemon.
 pub async fn neighbourhood() -> (TempDir, World) {
+    neighbourhood_of("127.0.0.1").await
+}
+
+/// The same, of a daemon of this name.
+async fn neighbourhood_of(name: &str) -> (TempDir, World) {
     let dir = tempfile::Builder::new().prefix("tailnas-test-").tempdir().unwrap();
-    let world = World::start(dir.path(), 0, Generation::V25_10).await.unwrap();
+    let world = World::start_as(name, dir.path(), 0, Generation::V25_10).await.unwrap();
     (dir, world)
 }
 

@@ -33,7 +33,7 @@ impl Change {
 }
 
 /// One subscription.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listener {
     pub uuid: String,
     pub connection: u64,

@@ -15,7 +15,7 @@ use super::jobs::{Job, Owner};
 
 /// Everything the simulated NAS knows. Change it through [`Nas::state`](super::Nas::state): who subscribed
 /// to what was changed is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// Name of the host.
     pub hostname: String,
@@ -680,7 +680,7 @@ impl State {
     }
 
     /// Destroys a dataset and all below it, and every snapshot of them.
-    pub(crate) fn destroy_dataset(&mut self, name: &str) {
+    pub fn destroy_dataset(&mut self, name: &str) {
         let inside =
             |one: &str| one.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.datasets.retain(|dataset| !inside(&dataset.name));
@@ -722,6 +722,36 @@ impl State {
         if let Some(snapshot) = self.snapshots.iter_mut().find(|one| one.id() == id) {
             snapshot.holds.push(tag.to_owned());
         }
+    }
+
+    /// Destroys a dataset and makes another under its name, within the same second and looking the same.
+    pub fn make_dataset_again(&mut self, name: &str) {
+        let Some(old) = self.datasets.iter().find(|one| one.name == name).cloned() else { return };
+        self.destroy_dataset(name);
+        self.add_dataset(name);
+        if let Some(new) = self.datasets.last_mut() {
+            *new = Dataset { guid: new.guid, createtxg: new.createtxg, ..old };
+        }
+    }
+
+    /// Destroys a snapshot and takes another under its name.
+    pub fn make_snapshot_again(&mut self, id: &str) {
+        let Some(at) = self.snapshots.iter().position(|one| one.id() == id) else { return };
+        let old = self.snapshots.remove(at);
+        self.add_snapshot(&old.dataset, &old.name);
+        if let Some(new) = self.snapshots.last_mut() {
+            *new = Snapshot { createtxg: new.createtxg, ..old };
+        }
+    }
+
+    /// Makes the world what it was when `before` was a copy of it. Who is logged in and who listens stays.
+    pub fn put_back(&mut self, before: Self) {
+        let now = std::mem::replace(self, before);
+        self.jobs = now.jobs;
+        (self.logins, self.login_windows) = (now.logins, now.login_windows);
+        (self.listeners, self.pending) = (now.listeners, now.pending);
+        // It only ever grows, whatever is put back.
+        self.txg = now.txg;
     }
 
     /// Takes a snapshot as a periodic task would, whoever may call the API.

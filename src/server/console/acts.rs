@@ -21,7 +21,7 @@ use crate::domain::scope::Scope;
 use crate::domain::text::foreign;
 use crate::passkey::{Act, Begun, PasskeyError};
 use crate::policy::freeze::Frozen;
-use crate::policy::plans::{Approver, How, NotNow, Plan, State as Waits, View};
+use crate::policy::plans::{Approver, NotNow, Plan, Proof, State as Waits, View};
 use crate::tools::render::time;
 
 type Answer = Result<Response, Fault>;
@@ -126,10 +126,10 @@ pub(super) async fn finish_approval(
     let said = Personal::new(Did::Approve, &visitor.who()).about(note(&view.plan)).with(present.passkey());
     console.parts.journal.person(said).await.map_err(|error| Fault::unrecorded(&error).for_script())?;
     let request = RequestId::at(console.parts.clock.now());
-    let how = How::Passkey { name: present.passkey().to_owned(), signed };
+    let proof = Proof { passkey: present.passkey().to_owned(), signed };
     let approver = approver(&visitor, &view.plan).ok_or_else(Fault::nobody)?;
-    let plan = console.parts.dispatcher.approve(request, view.plan.id(), approver, how).map_err(|why| {
-        let text = format!("{why}. Nothing was done.");
+    let plan = console.parts.dispatcher.approve(request, view.plan.id(), approver, proof).map_err(|why| {
+        let text = format!("{why}. Nothing was changed.");
         Fault::new(StatusCode::CONFLICT, "Not now", text).for_script()
     })?;
     Ok(Json(json!({ "next": format!("/console/plans/{}", plan.id()) })).into_response())
@@ -162,7 +162,7 @@ pub(super) async fn refuse(
         Ok(_) | Err(NotNow::NotWaiting(_)) => {
             Ok(Redirect::to(&format!("/console/plans/{id}")).into_response())
         }
-        Err(why) => Err(Fault::new(StatusCode::CONFLICT, "Not now", format!("{why}. Nothing was done."))),
+        Err(why) => Err(Fault::new(StatusCode::CONFLICT, "Not now", format!("{why}. Nothing was changed."))),
     }
 }
 
@@ -274,17 +274,18 @@ fn not_now(console: &Console, view: &View) -> Result<(), Fault> {
         (None, Waits::Waiting) => return Ok(()),
         (None, state) => NotNow::NotWaiting(state.clone()),
     };
-    Err(Fault::new(StatusCode::CONFLICT, "Not now", format!("{why}. Nothing was done.")))
+    Err(Fault::new(StatusCode::CONFLICT, "Not now", format!("{why}. Nothing was changed.")))
 }
 
 fn not_yours() -> Fault {
     let text = "To freeze changes or to thaw them takes a grant that can change something, or change:approve. Nothing \
-                was done.";
+                was changed.";
     Fault::new(StatusCode::FORBIDDEN, "Not yours", text)
 }
 
 fn brake_stuck(error: &std::io::Error) -> Fault {
-    let text = format!("The brake's file in the state folder cannot be written: {error}. Nothing was done.");
+    let text =
+        format!("The brake's file in the state folder cannot be written: {error}. Nothing was changed.");
     Fault::new(StatusCode::SERVICE_UNAVAILABLE, "The brake does not move", text)
 }
 
@@ -300,5 +301,5 @@ fn not_proved(error: &PasskeyError) -> Fault {
         PasskeyError::Malformed => StatusCode::BAD_REQUEST,
         _ => StatusCode::FORBIDDEN,
     };
-    Fault::new(status, "not proved", format!("{error}. Nothing was done.")).for_script()
+    Fault::new(status, "not proved", format!("{error}. Nothing was changed.")).for_script()
 }

@@ -3,10 +3,12 @@
 use askama::Template as _;
 use axum::Json;
 use axum::response::{Html, IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::super::refusal::Refusal;
 use super::view::{Frame, Message};
+use crate::domain::id::RequestId;
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ impl Fault {
 
     pub fn forged() -> Self {
         let text = "The form was sent twice, lay open for more than an hour, or did not come from a page that this \
-                    server gave you. Nothing was done. Load the page again.";
+                    server gave you. Nothing was changed. Load the page again.";
         Self::new(StatusCode::FORBIDDEN, "That form is no longer good", text)
     }
 
@@ -39,7 +41,7 @@ impl Fault {
 
     pub fn no_plan() -> Self {
         let text = "Plans live for a quarter of an hour and not across a restart of the daemon, and one can see one's own, or \
-                    those that one may approve. If you came from a notice, somebody else may have decided.";
+                    those that one may approve. If you came from a notice, somebody else may have decided. Nothing was changed by this.";
         Self::new(StatusCode::GONE, "There is no such plan here", text)
     }
 
@@ -67,5 +69,45 @@ impl IntoResponse for Fault {
             Ok(html) => (status, Html(html)).into_response(),
             Err(_) => (status, title).into_response(),
         }
+    }
+}
+
+/// The answer, as a page where it is a refusal that is none yet: one of the door or of the gate, or what the framework
+/// says to a request that no page of ours makes.
+pub(super) fn on_a_page(mut response: Response, id: Option<RequestId>) -> Response {
+    let status = response.status();
+    let page = |line: String| {
+        let named = id.map(|id| format!("In the audit log this is request {id}."));
+        let message = Message {
+            frame: Frame::bare(title(status)),
+            lines: [Some(line), named].into_iter().flatten().collect(),
+        };
+        message.render()
+    };
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        return match page(format!("This was refused: {}. Nothing was changed.", refusal.words())) {
+            Ok(html) => refusal.on_page((status, Html(html)).into_response()),
+            Err(_) => refusal.into_response(),
+        };
+    }
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let told = [&b"text/html"[..], b"application/json"].iter().any(|known| kind.starts_with(known));
+    if told || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let line = "No page of the console asks for this in this way. Nothing was changed.".to_owned();
+    let Ok(html) = page(line) else { return response };
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    Response::from_parts(head, html.into())
+}
+
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::FORBIDDEN => "Not admitted",
+        StatusCode::TOO_MANY_REQUESTS => "Too much at once",
+        StatusCode::SERVICE_UNAVAILABLE => "Not at the moment",
+        _ => "This is no page",
     }
 }

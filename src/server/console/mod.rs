@@ -20,6 +20,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::task::block_in_place;
 
 use super::admit::{self, Admission};
 use super::health::Watch;
@@ -34,18 +35,21 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::Who;
 use crate::lifecycle::Lifecycle;
-use crate::passkey::{Owner, Passkeys};
+use crate::passkey::{Owner, Passkeys, Revoked};
 use crate::policy::freeze::{BY_ROOT, Frozen};
 use crate::policy::plans::Plans;
 
 use forms::Forms;
 use view::Badge;
 
-/// How often it is looked whether root has pulled the brake.
-const LOOK_AT_BRAKE: Duration = Duration::from_secs(5);
+/// How often it is looked what root has done on the host.
+const LOOK_AT_ROOT: Duration = Duration::from_secs(5);
 
 /// Largest form, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
+
+/// Where what pages load lies.
+const FILES: &str = "/console/static/";
 
 /// Everything a page may load, and who may frame it: nobody. No script and no style stands in a page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
@@ -96,17 +100,35 @@ impl Console {
         Arc::new(Self { parts, forms, badge: tokio::sync::Mutex::default(), brake })
     }
 
-    /// Puts on record when root pulls the brake on the host, or lets it go: the command cannot write the log.
-    pub async fn watch_brake(self: Arc<Self>, lifecycle: Lifecycle) {
+    /// Puts on record what root does on the host: pulls the brake or lets it go, takes a passkey away. The commands
+    /// cannot write the log.
+    pub async fn watch_root(self: Arc<Self>, lifecycle: Lifecycle) {
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_AT_BRAKE) => {}
-                () = lifecycle.ending() => return,
-            }
             if let Err(error) = self.record_brake().await {
                 tracing::warn!(%error, "that changes were frozen or thawed is not on record yet");
             }
+            if let Err(error) = self.record_revoked().await {
+                tracing::warn!(%error, "that a passkey was taken away is not on record yet");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AT_ROOT) => {}
+                () = lifecycle.ending() => return,
+            }
         }
+    }
+
+    async fn record_revoked(&self) -> Result<(), NotRecorded> {
+        // A file that cannot be read is told to whoever needs a passkey.
+        let Ok(revoked) = block_in_place(|| self.parts.passkeys.revoked()) else { return Ok(()) };
+        for gone in revoked {
+            let Revoked { id, login, label } = &gone;
+            let personal = Personal::new(Did::Revoke, &Who::default()).with(id);
+            self.parts.journal.person(personal.saying(&format!("of {login}: {label}"))).await?;
+            if let Err(error) = block_in_place(|| self.parts.passkeys.is_recorded(&gone)) {
+                tracing::warn!(passkey = id, "that it was taken away will be on record twice: {error}");
+            }
+        }
+        Ok(())
     }
 
     async fn record_brake(&self) -> Result<(), NotRecorded> {
@@ -214,8 +236,14 @@ async fn from_a_page_of_ours(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// What goes wrong on the way to a page is told on one; our script, and whoever asks for a file, is told as programs are.
 async fn with_headers(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().copied();
+    let for_a_person = !request.uri().path().starts_with(FILES) && !is_json(request.headers());
     let mut response = next.run(request).await;
+    if for_a_person {
+        response = fault::on_a_page(response, id);
+    }
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -233,6 +261,10 @@ async fn with_headers(request: Request, next: Next) -> Response {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
 use super::view::{
-    Audit, Badge, ByNas, Change, Client, Connect, Decision, Enroll, Filter, Frame, History, Home, Job,
-    Passkeys, PlanPage, Pool, Row, Seen, Shown, Usage, Verdict, Vital, Waiting, Why,
+    Audit, Badge, ByNas, Change, Client, Connect, Decision, Enroll, Filter, Frame, Growth, History, Home,
+    Job, Passkeys, PlanPage, Point, Pool, Row, Seen, Shown, Usage, Verdict, Vital, Waiting, Why,
 };
 use super::{Console, Visitor, owner};
 use crate::audit::tail::{self, Entry};
@@ -253,6 +253,45 @@ struct PoolSeen {
     used_percent: Option<f64>,
 }
 
+impl PoolSeen {
+    fn with(self, past: Option<&Capacity>) -> Pool {
+        let Self { name, status, healthy, size_bytes, free_bytes, used_percent } = self;
+        let growth = past.and_then(|past| past.growth.as_ref());
+        Pool {
+            tone: match (healthy, status.as_str()) {
+                (Some(true), _) | (None, "ONLINE") => "good",
+                (_, "FAULTED" | "OFFLINE" | "UNAVAIL") => "bad",
+                _ => "warn",
+            },
+            usage: match (used_percent, size_bytes, free_bytes) {
+                (Some(percent), Some(whole), Some(free)) => {
+                    Some(Usage { percent, size: size(whole), free: size(free) })
+                }
+                _ => None,
+            },
+            history: past.and_then(|past| History::of(&past.history)),
+            outlook: growth.and_then(|growth| growth.outlook(used_percent?)),
+            name,
+            status,
+        }
+    }
+}
+
+/// As much of `pool_capacity` as is shown.
+#[derive(Deserialize)]
+struct Capacities {
+    pools: Vec<Capacity>,
+}
+
+#[derive(Deserialize)]
+struct Capacity {
+    pool: String,
+    #[serde(default)]
+    growth: Option<Growth>,
+    #[serde(default)]
+    history: Vec<Point>,
+}
+
 /// As much of `jobs_list` as is shown.
 #[derive(Deserialize)]
 struct Jobs {
@@ -343,28 +382,24 @@ impl Console {
         }
     }
 
+    /// The pools, how full they are, and how they came to be: two tools look, one at their health, one at their past.
     async fn pools(&self, visitor: &Visitor) -> ByNas<Vec<Pool>> {
-        let seen = self.on_each::<Pools>(visitor, "pools_list", json!({})).await;
-        let pool = |pool: PoolSeen| Pool {
-            tone: match (pool.healthy, pool.status.as_str()) {
-                (Some(true), _) | (None, "ONLINE") => "good",
-                (_, "FAULTED" | "OFFLINE" | "UNAVAIL") => "bad",
-                _ => "warn",
-            },
-            usage: match (pool.used_percent, pool.size_bytes, pool.free_bytes) {
-                (Some(percent), Some(whole), Some(free)) => {
-                    Some(Usage { percent, size: size(whole), free: size(free) })
-                }
-                _ => None,
-            },
-            name: pool.name,
-            status: pool.status,
-            history: History::of(&[]),
-            outlook: None,
-        };
-        seen.into_iter()
-            .map(|(nas, seen)| (nas, seen.map(|seen| seen.pools.into_iter().map(pool).collect())))
-            .collect()
+        let (seen, past) = tokio::join!(
+            self.on_each::<Pools>(visitor, "pools_list", json!({})),
+            self.on_each::<Capacities>(visitor, "pool_capacity", json!({ "limit": 1, "history": true })),
+        );
+        let pools = seen.into_iter().zip(past).map(|((nas, seen), (_, past))| {
+            let past = match past {
+                Seen::Yes(past) => past.pools,
+                Seen::No(_) => Vec::new(),
+            };
+            let pool = |pool: PoolSeen| {
+                let past = past.iter().find(|capacity| capacity.pool == pool.name);
+                pool.with(past)
+            };
+            (nas, seen.map(|seen| seen.pools.into_iter().map(pool).collect()))
+        });
+        pools.collect()
     }
 
     /// The last changes that the visitor may see.

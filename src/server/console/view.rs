@@ -371,6 +371,29 @@ pub(super) struct Usage {
     pub free: String,
 }
 
+/// A point of a pool's history.
+#[derive(Debug, Deserialize)]
+pub(super) struct Point {
+    pub at: DateTime<Utc>,
+    pub used_percent: f64,
+}
+
+/// How a pool grows.
+#[derive(Debug, Deserialize)]
+pub(super) struct Growth {
+    clear: bool,
+    bytes_per_day: f64,
+    reaches: Vec<Reach>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reach {
+    percent: u8,
+    days: f64,
+    soonest: f64,
+    latest: f64,
+}
+
 /// A picture of use over time.
 #[derive(Debug)]
 pub(super) struct History {
@@ -381,23 +404,50 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Of points in time (seconds) and percent, oldest first; nothing where there are fewer than two.
-    pub fn of(points: &[(f64, f64)]) -> Option<Self> {
+    /// Of points, oldest first; nothing where there are fewer than two moments.
+    pub fn of(points: &[Point]) -> Option<Self> {
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a year or two")]
+        let seconds = |from: &Point, to: &Point| (to.at - from.at).num_seconds() as f64;
         let (first, last) = (points.first()?, points.last()?);
-        let span = last.0 - first.0;
+        let span = seconds(first, last);
         if span <= 0.0 {
             return None;
         }
         let mut path = String::new();
-        for (at, percent) in points {
-            let x = (at - first.0) / span * 600.0;
-            let y = 100.0 - percent.clamp(0.0, 100.0);
+        for point in points {
+            let x = seconds(first, point) / span * 600.0;
+            let y = 100.0 - point.used_percent.clamp(0.0, 100.0);
             let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { "M" } else { "L" });
         }
-        let days = span / 86_400.0;
-        let words =
-            format!("From {:.1} % to {:.1} % in {days:.1} days; the dashed line is 85 %.", first.1, last.1);
+        let (from, to) = (first.used_percent, last.used_percent);
+        let words = format!(
+            "From {from:.1} % on {} to {to:.1} % on {}; the dashed line is {CROWDED} %.",
+            first.at.format("%Y-%m-%d"),
+            last.at.format("%Y-%m-%d")
+        );
         Some(Self { path, words })
+    }
+}
+
+/// So full, in percent, a pool becomes slow, and TrueNAS warns.
+const CROWDED: u8 = 85;
+
+impl Growth {
+    /// When a pool that is so full now will be crowded, in words; nothing where it is already.
+    pub fn outlook(&self, used_percent: f64) -> Option<String> {
+        if used_percent >= f64::from(CROWDED) {
+            return None;
+        }
+        let Self { clear, bytes_per_day, reaches } = self;
+        let crowded = reaches.iter().find(|reach| reach.percent == CROWDED);
+        Some(match (crowded, clear) {
+            (Some(Reach { days, soonest, latest, .. }), _) => {
+                format!("{CROWDED} % full in {days:.0} days ({soonest:.0} to {latest:.0}).")
+            }
+            (None, false) => "No clear growth.".to_owned(),
+            (None, true) if *bytes_per_day <= 0.0 => "It shrinks.".to_owned(),
+            (None, true) => format!("It grows; when it will be {CROWDED} % full cannot be said yet."),
+        })
     }
 }
 
@@ -524,12 +574,32 @@ mod tests {
 
     #[test]
     fn a_picture_has_two_points_at_least_and_stays_in_its_frame() {
+        let point =
+            |second, used_percent| Point { at: DateTime::from_timestamp(second, 0).unwrap(), used_percent };
         assert!(History::of(&[]).is_none());
-        assert!(History::of(&[(0.0, 1.0)]).is_none());
-        assert!(History::of(&[(5.0, 1.0), (5.0, 2.0)]).is_none());
-        let history = History::of(&[(0.0, 40.0), (86_400.0, 50.0), (172_800.0, 120.0)]).unwrap();
+        assert!(History::of(&[point(0, 1.0)]).is_none());
+        assert!(History::of(&[point(5, 1.0), point(5, 2.0)]).is_none());
+        let history = History::of(&[point(0, 40.0), point(86_400, 50.0), point(172_800, 120.0)]).unwrap();
         assert_eq!(history.path, "M0.0 60.0L300.0 50.0L600.0 0.0");
-        assert!(history.words.contains("2.0 days"), "{}", history.words);
+        assert!(history.words.contains("From 40.0 % on 1970-01-01"), "{}", history.words);
+    }
+
+    #[test]
+    fn when_a_pool_will_be_crowded_is_said_only_where_it_is_known() {
+        let growth = |clear, bytes_per_day, percent| Growth {
+            clear,
+            bytes_per_day,
+            reaches: vec![Reach { percent, days: 40.4, soonest: 31.6, latest: 52.0 }],
+        };
+        for (full, growth, said) in [
+            (62.0, growth(true, 1e9, 85), Some("85 % full in 40 days (32 to 52).")),
+            (62.0, growth(true, 1e9, 70), Some("It grows; when it will be 85 % full cannot be said yet.")),
+            (62.0, growth(true, -1e9, 70), Some("It shrinks.")),
+            (62.0, growth(false, 1e9, 70), Some("No clear growth.")),
+            (85.0, growth(true, 1e9, 85), None),
+        ] {
+            assert_eq!(growth.outlook(full).as_deref(), said);
+        }
     }
 
     #[test]

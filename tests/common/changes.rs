@@ -1,0 +1,80 @@
+//! How the tests call each tool that changes something, and what can happen to its target while a plan waits.
+//!
+//! A tool without an entry here fails `tests/plans.rs`. An entry is an arm of [`example`]: arguments with which the tool
+//! can be planned in the simulated world, and at least one way in which its target becomes another meanwhile.
+
+use serde_json::{Value, json};
+use tailnas_sim::nas::State;
+
+/// How a change is called in the tests.
+pub struct Example {
+    /// Arguments with which it can be planned.
+    pub arguments: Value,
+    /// What can happen meanwhile. Each time the change must not be made: the target is gone, is another under the same
+    /// name, or has become something else than what was agreed to.
+    pub meanwhile: Vec<(&'static str, Happens)>,
+}
+
+type Happens = fn(&mut State);
+
+fn example_of(arguments: Value) -> Example {
+    Example { arguments, meanwhile: Vec::new() }
+}
+
+impl Example {
+    fn unless(mut self, what: &'static str, happens: Happens) -> Self {
+        self.meanwhile.push((what, happens));
+        self
+    }
+}
+
+/// Makes the simulated world one in which every example can be planned.
+pub fn prepare(state: &mut State) {
+    state.add_dataset("tank/gone.quarantine");
+}
+
+/// How this tool is called.
+pub fn example(tool: &str) -> Example {
+    const MADE_AGAIN: &str = "it was destroyed and made again under its name";
+    const GONE: &str = "it is gone";
+    match tool {
+        "snapshot_create" => example_of(json!({ "dataset": "tank/photos", "name": "planned" }))
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
+            .unless(GONE, |nas| nas.destroy_dataset("tank/photos"))
+            .unless("there is one of that name", |nas| nas.add_snapshot("tank/photos", "planned")),
+        "snapshot_delete" => example_of(json!({ "snapshot": "tank/media@before-upgrade" }))
+            .unless(MADE_AGAIN, |nas| nas.make_snapshot_again("tank/media@before-upgrade"))
+            .unless(GONE, |nas| nas.snapshots.retain(|one| one.dataset != "tank/media")),
+        "dataset_create" => example_of(json!({ "dataset": "tank/new" }))
+            .unless("what it would lie in is another", |nas| nas.make_dataset_again("tank"))
+            .unless("there is one of that name", |nas| nas.add_dataset("tank/new")),
+        "dataset_delete" => example_of(json!({ "dataset": "tank/media" }))
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/media"))
+            .unless(GONE, |nas| nas.destroy_dataset("tank/media"))
+            .unless("something lies below it", |nas| nas.add_dataset("tank/media/new"))
+            .unless("one more share uses it", |nas| {
+                let share = nas.nfs_shares[0].clone();
+                nas.nfs_shares.push(share);
+            }),
+        "dataset_purge" => example_of(json!({ "dataset": "tank/gone.quarantine" }))
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/gone.quarantine"))
+            .unless(GONE, |nas| nas.destroy_dataset("tank/gone.quarantine"))
+            .unless("it has one more snapshot", |nas| nas.add_snapshot("tank/gone.quarantine", "late")),
+        "dataset_restore" => example_of(json!({ "dataset": "tank/gone.quarantine" }))
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/gone.quarantine"))
+            .unless("its old name is taken", |nas| nas.add_dataset("tank/gone")),
+        "service_control" => {
+            example_of(json!({ "service": "ssh", "action": "start" })).unless("it runs already", |nas| {
+                nas.services.iter_mut().for_each(|one| one.running = true);
+            })
+        }
+        "app_control" => example_of(json!({ "app": "nextcloud", "action": "start" }))
+            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "nextcloud")),
+        "alert_dismiss" => example_of(json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }))
+            .unless(GONE, |nas| nas.alerts.clear())
+            .unless("somebody was first", |nas| nas.alerts.iter_mut().for_each(|one| one.dismissed = true)),
+        "alert_restore" => example_of(json!({ "uuid": "5d2f7f3e-30a8-4c57-9bb0-2a1f1c8f6e01" }))
+            .unless(GONE, |nas| nas.alerts.clear()),
+        other => panic!("{other} changes something: say in tests/common/changes.rs how it is called"),
+    }
+}
