@@ -1,79 +1,48 @@
 //! Changes: planned, agreed to, and made once, for every tool that makes one.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may panic")]
 
 mod common;
 
 use std::collections::BTreeSet;
 
-use common::Bench;
+use common::changes::{self, example};
+use common::{Bench, Inside};
 use serde_json::{Value, json};
 use tailnas::dispatch::Catalogue;
 use tailnas::domain::risk::Risk;
 use tailnas::tools::Spec;
+use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
-use tailnas_sim::world::{ALICE, BOB, CAPABILITY};
+use tailnas_sim::nas::Generation;
+use tailnas_sim::passkey::Passkey;
+use tailnas_sim::world::{ALICE, BOB, CAPABILITY, Person, World};
 
-/// Arguments with which each change can be planned in the simulated world.
-fn arguments(tool: &str) -> Value {
-    match tool {
-        "snapshot_create" => json!({ "dataset": "tank/photos", "name": "planned" }),
-        "snapshot_delete" | "snapshot_hold" | "snapshot_rollback" => {
-            json!({ "snapshot": "tank/media@before-upgrade" })
-        }
-        "snapshot_release" => json!({ "snapshot": "tank2/scratch@keep" }),
-        "snapshot_clone" => json!({ "snapshot": "tank/media@before-upgrade", "dataset": "tank/old-media" }),
-        "smb_share_create" => {
-            json!({ "name": "scratch", "dataset": "tank2/scratch", "hosts": ["192.168.1.0/24"] })
-        }
-        "smb_share_update" => json!({ "share": "photos", "read_only": true, "hosts": ["192.168.1.7"] }),
-        "smb_share_delete" => json!({ "share": "photos" }),
-        "nfs_share_create" => json!({ "dataset": "tank/photos", "hosts": ["192.168.1.0/24", "192.168.1.7"] }),
-        "nfs_share_update" => {
-            json!({ "path": "/mnt/tank/media", "read_only": false, "hosts": ["192.168.1.7"] })
-        }
-        "nfs_share_delete" => json!({ "path": "/mnt/tank/media" }),
-        "scrub_start" => json!({ "pool": "backup" }),
-        "scrub_stop" => json!({ "pool": "tank2" }),
-        "backup_run" => json!({ "kind": "snapshots", "id": 1 }),
-        "vm_control" => json!({ "id": 1, "action": "stop" }),
-        "boot_env_delete" => json!({ "id": "24.10.2.4" }),
-        "dataset_update" => json!({ "dataset": "tank/photos", "compression": "zstd" }),
-        "dataset_create" => json!({ "dataset": "tank/new" }),
-        "dataset_delete" => json!({ "dataset": "tank/media" }),
-        "dataset_purge" | "dataset_restore" => json!({ "dataset": "tank/gone.quarantine" }),
-        "service_control" => json!({ "service": "ssh", "action": "start" }),
-        "app_control" => json!({ "app": "nextcloud", "action": "start" }),
-        "alert_dismiss" => json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }),
-        "alert_restore" => json!({ "uuid": "5d2f7f3e-30a8-4c57-9bb0-2a1f1c8f6e01" }),
-        other => panic!("say how {other} is called"),
-    }
+/// How many tools are tried at a time.
+const LANES: usize = 3;
+
+/// From now on the person has these scopes and no others.
+fn grant(world: &World, person: Person, scopes: impl IntoIterator<Item = impl ToString>) {
+    world.tailnet.revoke(person.address.into(), CAPABILITY);
+    let scopes: Vec<_> = scopes.into_iter().map(|scope| scope.to_string()).collect();
+    world.tailnet.grant(person.address.into(), CAPABILITY, vec![json!({ "scopes": scopes, "nas": ["*"] })]);
 }
 
-async fn bench() -> Bench {
-    let bench = Bench::start_with(|world| {
-        world.nas.state(|state| {
-            state.add_dataset("tank/gone.quarantine");
-            state.hold("tank2/scratch@keep", "truenas");
-            state.begin_scrub("tank2");
-            // Scrubs end while somebody waits for them.
-            (state.pace.scrub_step, state.pace.scrub_percent) = (std::time::Duration::from_millis(10), 50.0);
-        });
-        let all: Vec<_> = Catalogue::new().specs().filter_map(|spec| spec.scope).collect();
-        world.tailnet.grant(ALICE.address.into(), CAPABILITY, vec![json!({ "scopes": all, "nas": ["*"] })]);
+/// All scopes that some tool needs, besides `without`.
+fn scopes(without: Option<&str>) -> Vec<String> {
+    let all: BTreeSet<_> =
+        Catalogue::new().specs().filter_map(|spec| Some(spec.scope?.to_string())).collect();
+    all.into_iter().filter(|scope| Some(scope.as_str()) != without).collect()
+}
+
+/// A daemon with one NAS, and alice, who may use every tool.
+async fn bench() -> Bench<Inside> {
+    let bench = Bench::inside(async |world| {
+        world.nas.state(changes::prepare);
+        grant(world, ALICE, scopes(None));
     })
     .await;
     bench.nas_is_up().await;
     bench
-}
-
-fn writes(spec: &Spec) -> BTreeSet<&'static str> {
-    spec.needs.iter().flat_map(|need| need.candidates).map(|candidate| candidate.name).collect()
-}
-
-/// How often the NAS was asked to change something for this tool.
-fn sent(bench: &Bench, spec: &Spec) -> usize {
-    let writes = writes(spec);
-    bench.nas_calls().iter().filter(|method| writes.contains(method.as_str())).count()
 }
 
 /// As a client that puts no questions to anybody.
@@ -81,132 +50,402 @@ async fn call(client: &Client, tool: &str, arguments: &Value) -> Answer {
     client.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await.unwrap()
 }
 
-fn with_plan(arguments: &Value, plan: &Value) -> Value {
+fn with(arguments: &Value, name: &str, value: &Value) -> Value {
     let mut arguments = arguments.clone();
-    arguments["plan"] = plan.clone();
+    arguments[name] = value.clone();
     arguments
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_change_is_made_that_was_not_planned_and_agreed_to() {
-    let catalogue = Catalogue::new();
-    let mut seen = 0;
-    for spec in catalogue.specs().filter(|spec| spec.risk != Risk::Read && !spec.needs.is_empty()) {
-        seen += 1;
-        let bench = bench().await;
-        let (alice, bob) = (bench.client(ALICE), bench.client(BOB));
-        let (tool, arguments) = (spec.name, arguments(spec.name));
+/// Arguments of the same shape that are not these.
+fn others(arguments: &Value) -> Vec<Value> {
+    let other = |value: &Value| match value {
+        Value::String(text) => json!(format!("{text}x")),
+        Value::Number(number) => json!(number.as_i64().unwrap_or_default() + 1),
+        Value::Bool(yes) => json!(!yes),
+        same => same.clone(),
+    };
+    let members = arguments.as_object().unwrap().iter();
+    members
+        .map(|(name, value)| with(arguments, name, &other(value)))
+        .filter(|other| other != arguments)
+        .collect()
+}
 
-        let refused = call(&bob, tool, &arguments).await;
-        assert!(
-            refused.is_error() && refused.text().contains("no grant gives it"),
-            "{tool}: {}",
-            refused.text()
-        );
+/// What a page or our script is told.
+fn said(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
 
-        let planned = call(&alice, tool, &arguments).await;
+/// A tool on trial: a daemon with two NASes, its owner with a passkey, and somebody else with one.
+struct Trial {
+    bench: Bench<Inside>,
+    spec: Spec,
+    arguments: Value,
+    alice: Client,
+    bob: Client,
+    phone: Browser,
+    bobs: Browser,
+}
+
+impl Trial {
+    async fn of(spec: Spec) -> Self {
+        let bench = Bench::inside(async |world| {
+            world.nas.state(changes::prepare);
+            world.add_nas("attic", Generation::V25_10).await.unwrap();
+            world.others[0].1.state(changes::prepare);
+            grant(world, ALICE, scopes(None));
+        })
+        .await;
+        let (alice, bob) = (bench.patient_client(ALICE), bench.patient_client(BOB));
+        let (phone, bobs) = (bench.enrolled(ALICE).await, bench.enrolled(BOB).await);
+        let arguments = with(&example(spec.name).arguments, "nas", &json!("homenas"));
+        let trial = Self { bench, spec, arguments, alice, bob, phone, bobs };
+        common::eventually("both answer", async || {
+            let answers = ["homenas", "attic"].map(|nas| trial.call("system_info", json!({ "nas": nas })));
+            let [one, other] = answers;
+            !one.await.is_error() && !other.await.is_error()
+        })
+        .await;
+        trial
+    }
+
+    /// As alice, a second later.
+    async fn call(&self, tool: &str, arguments: Value) -> Answer {
+        self.bench.daemon.clock.pass(1);
+        call(&self.alice, tool, &arguments).await
+    }
+
+    async fn plan(&self) -> Value {
+        let tool = self.spec.name;
+        let planned = self.call(tool, self.arguments.clone()).await;
         assert!(!planned.is_error() && planned.text().contains("NOT DONE YET"), "{tool}: {}", planned.text());
         let plan = planned.json()["result"]["structuredContent"].clone();
         assert_eq!(plan["state"], "waiting", "{tool}");
-        assert_eq!(sent(&bench, spec), 0, "{tool}: a plan changed something");
+        plan
+    }
 
-        // The grant of storage that bob gets now is as good as hers, and the plan is hers all the same.
-        let scopes = json!({ "scopes": [spec.scope], "nas": ["*"] });
-        bench.world.tailnet.grant(BOB.address.into(), CAPABILITY, vec![scopes]);
-        let others = call(&bob, tool, &with_plan(&arguments, &plan["plan"])).await;
-        assert!(others.is_error() && others.text().contains("no such plan"), "{tool}: {}", others.text());
-        let unknown = call(&alice, tool, &with_plan(&arguments, &json!("01ARZ3NDEKTSV4RRFFQ69G5FAV"))).await;
-        assert!(unknown.is_error() && unknown.text().contains("no such plan"), "{tool}: {}", unknown.text());
-        let (other, elsewhere) = if tool == "snapshot_create" {
-            ("dataset_create", json!({ "dataset": "tank/new" }))
-        } else {
-            ("snapshot_create", json!({ "dataset": "tank/photos", "name": "planned" }))
-        };
-        let wrong = call(&alice, other, &with_plan(&elsewhere, &plan["plan"])).await;
-        assert!(wrong.is_error() && wrong.text().contains("another tool"), "{tool}: {}", wrong.text());
-        for answer in [&others, &unknown, &wrong] {
-            assert!(answer.text().contains("Nothing was changed"), "{tool}: {}", answer.text());
-        }
-        assert_eq!(sent(&bench, spec), 0, "{tool}");
+    async fn state(&self, plan: &Value) -> Value {
+        let shown = self.call("plan_show", json!({ "plan": plan["plan"] })).await;
+        shown.json()["result"]["structuredContent"].clone()
+    }
 
-        let agreed = call(&alice, tool, &with_plan(&arguments, &plan["plan"])).await;
+    /// Agrees to a plan in the way that its risk takes, and answers what is said to that.
+    async fn agree(&mut self, plan: &Value) -> String {
         if plan["effect"]["risk"] == "reversible" {
-            assert!(!agreed.is_error(), "{tool}: {}", agreed.text());
-            assert!(agreed.text().contains("Undo: ") && agreed.text().contains("On record: "), "{tool}");
-            let intent = bench.record("the intent", |r| r["type"] == "intent").await;
-            assert_eq!(intent["decision"]["approval"], "client-asserted", "{tool}");
-            assert_eq!(intent["plan"]["id"], plan["plan"], "{tool}");
-            bench.record("the outcome", |r| r["type"] == "outcome" && r["result"]["status"] == "ok").await;
-            assert_eq!(sent(&bench, spec), 1, "{tool}");
-            let again = call(&alice, tool, &with_plan(&arguments, &plan["plan"])).await;
-            assert!(
-                again.is_error() && again.text().contains("no longer waiting"),
-                "{tool}: {}",
-                again.text()
-            );
-        } else {
-            assert!(
-                agreed.is_error() && agreed.text().contains("/console/plans/"),
-                "{tool}: {}",
-                agreed.text()
-            );
-            assert!(agreed.text().contains("Nothing was changed"), "{tool}: {}", agreed.text());
+            let again = self.call(self.spec.name, with(&self.arguments, "plan", &plan["plan"])).await;
+            return again.text();
         }
-        let count = |kind: &str| bench.records().iter().filter(|record| record["type"] == kind).count();
-        let made = usize::from(plan["effect"]["risk"] == "reversible");
-        assert_eq!((sent(&bench, spec), count("intent"), count("outcome")), (made, made, made), "{tool}");
+        self.approve(plan).await
     }
-    assert!(seen >= 10, "{seen} changes");
+
+    /// Approves a plan with alice's passkey, and answers what is said to that.
+    async fn approve(&mut self, plan: &Value) -> String {
+        let answer = self.phone.approve(plan["plan"].as_str().unwrap()).await.unwrap();
+        if !answer.status.is_success() {
+            return said(&answer);
+        }
+        let ended = self.call("plan_wait", json!({ "plan": plan["plan"], "seconds": 50 })).await;
+        ended.text()
+    }
+
+    /// How often a NAS was asked to change something by this tool.
+    fn sent(&self) -> usize {
+        let candidates = self.spec.needs.iter().flat_map(|need| need.candidates);
+        let writes: BTreeSet<_> = candidates.map(|candidate| candidate.name).collect();
+        let other = self.bench.world.others[0].1.transcript().into_iter().map(|call| call.method);
+        let calls = self.bench.nas_calls().into_iter().chain(other);
+        calls.filter(|method| writes.contains(method.as_str())).count()
+    }
+
+    /// Changes that were sent, intents and outcomes on record.
+    fn made(&self) -> (usize, usize, usize) {
+        let records = self.bench.records();
+        let count = |kind: &str| records.iter().filter(|record| record["type"] == kind).count();
+        (self.sent(), count("intent"), count("outcome"))
+    }
+
+    /// Nothing was changed, was going to be, or is said to have been.
+    fn untouched(&self, when: &str) {
+        assert_eq!(self.made(), (0, 0, 0), "{}: {when}", self.spec.name);
+    }
+
+    fn refused(&self, when: &str, text: &str, why: &str) {
+        let tool = self.spec.name;
+        assert!(text.contains(why), "{tool}, {when}: {text}");
+        let nothing = ["Nothing was changed", "Nothing was sent to the NAS"];
+        assert!(nothing.iter().any(|nothing| text.contains(nothing)), "{tool}, {when}: {text}");
+        self.untouched(when);
+    }
+
+    async fn run(mut self) {
+        self.nobody_without_a_grant().await;
+        self.no_plan_for_anything_else().await;
+        self.no_yes_that_is_not_the_owners().await;
+        self.nothing_after_it_expired().await;
+        self.nothing_that_is_no_longer_so().await;
+        self.once_when_agreed_to().await;
+    }
+
+    async fn nobody_without_a_grant(&self) {
+        let refused = call(&self.bob, self.spec.name, &self.arguments).await;
+        assert!(refused.is_error(), "{}", self.spec.name);
+        self.refused("no grant", &refused.text(), "no grant gives it");
+    }
+
+    async fn no_plan_for_anything_else(&self) {
+        let plan = self.plan().await;
+        self.untouched("planned");
+        let (tool, handle) = (self.spec.name, &plan["plan"]);
+        // The grant that bob gets now is as good as hers, and the plan is hers all the same.
+        grant(&self.bench.world, BOB, self.spec.scope);
+        let answer = call(&self.bob, tool, &with(&self.arguments, "plan", handle)).await;
+        self.refused("another caller", &answer.text(), "no such plan");
+        grant(&self.bench.world, BOB, BOB.scopes);
+        let unknown = with(&self.arguments, "plan", &json!("01ARZ3NDEKTSV4RRFFQ69G5FAV"));
+        self.refused("a plan that never was", &self.call(tool, unknown).await.text(), "no such plan");
+        let elsewhere = with(&with(&self.arguments, "plan", handle), "nas", &json!("attic"));
+        self.refused("another NAS", &self.call(tool, elsewhere).await.text(), "another NAS");
+        let name = if tool == "snapshot_create" { "dataset_create" } else { "snapshot_create" };
+        let other = with(&with(&example(name).arguments, "plan", handle), "nas", &json!("homenas"));
+        self.refused("another tool", &self.call(name, other).await.text(), "another tool");
+        let mut tried = 0;
+        for other in others(&example(tool).arguments) {
+            let other = with(&with(&other, "plan", handle), "nas", &json!("homenas"));
+            let answer = self.call(tool, other.clone()).await;
+            assert!(answer.is_error(), "{tool}: {other}");
+            tried += usize::from(answer.text().contains("other arguments"));
+            self.untouched("other arguments");
+        }
+        assert!(tried > 0, "{tool}: no other arguments could be tried");
+        assert_eq!(self.state(&plan).await["state"], "waiting", "{tool}");
+    }
+
+    async fn no_yes_that_is_not_the_owners(&mut self) {
+        let plan = self.plan().await;
+        let (tool, handle) = (self.spec.name, plan["plan"].as_str().unwrap());
+        if plan["effect"]["risk"] != "reversible" {
+            let answer = self.call(tool, with(&self.arguments, "plan", &plan["plan"])).await;
+            self.refused("agreed to over MCP", &answer.text(), "a person approves it on the page");
+        }
+        let page = self.bobs.open(&format!("/console/plans/{handle}")).await.unwrap();
+        self.refused("seen by another", &said(&page), "There is no such plan here");
+        let answer = self.bobs.approve(handle).await.unwrap();
+        self.refused("approved by another", &said(&answer), "no such plan here");
+
+        // A passkey that answered for one plan has said nothing about another.
+        let arguments = json!({ "dataset": "tank2/scratch", "name": "other", "nas": "homenas" });
+        let other = self.call("snapshot_create", arguments).await;
+        let other = other.json()["result"]["structuredContent"]["plan"].clone();
+        let begun = self.phone.begin_approval(other.as_str().unwrap()).await.unwrap().json();
+        let answer = self.phone.passkey.get(&begun["options"]).unwrap();
+        let finished = json!({ "ceremony": begun["ceremony"], "answer": answer });
+        let finish = format!("/console/plans/{handle}/approve/finish");
+        let answer = self.phone.script(&finish, &finished).await.unwrap();
+        self.refused("approved for another plan", &said(&answer), "not proved");
+        self.call("plan_cancel", json!({ "plan": other })).await;
+        assert_eq!(self.state(&plan).await["state"], "waiting", "{tool}");
+
+        std::fs::write(self.bench.dir.path().join("state/frozen"), r#"{"by":"carol","at":""}"#).unwrap();
+        let answer = self.agree(&plan).await;
+        self.refused("frozen", &answer, "frozen by carol");
+        std::fs::remove_file(self.bench.dir.path().join("state/frozen")).unwrap();
+
+        let scope = self.spec.scope.unwrap();
+        grant(&self.bench.world, ALICE, scopes(Some(scope.as_str())));
+        let answer = self.agree(&plan).await;
+        self.refused("the grant was taken away", &answer, "no grant gives it");
+        grant(&self.bench.world, ALICE, scopes(None));
+        self.call("plan_cancel", json!({ "plan": plan["plan"] })).await;
+    }
+
+    async fn nothing_after_it_expired(&mut self) {
+        let plan = self.plan().await;
+        self.bench.daemon.clock.pass(15 * 60 + 1);
+        let answer = self.agree(&plan).await;
+        self.refused("expired", &answer, "");
+        assert_eq!(self.state(&plan).await["end"], "expired", "{}", self.spec.name);
+    }
+
+    async fn nothing_that_is_no_longer_so(&mut self) {
+        let happenings = example(self.spec.name).meanwhile;
+        assert!(!happenings.is_empty(), "{}: say what can happen to its target", self.spec.name);
+        for (what, happens) in happenings {
+            let before = self.bench.world.nas.state(|nas| nas.clone());
+            let plan = self.plan().await;
+            self.bench.world.nas.state(happens);
+            let answer = self.agree(&plan).await;
+            self.refused(what, &answer, "");
+            let state = self.state(&plan).await;
+            assert_eq!(
+                (&state["state"], &state["end"]),
+                (&json!("over"), &json!("failed")),
+                "{what}: {state}"
+            );
+            self.bench.world.nas.state(|nas| nas.put_back(before));
+        }
+    }
+
+    async fn once_when_agreed_to(&mut self) {
+        let before = self.bench.world.nas.state(|nas| nas.clone());
+        let plan = self.plan().await;
+        let (tool, effect) = (self.spec.name, &plan["effect"]);
+        let undo = effect["undo"].as_str().unwrap_or_default();
+        assert!(!undo.is_empty(), "{tool} does not say how it is taken back, nor that it cannot be");
+        if let Some(way) = undo.strip_prefix("call ") {
+            let way = way.split(' ').next().unwrap();
+            let catalogue = Catalogue::new();
+            let back = catalogue.find(way).unwrap_or_else(|| panic!("{tool}: there is no {way}")).spec();
+            assert!(back.risk > Risk::Read, "{tool}: {way} takes nothing back");
+        }
+        let mut agreed = 1;
+        let answer = self.agree(&plan).await;
+        assert!(answer.contains("Undo: "), "{tool}: {answer}");
+        self.is_on_record(&plan, agreed).await;
+        if effect["risk"] == "reversible" {
+            // On the page it can be approved as well.
+            self.bench.world.nas.state(|nas| nas.put_back(before));
+            let plan = self.plan().await;
+            self.approve(&plan).await;
+            agreed += 1;
+            self.is_on_record(&plan, agreed).await;
+        }
+        let again = self.agree(&plan).await;
+        assert!(again.contains("Nothing was changed"), "{tool}, used: {again}");
+        let again = self.approve(&plan).await;
+        assert!(again.contains("Nothing was changed"), "{tool}, used: {again}");
+        assert_eq!(self.made(), (agreed, agreed, agreed), "{tool}, used");
+    }
+
+    /// One intent, one call, one outcome, whether or not anybody listens.
+    async fn is_on_record(&self, plan: &Value, agreed: usize) {
+        let tool = self.spec.name;
+        let intent = |record: &Value| record["type"] == "intent" && record["plan"]["id"] == plan["plan"];
+        let intent = self.bench.record("the intent", intent).await;
+        let outcome = |record: &Value| record["type"] == "outcome" && record["parent"] == intent["seq"];
+        let outcome = self.bench.record("the outcome", outcome).await;
+        assert_eq!(outcome["result"]["status"], "ok", "{tool}: {outcome}");
+        assert_eq!(self.made(), (agreed, agreed, agreed), "{tool}");
+        let approver = &intent["plan"]["approver"];
+        let approval = intent["decision"]["approval"].as_str().unwrap();
+        if approver.is_null() {
+            assert_eq!(
+                (approval, &plan["effect"]["risk"]),
+                ("client-asserted", &json!("reversible")),
+                "{tool}"
+            );
+            return;
+        }
+        assert_eq!((approval, approver["user"].as_str()), ("passkey", ALICE.login), "{tool}");
+        let yes = |r: &Value| r["did"] == "approve" && r["plan"]["id"] == plan["plan"];
+        let yes = self.bench.record("the yes", yes).await;
+        assert_eq!(yes["plan"]["digest"], intent["plan"]["digest"], "{tool}");
+        assert_eq!(yes["passkey"], approver["passkey"], "{tool}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_arguments_are_another_change() {
-    let bench = bench().await;
-    let alice = bench.client(ALICE);
-    let planned = call(&alice, "snapshot_create", &arguments("snapshot_create")).await;
-    let plan = planned.json()["result"]["structuredContent"]["plan"].clone();
-    for other in [
-        json!({ "dataset": "tank/photos", "name": "other" }),
-        json!({ "dataset": "tank/media", "name": "planned" }),
-        json!({ "dataset": "tank/photos", "name": "planned", "recursive": true }),
-        json!({ "dataset": "tank/photos", "name": "planned", "recursive": false }),
-    ] {
-        let answer = call(&alice, "snapshot_create", &with_plan(&other, &plan)).await;
-        assert!(answer.is_error() && answer.text().contains("other arguments"), "{other}: {}", answer.text());
-    }
-    assert!(bench.records().iter().all(|record| record["type"] != "intent"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dataset_that_is_made_again_under_its_name_is_another() {
-    let bench = bench().await;
-    let alice = bench.client(ALICE);
-    let planned = call(&alice, "snapshot_create", &arguments("snapshot_create")).await;
-    let plan = planned.json()["result"]["structuredContent"]["plan"].clone();
-    bench.world.nas.state(|state| {
-        let old = state.datasets.iter().find(|one| one.name == "tank/photos").unwrap().clone();
-        state.datasets.retain(|one| one.name != "tank/photos");
-        state.add_dataset("tank/photos");
-        // In the same second, and looking the same.
-        let new = state.datasets.last_mut().unwrap();
-        (new.created, new.comments, new.own) = (old.created, old.comments, old.own);
+async fn every_change_is_made_once_and_only_as_it_was_agreed_to() {
+    // What uses no method of the NAS itself, such as `undo`, plans what others of these do.
+    let changes = |spec: &&Spec| spec.risk != Risk::Read && !spec.needs.is_empty();
+    let specs: Vec<_> = Catalogue::new().specs().filter(changes).cloned().collect();
+    assert!(specs.len() >= 10, "{} changes", specs.len());
+    let lanes = (0..LANES).map(async |lane| {
+        for spec in specs.iter().skip(lane).step_by(LANES) {
+            Trial::of(spec.clone()).await.run().await;
+        }
     });
-    let answer = call(&alice, "snapshot_create", &with_plan(&arguments("snapshot_create"), &plan)).await;
-    assert!(answer.is_error() && answer.text().contains("no longer what was agreed to"), "{}", answer.text());
-    assert!(answer.text().contains("Nothing was changed"), "{}", answer.text());
-    assert!(bench.records().iter().all(|record| record["type"] != "intent"));
+    futures_util::future::join_all(lanes).await;
+}
+
+/// A plan of alice's that takes a person: its handle.
+async fn destructive(bench: &Bench<Inside>) -> String {
+    let planned = call(&bench.client(ALICE), "dataset_purge", &example("dataset_purge").arguments).await;
+    planned.json()["result"]["structuredContent"]["plan"].as_str().unwrap().to_owned()
+}
+
+fn is_purged(bench: &Bench<Inside>) -> bool {
+    bench.world.nas.state(|nas| nas.datasets.iter().all(|one| one.name != "tank/gone.quarantine"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_of_ones_own_takes_a_passkey_that_verified_its_user() {
+    let bench = bench().await;
+    let plan = destructive(&bench).await;
+    let mut nobody = Browser::of(&bench.world, ALICE).unwrap();
+    let answer = nobody.approve(&plan).await.unwrap();
+    assert!(said(&answer).contains("you have no passkey here yet"), "{}", said(&answer));
+    let link = bench.invitation(ALICE);
+    nobody.passkey.verifies = false;
+    assert_eq!(nobody.enroll(&link).await.unwrap().status, 403, "no key that does not verify its user");
+    nobody.passkey.verifies = true;
+    nobody.passkey.origin = "http://localhost.evil.example".to_owned();
+    assert_eq!(nobody.enroll(&link).await.unwrap().status, 403, "no key that a page elsewhere asked for");
+
+    let mut phone = bench.enrolled(ALICE).await;
+    let origin = std::mem::replace(&mut phone.passkey.origin, "http://evil.example".to_owned());
+    assert_eq!(phone.approve(&plan).await.unwrap().status, 403, "a page elsewhere");
+    phone.passkey.origin = origin;
+    let name = std::mem::replace(&mut phone.passkey.name, "evil.example".to_owned());
+    assert_eq!(phone.approve(&plan).await.unwrap().status, 403, "a key for another name");
+    phone.passkey.name = name;
+    phone.passkey.verifies = false;
+    assert_eq!(phone.approve(&plan).await.unwrap().status, 403, "nobody was verified");
+    phone.passkey.verifies = true;
+
+    // What an agent can learn: the challenge, and the id of the passkey.
+    let begun = phone.begin_approval(&plan).await.unwrap().json();
+    let id = begun["options"]["publicKey"]["allowCredentials"][0]["id"].as_str().unwrap().to_owned();
+    let id = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, id).unwrap();
+    let mut posing = Passkey::posing_as(&id, &bench.world.origin()).unwrap();
+    let finish = format!("/console/plans/{plan}/approve/finish");
+    let forged = json!({ "ceremony": begun["ceremony"], "answer": posing.get(&begun["options"]).unwrap() });
+    assert_eq!(phone.script(&finish, &forged).await.unwrap().status, 403, "another key");
+    let late =
+        json!({ "ceremony": begun["ceremony"], "answer": phone.passkey.get(&begun["options"]).unwrap() });
+    assert_eq!(phone.script(&finish, &late).await.unwrap().status, 403, "a challenge is good for one answer");
+    assert!(!is_purged(&bench));
+
+    // With nobody who waits for it.
+    assert!(phone.approve(&plan).await.unwrap().status.is_success());
+    bench.record("the outcome", |r| r["type"] == "outcome" && r["result"]["status"] == "ok").await;
+    assert!(is_purged(&bench));
+    bench
+        .record("what was refused", |r| r["type"] == "denied" && r["result"]["code"] == "passkey_refused")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_approves_who_may_and_with_a_passkey_of_their_own() {
+    let bench = bench().await;
+    let plan = destructive(&bench).await;
+    let mut bob = bench.enrolled(BOB).await;
+    assert_eq!(bob.approve(&plan).await.unwrap().status, 410, "he may not even see it");
+    grant(&bench.world, BOB, ["change:approve"]);
+    let page = said(&bob.open(&format!("/console/plans/{plan}")).await.unwrap());
+    assert!(page.contains("alice@example.com on laptop"), "{page}");
+    let mut without = Browser::of(&bench.world, BOB).unwrap();
+    assert_eq!(without.approve(&plan).await.unwrap().status, 403, "being somebody else proves nobody");
+    assert!(!is_purged(&bench));
+    assert!(bob.approve(&plan).await.unwrap().status.is_success());
+    let intent = bench.record("the intent", |r| r["type"] == "intent").await;
+    assert_eq!(intent["decision"]["approval"], "second-principal");
+    assert_eq!(intent["plan"]["approver"]["user"], "bob@github");
+    assert!(intent["plan"]["approver"]["passkey"].is_string());
+    assert_eq!(intent["peer"]["user"], "alice@example.com", "it is still hers");
+    bench.record("the outcome", |r| r["type"] == "outcome" && r["result"]["status"] == "ok").await;
+    assert!(is_purged(&bench));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_says_no_is_heard_and_a_plan_can_be_taken_back() {
     let bench = bench().await;
     let alice = bench.client(ALICE);
-    let params = json!({ "name": "snapshot_create", "arguments": arguments("snapshot_create") });
+    let params = json!({ "name": "snapshot_create", "arguments": example("snapshot_create").arguments });
     for no in ["decline", "cancel"] {
         let answer = alice.call_and_answer(no, params.clone()).await.unwrap();
         assert!(answer.is_error() && answer.text().contains("said no"), "{no}: {}", answer.text());
     }
-    let planned = call(&alice, "snapshot_create", &arguments("snapshot_create")).await;
+    let planned = call(&alice, "snapshot_create", &example("snapshot_create").arguments).await;
     let plan = json!({ "plan": planned.json()["result"]["structuredContent"]["plan"] });
     assert!(call(&alice, "plans_list", &json!({})).await.text().contains("waiting"));
     assert!(call(&bench.client(BOB), "plan_show", &plan).await.is_error(), "it is not his");
@@ -220,19 +459,22 @@ async fn a_person_who_says_no_is_heard_and_a_plan_can_be_taken_back() {
 async fn frozen_changes_are_neither_planned_nor_made_until_thawed() {
     let bench = bench().await;
     let alice = bench.client(ALICE);
-    let planned = call(&alice, "snapshot_create", &arguments("snapshot_create")).await;
+    let planned = call(&alice, "snapshot_create", &example("snapshot_create").arguments).await;
     let plan = planned.json()["result"]["structuredContent"]["plan"].clone();
     let file = bench.dir.path().join("state/frozen");
     std::fs::write(&file, r#"{"by":"alice","at":"2026-11-21T12:00:00Z","reason":"something is odd"}"#)
         .unwrap();
-    for arguments in [arguments("snapshot_create"), with_plan(&arguments("snapshot_create"), &plan)] {
+    for arguments in
+        [example("snapshot_create").arguments, with(&example("snapshot_create").arguments, "plan", &plan)]
+    {
         let answer = call(&alice, "snapshot_create", &arguments).await;
         assert!(answer.is_error() && answer.text().contains("frozen by alice"), "{}", answer.text());
         assert!(answer.text().contains("Nothing was changed"), "{}", answer.text());
     }
     assert!(!call(&alice, "pools_list", &json!({})).await.is_error(), "looking goes on");
     std::fs::remove_file(file).unwrap();
-    let answer = call(&alice, "snapshot_create", &with_plan(&arguments("snapshot_create"), &plan)).await;
+    let answer =
+        call(&alice, "snapshot_create", &with(&example("snapshot_create").arguments, "plan", &plan)).await;
     assert!(!answer.is_error(), "{}", answer.text());
 }
 
