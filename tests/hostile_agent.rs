@@ -37,7 +37,7 @@ const ACTS: &[&str] = &[
     "/console/plans/PLAN/approve/begin",
     "/console/plans/PLAN/approve/finish",
     "/console/plans/PLAN/refuse",
-    "/console/plans/PLAN/undo",
+    "/console/undo",
     "/console/freeze",
     "/console/thaw/begin",
     "/console/thaw/finish",
@@ -412,7 +412,12 @@ impl Agent {
             };
             self.browser.script(&act, &body).await.unwrap()
         } else {
-            let more = if act.ends_with("freeze") { ("reason", "because") } else { ("note", "no") };
+            let change = dice.below(2000).to_string();
+            let more = match act.rsplit('/').next() {
+                Some("freeze") => ("reason", "because"),
+                Some("undo") => ("change", change.as_str()),
+                _ => ("note", "no"),
+            };
             self.browser.submit(&act, &[("form", form), more]).await.unwrap()
         };
         self.learn("act", &answer);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::nas::Generation;
-use tailnas_sim::world::World;
+use tailnas_sim::world::{ALICE, CAPABILITY, World};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the printed tokens are good. Real ones of TSIDP last five minutes and are refreshed by the client.
@@ -40,6 +40,10 @@ struct Args {
     /// Write URL, tokens and folders as JSON into this file once ready
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+
+    /// Grant alice this scope too; may be given more than once
+    #[arg(long, value_name = "SCOPE")]
+    also: Vec<String>,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -90,6 +94,12 @@ fn main() -> ExitCode {
 async fn demo(args: &Args) -> std::io::Result<bool> {
     let dir = tempfile::Builder::new().prefix("tailnas-demo-").tempdir()?;
     let world = World::start_as(&args.name, dir.path(), args.port, Generation::V25_10).await?;
+    if !args.also.is_empty() {
+        let scopes: Vec<_> =
+            ALICE.scopes.iter().copied().chain(args.also.iter().map(String::as_str)).collect();
+        let grant = serde_json::json!({ "scopes": scopes, "nas": ["*"] });
+        world.tailnet.grant(ALICE.address.into(), CAPABILITY, vec![grant]);
+    }
     let program = std::env::current_exe()?;
     let command = daemon::command(&world);
     let mut daemon = Daemon::start(&program, &command, dir.path()).await?;

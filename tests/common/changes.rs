@@ -45,6 +45,56 @@ pub fn example(tool: &str) -> Example {
         "snapshot_delete" => example_of(json!({ "snapshot": "tank/media@before-upgrade" }))
             .unless(MADE_AGAIN, |nas| nas.make_snapshot_again("tank/media@before-upgrade"))
             .unless(GONE, |nas| nas.snapshots.retain(|one| one.dataset != "tank/media")),
+        "snapshot_hold" => example_of(json!({ "snapshot": "tank/media@before-upgrade" }))
+            .unless(MADE_AGAIN, |nas| nas.make_snapshot_again("tank/media@before-upgrade"))
+            .unless(GONE, |nas| nas.snapshots.retain(|one| one.dataset != "tank/media")),
+        "snapshot_release" => example_of(json!({ "snapshot": "tank2/scratch@keep" }))
+            .unless(MADE_AGAIN, |nas| nas.make_snapshot_again("tank2/scratch@keep"))
+            .unless(GONE, |nas| nas.snapshots.retain(|one| one.dataset != "tank2/scratch")),
+        "snapshot_rollback" => example_of(json!({ "snapshot": "tank/media@before-upgrade" }))
+            .unless(MADE_AGAIN, |nas| nas.make_snapshot_again("tank/media@before-upgrade"))
+            .unless("there is a newer snapshot", |nas| nas.add_snapshot("tank/media", "newer")),
+        "snapshot_clone" => {
+            example_of(json!({ "snapshot": "tank/media@before-upgrade", "dataset": "tank/old-media" }))
+                .unless(MADE_AGAIN, |nas| nas.make_snapshot_again("tank/media@before-upgrade"))
+                .unless("there is one of that name", |nas| nas.add_dataset("tank/old-media"))
+        }
+        "dataset_update" => example_of(json!({ "dataset": "tank/photos", "compression": "zstd" }))
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
+            .unless(GONE, |nas| nas.destroy_dataset("tank/photos")),
+        "smb_share_create" => {
+            let hosts = json!(["192.168.1.0/24"]);
+            example_of(json!({ "name": "scratch", "dataset": "tank2/scratch", "hosts": hosts }))
+                .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank2/scratch"))
+                .unless("there is one of that name", |nas| "scratch".clone_into(&mut nas.smb_shares[0].name))
+        }
+        "smb_share_update" => {
+            example_of(json!({ "share": "photos", "read_only": true, "hosts": ["192.168.1.7"] }))
+                .unless(GONE, |nas| nas.smb_shares.retain(|one| one.name != "photos"))
+                .unless("it leads elsewhere", |nas| "/mnt/tank/apps".clone_into(&mut nas.smb_shares[1].path))
+        }
+        "smb_share_delete" => example_of(json!({ "share": "photos" }))
+            .unless(GONE, |nas| nas.smb_shares.retain(|one| one.name != "photos"))
+            .unless("it leads elsewhere", |nas| "/mnt/tank/apps".clone_into(&mut nas.smb_shares[1].path)),
+        "nfs_share_create" => {
+            example_of(json!({ "dataset": "tank/photos", "hosts": ["192.168.1.0/24", "192.168.1.7"] }))
+                .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
+        }
+        "nfs_share_update" => {
+            example_of(json!({ "path": "/mnt/tank/media", "read_only": false, "hosts": ["192.168.1.7"] }))
+                .unless(GONE, |nas| nas.nfs_shares.clear())
+                .unless("more may use it", |nas| nas.nfs_shares[0].networks.push("10.0.0.0/8".to_owned()))
+        }
+        "nfs_share_delete" => example_of(json!({ "path": "/mnt/tank/media" }))
+            .unless(GONE, |nas| nas.nfs_shares.clear())
+            .unless("more may use it", |nas| nas.nfs_shares[0].networks.push("10.0.0.0/8".to_owned())),
+        "scrub_start" => example_of(json!({ "pool": "backup" }))
+            .unless("it is another pool of that name", |nas| "1".clone_into(&mut nas.pools[1].guid)),
+        "scrub_stop" => example_of(json!({ "pool": "tank2" }))
+            .unless("it has ended", |nas| nas.pools.iter_mut().for_each(|pool| pool.scan = None)),
+        "vm_control" => example_of(json!({ "id": 1, "action": "stop" }))
+            .unless(GONE, |nas| nas.machines.clear())
+            .unless("it was stopped", |nas| nas.machines[0].running = false),
         "dataset_create" => example_of(json!({ "dataset": "tank/new" }))
             .unless("what it would lie in is another", |nas| nas.make_dataset_again("tank"))
             .unless("there is one of that name", |nas| nas.add_dataset("tank/new")),

@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::{Console, Visitor, owner};
 use crate::audit::{Did, Personal};
 use crate::caller::Caller;
+use crate::dispatch::Reply;
 use crate::domain::id::RequestId;
 use crate::domain::plan::{PlanId, PlanNote};
 use crate::domain::scope::Scope;
@@ -163,6 +164,35 @@ pub(super) async fn refuse(
             Ok(Redirect::to(&format!("/console/plans/{id}")).into_response())
         }
         Err(why) => Err(Fault::new(StatusCode::CONFLICT, "Not now", format!("{why}. Nothing was changed."))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Back {
+    form: String,
+    change: u64,
+}
+
+/// `POST /console/undo`: plans what takes a change back. That is a plan like any other, so it takes no passkey yet.
+pub(super) async fn undo(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+    Form(Back { form, change }): Form<Back>,
+) -> Answer {
+    let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
+    console.spend(&visitor, owner.id, "undo", &form)?;
+    let not = |why: String| Fault::new(StatusCode::CONFLICT, "It cannot be taken back from here", why);
+    let way = console.way_back(&visitor, change).await.map_err(|error| Fault::broken(&error))?;
+    let none = || not("There is no such change, or no call takes it back. Nothing was changed.".to_owned());
+    let (tool, arguments) = way.ok_or_else(none)?;
+    match console.call(&visitor, &tool, arguments).await {
+        Reply::Planned(answer, ..) => {
+            let plan = answer.structured["plan"].as_str().unwrap_or_default();
+            Ok(Redirect::to(&format!("/console/plans/{plan}")).into_response())
+        }
+        Reply::Failed(failure) | Reply::NotAdmitted(failure, _) => Err(not(failure.text())),
+        Reply::Done(..) | Reply::NoSuchTool => Err(none()),
     }
 }
 

@@ -199,6 +199,7 @@ pub(super) fn router(console: Arc<Console>, admission: Arc<Admission>) -> Router
         .route("/console/plans/{id}/approve/begin", post(acts::begin_approval))
         .route("/console/plans/{id}/approve/finish", post(acts::finish_approval))
         .route("/console/plans/{id}/refuse", post(acts::refuse))
+        .route("/console/undo", post(acts::undo))
         .route("/console/freeze", post(acts::freeze))
         .route("/console/thaw/begin", post(acts::begin_thaw))
         .route("/console/thaw/finish", post(acts::finish_thaw))

@@ -79,6 +79,7 @@ pub(super) async fn home(
         waiting: console.waiting(&visitor, owner.id),
         parts,
         attention,
+        take_back: console.forms.issue(owner.id, "undo"),
         pools,
         jobs: jobs.into_iter().map(|(nas, seen)| (nas, seen.map(|seen| seen.jobs))).collect(),
         changes,
@@ -353,13 +354,8 @@ impl Console {
         (!may).then(|| format!("You may not see this: {tool} {why}."))
     }
 
-    /// Lets a tool look, on the way that every call takes.
-    async fn look<T: DeserializeOwned>(
-        &self,
-        visitor: &Visitor,
-        tool: &str,
-        arguments: Map<String, Value>,
-    ) -> Seen<T> {
+    /// A call from the console, on the way that every call takes.
+    pub(super) async fn call(&self, visitor: &Visitor, tool: &str, arguments: Map<String, Value>) -> Reply {
         let call = Call {
             request: RequestId::at(self.parts.clock.now()),
             caller: Arc::clone(visitor),
@@ -370,7 +366,17 @@ impl Console {
             gone: CancellationToken::new(),
             progress: None,
         };
-        match self.parts.dispatcher.call(call).await {
+        self.parts.dispatcher.call(call).await
+    }
+
+    /// Lets a tool look.
+    async fn look<T: DeserializeOwned>(
+        &self,
+        visitor: &Visitor,
+        tool: &str,
+        arguments: Map<String, Value>,
+    ) -> Seen<T> {
+        match self.call(visitor, tool, arguments).await {
             Reply::Done(answer, ..) => match serde_json::from_value(answer.structured) {
                 Ok(seen) => Seen::Yes(seen),
                 Err(error) => Seen::No(format!("The answer of {tool} cannot be shown here: {error}.")),
@@ -421,6 +427,7 @@ impl Console {
                     Change {
                         seq: row.seq,
                         at: row.at,
+                        can_undo: WayBack::of(intent).is_some(),
                         who: row.who,
                         what: row.what,
                         tone: row_of_end.as_ref().map_or("warn", |end| end.tone),
@@ -433,6 +440,23 @@ impl Console {
                 })
                 .collect(),
         )
+    }
+
+    /// The call that takes a change back, if the visitor may see that change and there is one: its tool, and its
+    /// arguments, which name the NAS where there are several.
+    pub(super) async fn way_back(
+        &self,
+        visitor: &Visitor,
+        change: u64,
+    ) -> std::io::Result<Option<(String, Map<String, Value>)>> {
+        let records = self.records(visitor).await?;
+        let intent = records.iter().find(|record| record["seq"] == change && record["type"] == "intent");
+        let Some(intent) = intent else { return Ok(None) };
+        let Some(WayBack { tool, mut arguments }) = WayBack::of(intent) else { return Ok(None) };
+        if self.parts.dispatcher.has_several() {
+            arguments.insert("nas".to_owned(), intent["nas"].clone());
+        }
+        Ok(Some((tool, arguments)))
     }
 
     /// The last records that the visitor may see, oldest first.
@@ -473,6 +497,20 @@ impl Console {
         let badge = Badge { tone, word, words };
         *last = Some((badge.clone(), self.parts.clock.mono()));
         badge
+    }
+}
+
+/// The call that takes a change back, as the log keeps it.
+#[derive(Deserialize)]
+struct WayBack {
+    tool: String,
+    arguments: Map<String, Value>,
+}
+
+impl WayBack {
+    /// That of an intent, where there is one.
+    fn of(intent: &Value) -> Option<Self> {
+        Self::deserialize(intent.pointer("/plan/undo/call")?).ok()
     }
 }
 

@@ -106,6 +106,8 @@ pub(super) struct Home {
     pub pools: ByNas<Vec<Pool>>,
     pub jobs: ByNas<Vec<Job>>,
     pub changes: Seen<Vec<Change>>,
+    /// The token with which one of them can be taken back.
+    pub take_back: String,
 }
 
 #[derive(Template)]
@@ -467,6 +469,8 @@ pub(super) struct Change {
     pub status: String,
     pub tone: &'static str,
     pub undo: Option<String>,
+    /// Whether a call takes it back, which can be planned from here.
+    pub can_undo: bool,
 }
 
 /// A client, and what to copy into it.

@@ -230,6 +230,41 @@ check("the form sent again", (await replay(two)).status === 403);
 check("the form sent for another plan", (await replay(one)).status === 403);
 check("what was refused did not happen", !(await snapshots("tank/photos")).includes('"two"') && !(await snapshots("tank/photos")).includes("@two"));
 
+// What loses data: seen, refused to everybody else, approved, taken back, done again, and done for good.
+console.log("Destroying");
+const datasets = async () => JSON.stringify(await call("datasets_list", { within: "tank2" }));
+const decide = async (id) => {
+  await page.goto(`${home}/plans/${id}`);
+  await page.click("#approve button");
+  await page.waitForFunction(() => /\bdone\b/.test(document.querySelector("main .card").textContent), null, { timeout: 15000 });
+};
+const gone = await propose("dataset_delete", { dataset: "tank2/scratch" });
+check("over MCP it cannot be agreed to", JSON.stringify(await call("dataset_delete", { dataset: "tank2/scratch", plan: gone })).includes("a person approves it on the page"));
+await page.goto(`${home}/plans/${gone}`);
+const what = await page.locator("main").innerText();
+for (const words of ["destructive", "Delete tank2/scratch: 90", "1 snapshot", "set aside as tank2/scratch.quarantine"]) check(`the card says ${words}`, what.includes(words), what);
+await shot(page, "plan-destructive");
+check("plan-destructive: nothing serious", (await serious(page)) === "", await serious(page));
+await other.goto(`${home}/plans/${gone}`);
+check("bob does not see it", (await other.locator("h1").innerText()) === "There is no such plan here");
+await decide(gone);
+check("approved, it is set aside", (await datasets()).includes("tank2/scratch.quarantine"), await datasets());
+await page.goto(home);
+await shot(page, "now-undo");
+await page.click("text=Take it back");
+await page.waitForURL(/\/plans\//);
+check("the button plans what takes it back", (await page.locator("h1").innerText()).includes("Bring tank2/scratch.quarantine back"), await page.locator("h1").innerText());
+await decide(page.url().split("/").pop());
+check("and it is back", !(await datasets()).includes("quarantine"), await datasets());
+await decide(await propose("dataset_delete", { dataset: "tank2/scratch" }));
+const purge = await propose("dataset_purge", { dataset: "tank2/scratch.quarantine" });
+await page.goto(`${home}/plans/${purge}`);
+check("no undo, in so many words", (await page.locator("main").innerText()).includes("no undo: its snapshots are destroyed with it"));
+await shot(page, "plan-purge");
+await decide(purge);
+check("approved, it is gone for good", !(await datasets()).includes("scratch"), await datasets());
+await shot(page, "plan-purged");
+
 await page.goto(home);
 await page.fill("#why", "something is odd");
 await page.click("form[action='/console/freeze'] button");
@@ -247,7 +282,7 @@ await page.waitForFunction(() => document.querySelector("#frozen") === null);
 check("thawed by passkey", true);
 await page.goto(`${home}/audit?kind=changes`);
 const log = await page.locator("main").innerText();
-check("three plans were begun with, and one yes is on record", log.split("approve ").length === 2, log);
+check("every yes is on record", log.split("approve ").length === 6, log);
 for (const word of ["enroll", "approve", "refuse", "freeze", "thaw"]) check(`on record: ${word}`, log.includes(word), log);
 await shot(page, "audit-changes");
 
@@ -261,7 +296,8 @@ const token = (await raw("GET", "/console/enroll")).text.match(/name="form" valu
 check("a form of alice's in bob's hands", (await form({ origin }, { form: token, secret: "x" }, bob.address)).status === 403);
 check("a framed page", (await raw("GET", "/console", { headers: { "sec-fetch-dest": "iframe", "sec-fetch-site": "cross-site" } })).status === 403);
 const ci = await raw("GET", "/console", { from: "127.0.0.3" });
-check("a tagged node", ci.status === 403 && ci.text.includes("not admitted"), ci.text);
+check("a tagged node is refused, on a page", ci.status === 403 && ci.text.includes("not admitted") && ci.headers["content-type"].startsWith("text/html"), ci.text);
+check("a form that lacks something is refused, on a page", await raw("POST", "/console/freeze", { headers: { origin, "content-type": "application/x-www-form-urlencoded" } }).then((answer) => answer.status >= 400 && answer.text.includes("Nothing was changed")));
 check("another name for this server", (await raw("GET", "/console", { headers: { host: `evil.example:${port}` } })).status === 421);
 const evil = await open();
 const framer = createServer((socket) => socket.end(`HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<iframe src="${home}"></iframe>`));

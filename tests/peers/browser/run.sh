@@ -18,7 +18,7 @@ cp "$here"/package.json "$here"/package-lock.json "$here"/*.mjs "$work"
 cd "$here/../../.."
 cargo build --quiet --example demo --bin tailnas
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-"$target/debug/examples/demo" --ready-file "$work/ready.json" >"$work/demo.log" 2>&1 &
+"$target/debug/examples/demo" --also storage:destroy --ready-file "$work/ready.json" >"$work/demo.log" 2>&1 &
 demo=$!
 for _ in $(seq 100); do
     [ -s "$work/ready.json" ] && break
