@@ -31,6 +31,10 @@ impl Example {
 /// Makes the simulated world one in which every example can be planned.
 pub fn prepare(state: &mut State) {
     state.add_dataset("tank/gone.quarantine");
+    state.hold("tank2/scratch@keep", "truenas");
+    state.begin_scrub("tank2");
+    // Scrubs end while somebody waits for them.
+    (state.pace.scrub_step, state.pace.scrub_percent) = (std::time::Duration::from_millis(10), 50.0);
 }
 
 /// How this tool is called.
@@ -120,6 +124,37 @@ pub fn example(tool: &str) -> Example {
         }
         "app_control" => example_of(json!({ "app": "nextcloud", "action": "start" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "nextcloud")),
+        "app_install" => example_of(json!({ "app": "syncthing" })).unless("there is one of that name", |nas| {
+            nas.apps[0].name = "syncthing".to_owned();
+        }),
+        "app_deploy" => {
+            let compose = "services:\n  web: {image: 'nginx:1.29', ports: ['8080:80']}\n";
+            example_of(json!({ "app": "web", "compose": compose }))
+                .unless("there is one of that name", |nas| nas.apps[0].name = "web".to_owned())
+                .unless("another app has the port", |nas| nas.apps[0].port = Some((80, 8080)))
+        }
+        "app_update" => {
+            example_of(json!({ "app": "plex", "values": { "resources": { "limits": { "cpus": 4 } } } }))
+                .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+                .unless("somebody else changed it", |nas| nas.apps[0].config["resources"]["limits"]["cpus"] = json!(3))
+        }
+        "app_upgrade" => example_of(json!({ "app": "plex" }))
+            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless("there is a newer one yet", |nas| nas.apps[0].latest = Some("1.3.0".to_owned())),
+        "app_rollback" => example_of(json!({ "app": "plex", "version": "1.1.19" }))
+            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless("it was upgraded", |nas| nas.apps[0].version = "1.2.0".to_owned()),
+        "app_pull_images" => example_of(json!({ "app": "plex" }))
+            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless("it was upgraded", |nas| nas.apps[0].version = "1.2.0".to_owned()),
+        "app_delete" => example_of(json!({ "app": "plex" }))
+            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless("it was upgraded", |nas| nas.apps[0].version = "1.2.0".to_owned())
+            .unless("the NAS keeps one more volume for it", |nas| {
+                nas.ix_volumes.push(("plex".to_owned(), "data".to_owned()));
+            }),
+        "boot_env_delete" => example_of(json!({ "id": "24.10.2.4" })).unless(GONE, |nas| nas.old_systems.clear()),
+        "backup_run" => example_of(json!({ "kind": "snapshots", "id": 1 })).unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos")),
         "alert_dismiss" => example_of(json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }))
             .unless(GONE, |nas| nas.alerts.clear())
             .unless("somebody was first", |nas| nas.alerts.iter_mut().for_each(|one| one.dismissed = true)),
