@@ -29,6 +29,8 @@ impl Client {
         };
         let config = config::Nas {
             files: Vec::new(),
+            app_datasets: Vec::new(),
+            app_devices: Vec::new(),
             name: "homenas".parse().unwrap(),
             url: nas.url().trim_end_matches("/api/current").parse().unwrap(),
             trust: Trust::CaFile(file("ca.pem", nas.ca_pem())),

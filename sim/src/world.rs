@@ -234,6 +234,8 @@ name = "{name}"
 url = "{url}"
 ca_file = "{at}nas-ca.pem"
 files = ["tank/photos"]
+app_datasets = ["tank/apps", "tank/media"]
+app_devices = ["/dev/dri"]
 reader = {{ username = "{reader}", key = "file:{at}reader.key" }}
 writer = {{ username = "{writer}", key = "file:{at}writer.key" }}
 "#,

@@ -500,6 +500,40 @@ async fn the_world_changes_under_its_clients() {
 }
 
 #[tokio::test]
+async fn apps_are_made_changed_and_deleted_by_jobs() {
+    let nas = nas(Generation::V26).await;
+    let mut client = Client::login(&nas, &nas.writer_key()).await;
+    let web = json!({ "image": "nginx:1.29", "ports": ["8080:80"], "volumes": ["/mnt/tank/media:/m:ro"] });
+    let web = json!([{ "app_name": "web", "custom_app": true, "custom_compose_config": { "services": { "web": web } } }]);
+    let port = json!({ "network": { "web_port": { "port_number": 32401 } } });
+    for (method, params, ends_well) in [
+        ("app.create", web.clone(), true),
+        ("app.create", web, false),
+        ("app.update", json!(["plex", { "values": port }]), true),
+        ("app.upgrade", json!(["plex", { "snapshot_hostpaths": true }]), true),
+        ("app.upgrade", json!(["plex"]), false),
+        ("app.rollback", json!(["plex", { "app_version": "1.1.20" }]), true),
+        ("app.rollback", json!(["plex", { "app_version": "0.0.1" }]), false),
+        ("app.pull_images", json!(["plex"]), true),
+        ("app.delete", json!(["nextcloud", { "remove_images": false }]), true),
+    ] {
+        let job = client.ok(method, params).await.as_i64().expect("the number of a job");
+        nas.wait_for(|state| state.job(job).is_some_and(|job| job.state.ended())).await;
+        let well = nas.state(|state| matches!(state.job(job).expect("a job").state, JobState::Success(_)));
+        assert_eq!(well, ends_well, "{method}");
+    }
+    nas.state(|state| {
+        let app = |name: &str| state.apps.iter().find(|app| app.name == name);
+        let (web, plex) = (app("web").expect("it is there"), app("plex").expect("it is there"));
+        assert!(web.custom && web.image == "nginx:1.29" && web.port == Some((80, 8080)));
+        assert_eq!(plex.port, Some((32400, 32401)));
+        assert!(plex.version == "1.1.20" && plex.latest.as_deref() == Some("1.2.0") && !plex.newer_image);
+        assert!(app("nextcloud").is_none() && state.ix_volumes.iter().any(|(of, _)| of == "nextcloud"));
+        assert!(state.snapshots.iter().any(|one| one.id() == "tank/media@ix-app-plex-1.1.20"));
+    });
+}
+
+#[tokio::test]
 async fn an_alert_can_be_dismissed_and_restored() {
     let nas = nas(V25_10).await;
     let uuid = nas.state(|state| state.raise_alert("Test", Level::Warning, "a test"));
@@ -749,6 +783,7 @@ mod schema {
             "app.image.query",
             "app.used_ports",
             "app.available",
+            "app.ix_volume.query",
             "vm.query",
             "vm.device.query",
             "reporting.netdata_graphs",
@@ -765,6 +800,7 @@ mod schema {
         reads.push(("sharing.smb.getacl", json!([{"share_name": "media"}])));
         reads.push(("app.config", json!(["plex"])));
         reads.push(("app.outdated_docker_images", json!(["plex"])));
+        reads.push(("app.rollback_versions", json!(["plex"])));
         reads.push((
             "reporting.netdata_get_data",
             json!([[{"name": "cpu"}, {"name": "memory"}], {"unit": "DAY"}]),

@@ -90,6 +90,8 @@ pub(super) const NAS: Shape = Shape {
         key("ca_file", r#"ca_file = "/etc/tailnas/nas-ca.pem""#),
         key("pins", r#"pins = ["sha256:64 hexadecimal digits"]"#),
         key("files", r#"files = ["tank/photos"]"#),
+        key("app_datasets", r#"app_datasets = ["tank/apps"]"#),
+        key("app_devices", r#"app_devices = ["/dev/dri"]"#),
         key("reader", r#"reader = { username = "tailnas-reader", key = "credential:nas-reader-key" }"#),
         key("writer", r#"writer = { username = "tailnas-writer", key = "credential:nas-writer-key" }"#),
     ],

@@ -297,6 +297,10 @@ pub struct Nas {
     pub writer: Option<Login>,
     /// Datasets whose files may be looked at, with what lies below them.
     pub files: Vec<DatasetPath>,
+    /// Datasets that apps may see when they are deployed from here, with what lies below them.
+    pub app_datasets: Vec<DatasetPath>,
+    /// Devices that apps may have when they are deployed from here.
+    pub app_devices: Vec<String>,
 }
 
 /// An API key and the user it belongs to.

@@ -224,12 +224,15 @@ impl Nas {
     /// Whether this is the NAS of `config`, reached in the same way and with the same accounts. Their keys may be
     /// others: [`Nas::use_keys`].
     fn is_the_one(&self, config: &config::Nas) -> bool {
-        let config::Nas { name, url, trust, reader, writer, files } = &self.0.config;
+        let config::Nas { name, url, trust, reader, writer, files, app_datasets, app_devices } =
+            &self.0.config;
         let username = |login: &config::Login| login.username.clone();
         *name == config.name
             && *url == config.url
             && *trust == config.trust
             && *files == config.files
+            && *app_datasets == config.app_datasets
+            && *app_devices == config.app_devices
             && reader.username == config.reader.username
             && writer.as_ref().map(username) == config.writer.as_ref().map(username)
     }
@@ -238,7 +241,7 @@ impl Nas {
     /// writer's, and so does what is looked up on the way: a job can be seen only by the account that began it.
     pub fn session<'w, A: Access>(&'w self, warrant: &'w Warrant<A>) -> Session<'w, A> {
         let line = if A::CHANGES { self.0.writer.clone() } else { Some(self.0.reader.clone()) };
-        Session::new(warrant, line, &self.0.config.files, self.0.past.get())
+        Session::new(warrant, line, &self.0.config, self.0.past.get())
     }
 
     /// From now on its sessions have this past.

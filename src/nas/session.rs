@@ -16,6 +16,7 @@ use super::rpc::follow::{Following, Heard};
 use super::rpc::{Failure, LONGEST_ANSWER, LONGEST_CALL, Lost, Refusal};
 use super::version::{Candidate, Version};
 use crate::audit::{Pending, Warrant};
+use crate::config;
 use crate::domain::access::{Access, Covers, Read};
 use crate::domain::id::RequestId;
 use crate::domain::name::DatasetPath;
@@ -49,7 +50,7 @@ pub struct Session<'w, A: Access> {
     line: Option<Line>,
     /// For whom a change is made: the NAS keeps that with the job it begins.
     request: Option<RequestId>,
-    files: &'w [DatasetPath],
+    config: Option<&'w config::Nas>,
     past: Option<&'w Past>,
     trips: Mutex<Vec<Trip>>,
     warrant: PhantomData<fn() -> &'w Warrant<A>>,
@@ -107,7 +108,7 @@ pub enum End {
 impl<A: Access> Session<'static, A> {
     /// A session that nothing vouches for.
     pub(super) fn on(line: Option<Line>) -> Self {
-        Self { line, request: None, files: &[], past: None, trips: Mutex::default(), warrant: PhantomData }
+        Self { line, request: None, config: None, past: None, trips: Mutex::default(), warrant: PhantomData }
     }
 }
 
@@ -115,17 +116,30 @@ impl<'w, A: Access> Session<'w, A> {
     pub(super) fn new(
         warrant: &'w Warrant<A>,
         line: Option<Line>,
-        files: &'w [DatasetPath],
+        config: &'w config::Nas,
         past: Option<&'w Past>,
     ) -> Self {
         let request = Some(warrant.terms().request);
-        Self { line, request, files, past, trips: Mutex::default(), warrant: PhantomData }
+        let config = Some(config);
+        Self { line, request, config, past, trips: Mutex::default(), warrant: PhantomData }
     }
 
     /// The datasets whose files may be looked at, with what lies below them.
     #[must_use]
-    pub const fn files(&self) -> &[DatasetPath] {
-        self.files
+    pub fn files(&self) -> &[DatasetPath] {
+        self.config.map_or(&[], |config| &config.files)
+    }
+
+    /// The datasets that apps may see, with what lies below them.
+    #[must_use]
+    pub fn app_datasets(&self) -> &[DatasetPath] {
+        self.config.map_or(&[], |config| &config.app_datasets)
+    }
+
+    /// The devices that apps may have.
+    #[must_use]
+    pub fn app_devices(&self) -> &[String] {
+        self.config.map_or(&[], |config| &config.app_devices)
     }
 
     /// What the NAS held before, where that is kept.
@@ -207,7 +221,7 @@ impl<'w, A: Access> Session<'w, A> {
 
 impl<'w> Session<'w, Read> {
     pub(super) fn after(_: &'w Pending, line: Option<Line>) -> Self {
-        Self { line, request: None, files: &[], past: None, trips: Mutex::default(), warrant: PhantomData }
+        Self { line, request: None, config: None, past: None, trips: Mutex::default(), warrant: PhantomData }
     }
 }
 

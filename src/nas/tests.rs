@@ -212,6 +212,8 @@ fn config(folder: &TempDir, address: SocketAddr, trust: Trust) -> config::Nas {
     let login = |username: &str| Login { username: username.into(), key: SecretSource::File(key.clone()) };
     config::Nas {
         files: Vec::new(),
+        app_datasets: Vec::new(),
+        app_devices: Vec::new(),
         name: "tiny".parse().unwrap(),
         url: format!("wss://localhost:{}", address.port()).parse().unwrap(),
         trust,

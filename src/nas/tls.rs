@@ -378,6 +378,8 @@ mod tests {
         let file = || crate::secret::SecretSource::File("/nonexistent".into());
         Dialer::new(&config::Nas {
             files: Vec::new(),
+            app_datasets: Vec::new(),
+            app_devices: Vec::new(),
             name: "nas".parse().unwrap(),
             url: url.parse().unwrap(),
             trust,

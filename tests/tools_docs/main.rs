@@ -29,6 +29,7 @@ use tailnas_sim::world::ALICE;
 fn arguments(tool: &str) -> Value {
     match tool {
         "app_get" | "app_config" | "app_upgrade_summary" => json!({ "app": "plex" }),
+        "compose_validate" => json!({ "compose": "services:\n  web: {image: nginx, privileged: true}\n" }),
         "app_logs" => json!({ "app": "plex", "lines": 3 }),
         "catalog_get" => json!({ "app": "syncthing" }),
         "catalog_search" => json!({ "text": "jelly" }),

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::apps::AppWork;
 use super::events::{Change, Event};
 use super::session::Login;
 use super::state::{AppState, Scan, ScanState, State};
@@ -208,6 +209,7 @@ pub(crate) enum Work {
     },
     /// Files go to a cloud, which is nowhere.
     CloudSync,
+    Apps(AppWork),
 }
 
 impl State {
@@ -350,6 +352,7 @@ pub(crate) async fn run(shared: Arc<Shared>, id: i64, work: Work) {
                 Ok(Value::Null)
             }
             Work::CloudSync => Ok(Value::Null),
+            Work::Apps(work) => shared.state(|state| state.work_on_app(work)),
         };
         let end = match done {
             Ok(result) => JobState::Success(result),

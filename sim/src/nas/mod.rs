@@ -5,6 +5,7 @@
 //! speaks, so that the same world can be seen through each of them.
 
 mod accounts;
+mod apps;
 mod events;
 mod jobs;
 mod methods;

@@ -43,6 +43,8 @@ pub struct State {
     pub services: Vec<Service>,
     /// Installed apps.
     pub apps: Vec<App>,
+    /// Volumes that the NAS keeps for apps: whose, and what they are called. They outlive their app.
+    pub ix_volumes: Vec<(String, String)>,
     /// Virtual machines.
     pub machines: Vec<Machine>,
     /// Containers that are not apps.
@@ -399,14 +401,20 @@ pub struct App {
     pub latest: Option<String>,
     /// Container image.
     pub image: String,
+    /// The registry has a newer image of the same name.
+    pub newer_image: bool,
     /// Container port and the port of the host it is reached at.
-    pub port: (u16, u16),
+    pub port: Option<(u16, u16)>,
     /// Directory of the host mounted into it, and where.
-    pub mount: (String, String),
+    pub mount: Option<(String, String)>,
     /// What it was set up with.
     pub config: Value,
     /// What it has printed, line by line.
     pub log: Vec<String>,
+    /// Somebody wrote its compose file.
+    pub custom: bool,
+    /// Versions it can be rolled back to.
+    pub earlier: Vec<String>,
 }
 
 impl App {
@@ -558,6 +566,10 @@ impl State {
             jobs: Vec::new(),
             services: services(),
             apps: apps(),
+            ix_volumes: vec![
+                ("plex".to_owned(), "config".to_owned()),
+                ("nextcloud".to_owned(), "html".to_owned()),
+            ],
             machines: machines(),
             containers: vec![Container { name: "debian".to_owned(), running: true }],
             measured: measured(),
@@ -941,8 +953,9 @@ fn apps() -> Vec<App> {
             app_version: "1.41.3".to_owned(),
             latest: Some("1.2.0".to_owned()),
             image: "plexinc/pms-docker:1.41.3".to_owned(),
-            port: (32400, 32400),
-            mount: ("/mnt/tank/media".to_owned(), "/data".to_owned()),
+            newer_image: true,
+            port: Some((32400, 32400)),
+            mount: Some(("/mnt/tank/media".to_owned(), "/data".to_owned())),
             config: json!({
                 "plex": {
                     "claim_token": "claim-xxxxSECRETxxxx",
@@ -952,6 +965,8 @@ fn apps() -> Vec<App> {
                 "resources": {"limits": {"cpus": 2, "memory": 4096}},
             }),
             log: (1..=150).map(|number| format!("request {number} served")).collect(),
+            custom: false,
+            earlier: vec!["1.1.19".to_owned()],
         },
         App {
             name: "nextcloud".to_owned(),
@@ -961,10 +976,13 @@ fn apps() -> Vec<App> {
             app_version: "31.0.2".to_owned(),
             latest: None,
             image: "nextcloud:31.0.2".to_owned(),
-            port: (80, 30027),
-            mount: ("/mnt/tank/apps/nextcloud".to_owned(), "/var/www/html".to_owned()),
+            newer_image: false,
+            port: Some((80, 30027)),
+            mount: Some(("/mnt/tank/apps/nextcloud".to_owned(), "/var/www/html".to_owned())),
             config: json!({"nextcloud": {"admin_user": "admin", "admin_pass": "********"}}),
             log: Vec::new(),
+            custom: false,
+            earlier: Vec::new(),
         },
     ]
 }

@@ -57,6 +57,10 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BT
     let files = nas.optional_list("files", |text| {
         text.parse::<DatasetPath>().map_err(|bad| Complaint::new(bad.to_string()))
     });
+    let app_datasets = nas.optional_list("app_datasets", |text| {
+        text.parse::<DatasetPath>().map_err(|bad| Complaint::new(bad.to_string()))
+    });
+    let app_devices = nas.optional_list("app_devices", device);
     let is_new = match (&name, names.as_mut()) {
         (Ok(name), Ok(known)) => known.insert(name.clone()),
         (Err(reported), _) => {
@@ -73,7 +77,29 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BT
         ));
     }
     let files = files?.unwrap_or_default();
-    Ok(Nas { name: name?, url: url?, trust: trust?, reader: reader?, writer: writer?, files })
+    let (app_datasets, app_devices) = (app_datasets?.unwrap_or_default(), app_devices?.unwrap_or_default());
+    let (name, url, trust, reader, writer) = (name?, url?, trust?, reader?, writer?);
+    Ok(Nas { name, url, trust, reader, writer, files, app_datasets, app_devices })
+}
+
+/// What a container may be given of the machine: never a disk, never its memory.
+fn device(text: &str) -> Result<String, Complaint> {
+    const GRAPHICS: &str = "nvidia.com/gpu";
+    let plain = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let below_dev = text
+        .strip_prefix("/dev/")
+        .is_some_and(|rest| rest.split('/').all(|part| plain(part) && part != "." && part != ".."));
+    if !below_dev && text != GRAPHICS {
+        return Err(Complaint::new("should be a path below /dev, or nvidia.com/gpu"));
+    }
+    let first = text.split('/').nth(2).unwrap_or_default();
+    let is_storage = ["disk", "dm-", "loop", "mapper", "md", "nvme", "sd", "sg", "zd", "zfs", "zvol"];
+    if is_storage.iter().any(|name| first.starts_with(name)) || ["mem", "kmem", "port"].contains(&first) {
+        return Err(Complaint::new("is a disk or the memory of the NAS, which no app may have"));
+    }
+    Ok(text.to_owned())
 }
 
 fn login(section: &mut Section<'_>) -> Read<Login> {
@@ -183,6 +209,28 @@ mod tests {
             ("wss://", "is not a URL: empty host"),
         ] {
             assert_eq!(nas_url(text).unwrap_err().to_string(), what, "{text}");
+        }
+    }
+
+    #[test]
+    fn devices() {
+        for text in
+            ["/dev/dri", "/dev/dri/renderD128", "/dev/ttyUSB0", "/dev/serial/by-id/usb-x", "nvidia.com/gpu"]
+        {
+            assert!(device(text).is_ok(), "{text}");
+        }
+        for text in [
+            "dri",
+            "/dev",
+            "/dev/",
+            "/dev/../etc",
+            "/dev/dri/..",
+            "/dev/sda",
+            "/dev/nvme0n1",
+            "/dev/zvol/tank/x",
+            "/dev/mem",
+        ] {
+            assert!(device(text).is_err(), "{text}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Apps, what they are made from, and what they print.
 
+pub mod change;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -429,6 +431,8 @@ pub struct Upgrade {
 /// A version to upgrade to.
 #[derive(Clone, Debug, Deserialize)]
 pub struct UpgradeChoice {
+    /// The chart.
+    pub version: String,
     /// Program and chart.
     pub human_version: String,
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::Generation;
+use crate::nas::apps::AppWork;
 use crate::nas::jobs::{Plan, Work};
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{App, AppState};
@@ -17,6 +18,64 @@ const UPGRADE: &[Param] = &[
 ];
 
 const NAME: &[Param] = &[required("app_name", Kind::Name)];
+const CREATE: &[Param] = &[required(
+    "app_create",
+    Kind::Model(&[
+        required("app_name", Kind::Name),
+        optional("catalog_app", Kind::NullOr(&Kind::Str)),
+        optional("custom_app", Kind::Bool),
+        optional("custom_compose_config", Kind::Dict),
+        optional("custom_compose_config_string", Kind::Str),
+        optional("train", Kind::Name),
+        optional("values", Kind::Dict),
+        optional("version", Kind::Name),
+    ]),
+)];
+const UPDATE: &[Param] = &[
+    required("app_name", Kind::Name),
+    optional(
+        "update",
+        Kind::Model(&[
+            optional("custom_compose_config", Kind::Dict),
+            optional("custom_compose_config_string", Kind::Str),
+            optional("values", Kind::Dict),
+        ]),
+    ),
+];
+const DO_UPGRADE: &[Param] = &[
+    required("app_name", Kind::Name),
+    optional(
+        "options",
+        Kind::Model(&[
+            optional("app_version", Kind::Name),
+            optional("snapshot_hostpaths", Kind::Bool),
+            optional("values", Kind::Dict),
+        ]),
+    ),
+];
+const ROLLBACK: &[Param] = &[
+    required("app_name", Kind::Name),
+    required(
+        "options",
+        Kind::Model(&[required("app_version", Kind::Name), optional("rollback_snapshot", Kind::Bool)]),
+    ),
+];
+const PULL: &[Param] = &[
+    required("app_name", Kind::Name),
+    optional("options", Kind::Model(&[optional("redeploy", Kind::Bool)])),
+];
+const DELETE: &[Param] = &[
+    required("app_name", Kind::Name),
+    optional(
+        "options",
+        Kind::Model(&[
+            optional("force_remove_custom_app", Kind::Bool),
+            optional("force_remove_ix_volumes", Kind::Bool),
+            optional("remove_images", Kind::Bool),
+            optional("remove_ix_volumes", Kind::Bool),
+        ]),
+    ),
+];
 
 pub(super) const METHODS: &[Method] = &[
     method("app.query", Access::Role("APPS_READ"), QUERY, query),
@@ -31,7 +90,63 @@ pub(super) const METHODS: &[Method] = &[
     method("app.start", Access::Role("APPS_WRITE"), NAME, |context| run(context, "app.start", true)),
     method("app.stop", Access::Role("APPS_WRITE"), NAME, |context| run(context, "app.stop", false)),
     method("app.redeploy", Access::Role("APPS_WRITE"), NAME, |context| run(context, "app.redeploy", true)),
+    method("app.rollback_versions", Access::Role("APPS_READ"), NAME, |context| {
+        named(context).map(|app| Answer::Value(json!(app.earlier)))
+    }),
+    method("app.ix_volume.query", Access::Role("APPS_READ"), QUERY, ix_volumes),
+    method("app.create", Access::Role("APPS_WRITE"), CREATE, |context| {
+        let options = context.args.get(0).clone();
+        let name = options["app_name"].as_str().unwrap_or_default().to_owned();
+        work(context, "app.create", &name, AppWork::Create(options))
+    }),
+    method("app.update", Access::Role("APPS_WRITE"), UPDATE, |context| {
+        on(context, "app.update", AppWork::Update)
+    }),
+    method("app.upgrade", Access::Role("APPS_WRITE"), DO_UPGRADE, |context| {
+        on(context, "app.upgrade", AppWork::Upgrade)
+    }),
+    method("app.rollback", Access::Role("APPS_WRITE"), ROLLBACK, |context| {
+        on(context, "app.rollback", AppWork::Rollback)
+    }),
+    method("app.pull_images", Access::Role("APPS_WRITE"), PULL, |context| {
+        on(context, "app.pull_images", AppWork::PullImages)
+    }),
+    method("app.delete", Access::Role("APPS_WRITE"), DELETE, |context| {
+        on(context, "app.delete", AppWork::Delete)
+    }),
 ];
+
+fn ix_volumes(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let rows = context.state.ix_volumes.iter().map(|(app, name)| json!({ "app_name": app, "name": name }));
+    context.query(rows.collect())
+}
+
+/// A job on the app that is named first, with the options that come second.
+fn on(
+    context: &mut Context<'_>,
+    method: &'static str,
+    of: fn(String, Value) -> AppWork,
+) -> Result<Answer, Failure> {
+    let name = context.args.str(0).to_owned();
+    let options = context.args.get(1).clone();
+    work(context, method, &name, of(name.clone(), options))
+}
+
+fn work(
+    context: &mut Context<'_>,
+    method: &'static str,
+    name: &str,
+    work: AppWork,
+) -> Result<Answer, Failure> {
+    let arguments = [context.args.get(0).clone(), context.args.get(1).clone()];
+    Ok(Answer::Job(Plan {
+        method,
+        description: format!("{method} {name}"),
+        lock: format!("app {name}"),
+        arguments: arguments.into_iter().filter(|argument| !argument.is_null()).collect(),
+        work: Work::Apps(work),
+    }))
+}
 
 /// The app that the first argument names.
 fn named<'a>(context: &'a Context<'_>) -> Result<&'a App, Failure> {
@@ -53,7 +168,7 @@ fn images(context: &mut Context<'_>) -> Result<Answer, Failure> {
         });
         json!({
             "id": format!("sha256:{number:064x}"), "repo_tags": [app.image], "repo_digests": [], "size": 412_000_000,
-            "dangling": false, "update_available": app.latest.is_some(), "created": "2026-08-01T10:00:00Z",
+            "dangling": false, "update_available": app.newer_image, "created": "2026-08-01T10:00:00Z",
             "author": "", "comment": "", "parsed_repo_tags": [parsed],
         })
     });
@@ -61,7 +176,8 @@ fn images(context: &mut Context<'_>) -> Result<Answer, Failure> {
 }
 
 fn used_ports(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let ports: BTreeSet<u16> = context.state.apps.iter().map(|app| app.port.1).collect();
+    let ports: BTreeSet<u16> =
+        context.state.apps.iter().filter_map(|app| app.port).map(|port| port.1).collect();
     Ok(Answer::Value(json!(ports)))
 }
 
@@ -107,7 +223,7 @@ fn upgrade_summary(context: &mut Context<'_>) -> Result<Answer, Failure> {
 
 fn outdated(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let app = named(context)?;
-    let images: Vec<&str> = app.latest.iter().map(|_| app.image.as_str()).collect();
+    let images: Vec<&str> = if app.newer_image { vec![app.image.as_str()] } else { Vec::new() };
     Ok(Answer::Value(json!(images)))
 }
 
@@ -123,20 +239,22 @@ fn row(app: &App, generation: Generation) -> Value {
         AppState::Crashed => ("CRASHED", "crashed"),
         AppState::Deploying => ("DEPLOYING", "starting"),
     };
-    let port = json!({
-        "container_port": app.port.0,
-        "protocol": "tcp",
-        "host_ports": [{"host_port": app.port.1, "host_ip": "0.0.0.0"}],
+    let ports = app.port.iter().map(|(inside, outside)| {
+        let host = json!({"host_port": outside, "host_ip": "0.0.0.0"});
+        json!({"container_port": inside, "protocol": "tcp", "host_ports": [host]})
     });
-    let mount = json!({"source": app.mount.0, "destination": app.mount.1, "mode": "rw", "type": "bind"});
+    let mounts = app.mount.iter().map(
+        |(on_nas, in_app)| json!({"source": on_nas, "destination": in_app, "mode": "rw", "type": "bind"}),
+    );
+    let mounts: Vec<Value> = mounts.collect();
     let stopped = app.state == AppState::Stopped;
-    let used: Vec<Value> = if stopped { Vec::new() } else { vec![port.clone()] };
+    let used: Vec<Value> = if stopped { Vec::new() } else { ports.collect() };
     let details = json!({
         "service_name": app.name,
         "image": app.image,
         "port_config": used,
         "state": container,
-        "volume_mounts": [mount],
+        "volume_mounts": mounts,
         "id": app.container_id(),
     });
     let mut row = json!({
@@ -145,8 +263,8 @@ fn row(app: &App, generation: Generation) -> Value {
         "state": state,
         "upgrade_available": app.latest.is_some(),
         "latest_version": app.latest.as_ref().unwrap_or(&app.version),
-        "image_updates_available": app.latest.is_some(),
-        "custom_app": false,
+        "image_updates_available": app.newer_image,
+        "custom_app": app.custom,
         "migrated": false,
         "human_version": format!("{}_{}", app.app_version, app.version),
         "version": app.version,
@@ -160,12 +278,12 @@ fn row(app: &App, generation: Generation) -> Value {
             "containers": i32::from(!stopped),
             "used_ports": used,
             "container_details": if stopped { json!([]) } else { json!([details]) },
-            "volumes": if stopped { json!([]) } else { json!([mount]) },
+            "volumes": if stopped { json!([]) } else { json!(mounts) },
             "images": [app.image],
             "networks": [],
         },
         "notes": null,
-        "portals": {"Web UI": format!("http://0.0.0.0:{}/", app.port.1)},
+        "portals": app.port.map(|port| format!("http://0.0.0.0:{}/", port.1)).map_or(json!({}), |url| json!({"Web UI": url})),
         "version_details": null,
     });
     if generation >= Generation::V25_10 {

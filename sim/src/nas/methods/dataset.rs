@@ -86,7 +86,12 @@ fn attachments(context: &mut Context<'_>) -> Result<Answer, Failure> {
         |path: &str| path.strip_prefix(&inside).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let smb: Vec<_> = state.smb_shares.iter().filter(|one| uses(&one.path)).map(|one| &one.name).collect();
     let nfs: Vec<_> = state.nfs_shares.iter().filter(|one| uses(&one.path)).map(|one| &one.path).collect();
-    let apps: Vec<_> = state.apps.iter().filter(|one| uses(&one.mount.0)).map(|one| &one.name).collect();
+    let apps: Vec<_> = state
+        .apps
+        .iter()
+        .filter(|one| one.mount.as_ref().is_some_and(|mount| uses(&mount.0)))
+        .map(|one| &one.name)
+        .collect();
     let rows = [
         json!({"type": "SMB Share", "service": "cifs", "attachments": smb}),
         json!({"type": "NFS Share", "service": "nfs", "attachments": nfs}),

@@ -1,0 +1,162 @@
+//! Apps, changed through the daemon: what is refused, what the plan says, and what the NAS then has.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod common;
+
+use common::{Bench, eventually};
+use serde_json::{Value, json};
+use tailnas_sim::client::{Answer, Client};
+use tailnas_sim::nas::File;
+use tailnas_sim::world::{ALICE, CAPABILITY};
+
+async fn bench() -> Bench {
+    let bench = Bench::start_with(|world| {
+        let scopes = json!(["apps:read", "apps:write", "apps:destroy"]);
+        world.tailnet.grant(
+            ALICE.address.into(),
+            CAPABILITY,
+            vec![json!({ "scopes": scopes, "nas": ["*"] })],
+        );
+    })
+    .await;
+    let alice = bench.client(ALICE);
+    eventually("the NAS answers", async || !alice.call("apps_list", json!({})).await.unwrap().is_error())
+        .await;
+    bench
+}
+
+async fn call(client: &Client, tool: &str, arguments: &Value) -> Answer {
+    client.modern("tools/call", json!({ "name": tool, "arguments": arguments })).await.unwrap()
+}
+
+fn effect(answer: &Answer) -> Value {
+    assert!(!answer.is_error(), "{}", answer.text());
+    answer.json()["result"]["structuredContent"]["effect"].clone()
+}
+
+fn compose(volume: &str) -> Value {
+    let file = format!("services:\n  web:\n    image: nginx:1.29\n    volumes: ['{volume}']\n");
+    json!({ "app": "web", "compose": file })
+}
+
+fn sent(bench: &Bench) -> usize {
+    let writes = ["app.create", "app.update", "app.upgrade", "app.rollback", "app.pull_images", "app.delete"];
+    bench.nas_calls().iter().filter(|method| writes.contains(&method.as_str())).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_file_may_not_have_is_told_with_service_key_rule_and_what_would_pass() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    for (arguments, told) in [
+        (
+            compose("/var/run/docker.sock:/s"),
+            "services.web.volumes[0] (/var/run/docker.sock) breaks the rule docker-socket",
+        ),
+        (compose("/mnt/tank/photos:/data:ro"), "breaks the rule host-path"),
+        (compose("/mnt/tank/apps/nothing:/data:ro"), "There is no /mnt/tank/apps/nothing"),
+        (
+            json!({ "app": "plex", "compose": "services: {web: {image: 'nginx:1.29'}}" }),
+            "There is an app plex already",
+        ),
+        (json!({ "app": "web", "compose": "a: 1\na: 2\n" }), "breaks the rule duplicate-key"),
+    ] {
+        let answer = call(&alice, "app_deploy", &arguments).await;
+        assert!(answer.is_error() && answer.text().contains(told), "{arguments}: {}", answer.text());
+        assert!(answer.text().contains("Nothing was changed"), "{arguments}: {}", answer.text());
+    }
+    let values = json!({ "storage": { "host_path_config": { "path": "/mnt/tank/photos" } } });
+    let refused = call(&alice, "app_install", &json!({ "app": "syncthing", "values": values })).await;
+    assert!(refused.is_error() && refused.text().contains("breaks the rule host-path"), "{}", refused.text());
+    assert_eq!(sent(&bench), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_a_container_left_behind_is_no_way_out() {
+    let bench = bench().await;
+    bench.world.nas.state(|state| {
+        let mut link: File = state.files[0].clone();
+        (link.dataset, link.path, link.snapshot) = ("tank/apps".to_owned(), "out".to_owned(), None);
+        link.link = Some("/mnt/tank/photos".to_owned());
+        state.files.push(link);
+    });
+    let answer = call(&bench.client(ALICE), "app_deploy", &compose("/mnt/tank/apps/out:/data:ro")).await;
+    assert!(answer.is_error() && answer.text().contains("a link can lead anywhere"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_risk_is_what_the_file_can_do_and_the_plan_says_how_it_could_do_less() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let reads = effect(&call(&alice, "app_deploy", &compose("/mnt/tank/media:/data:ro")).await);
+    assert_eq!(reads["risk"], "disruptive");
+    let writes = effect(&call(&alice, "app_deploy", &compose("/mnt/tank/media:/data")).await);
+    assert_eq!(writes["risk"], "destructive");
+    assert!(writes["warnings"].to_string().contains("make the mount read only"), "{writes}");
+    let delete = effect(&call(&alice, "app_delete", &json!({ "app": "plex" })).await);
+    assert_eq!(delete["risk"], "destructive");
+    let said = delete.to_string();
+    assert!(
+        said.contains("the ix volumes config")
+            && said.contains("/mnt/tank/media")
+            && said.contains("no undo"),
+        "{said}"
+    );
+    let upgrade = effect(&call(&alice, "app_upgrade", &json!({ "app": "plex" })).await);
+    let said = upgrade.to_string();
+    assert!(said.contains("1.1.20") && said.contains("1.2.0") && said.contains("More fixes."), "{said}");
+    assert!(said.contains("call app_rollback with"), "{said}");
+    for (with_volumes, risk) in [(false, "disruptive"), (true, "destructive")] {
+        let arguments = json!({ "app": "plex", "version": "1.1.19", "with_volumes": with_volumes });
+        assert_eq!(effect(&call(&alice, "app_rollback", &arguments).await)["risk"], risk);
+    }
+    assert_eq!(sent(&bench), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_out_stays_what_it_is_and_no_secret_is_in_a_plan() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let update = |values: Value| json!({ "app": "plex", "values": values });
+    let kept = json!({ "plex": { "claim_token": "********", "additional_envs": [{ "name": "LANG", "value": "de" }] } });
+    let said = effect(&call(&alice, "app_update", &update(kept)).await).to_string();
+    assert!(!said.contains("SECRET") && !said.contains("hunter2"), "{said}");
+    assert!(said.contains("plex.additional_envs[0].value") && !said.contains("claim_token"), "{said}");
+    let limit = json!({ "resources": { "limits": { "cpus": 4 } } });
+    let said = effect(&call(&alice, "app_update", &update(limit)).await);
+    assert_eq!(said["changes"], json!([{ "what": "resources.limits.cpus", "before": "2", "after": "4" }]));
+    assert!(said["undo"].as_str().unwrap().contains("call app_update with"), "{said}");
+    for (arguments, told) in [
+        (
+            update(json!({ "network": { "web_port": { "port_number": 32400 } } })),
+            "Nothing of plex would be another",
+        ),
+        (update(json!({ "new": "********" })), "breaks the rule hidden-value"),
+        (
+            json!({ "app": "nextcloud", "values": { "nextcloud": { "admin_user": "x" } } }),
+            "breaks the rule hidden-value",
+        ),
+        (json!({ "app": "plex", "compose": "services: {}" }), "is from the catalogue"),
+        (json!({ "app": "plex" }), "one of the two"),
+    ] {
+        let answer = call(&alice, "app_update", &arguments).await;
+        assert!(answer.is_error() && answer.text().contains(told), "{arguments}: {}", answer.text());
+    }
+    assert_eq!(sent(&bench), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_installed_and_its_job_is_followed_to_the_end() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let mut arguments = json!({ "app": "sync", "catalog_app": "syncthing" });
+    let planned = call(&alice, "app_install", &arguments).await;
+    let plan = planned.json()["result"]["structuredContent"]["plan"].clone();
+    arguments["plan"] = plan.clone();
+    let begun = call(&alice, "app_install", &arguments).await;
+    assert!(!begun.is_error() && begun.text().contains("as job"), "{}", begun.text());
+    let ended = call(&alice, "plan_wait", &json!({ "plan": plan, "seconds": 30 })).await;
+    assert!(ended.text().contains("done"), "{}", ended.text());
+    let there = bench.world.nas.state(|state| state.apps.iter().any(|app| app.name == "sync"));
+    assert!(there && sent(&bench) == 1);
+}
