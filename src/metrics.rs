@@ -53,12 +53,14 @@ struct Histogram {
 pub struct Sample {
     /// Its name, by the conventions of Prometheus.
     pub name: &'static str,
-    /// `gauge` or `counter`.
+    /// `gauge`, `counter` or `summary`.
     pub kind: &'static str,
     /// What it is.
     pub help: &'static str,
+    /// Which part of a summary this is, `_sum` or `_count`; nothing where it is none.
+    pub part: &'static str,
     /// What tells it from others of the same name, which come one after the other.
-    pub label: Option<(&'static str, String)>,
+    pub labels: Vec<(&'static str, String)>,
     /// How much it is.
     pub value: f64,
 }
@@ -143,13 +145,14 @@ impl Metrics {
             "How long the disk of the audit log took for one sync, which may be of many records.",
         );
         let mut last = "";
-        for Sample { name, kind, help, label, value } in samples {
+        for Sample { name, kind, help, part, labels, value } in samples {
             if last != *name {
                 heading(&mut text, name, kind, help);
             }
             last = name;
-            let label = label.as_ref().map(|(label, value)| format!("{{{label}=\"{value}\"}}"));
-            let _ = writeln!(text, "{name}{} {value}", label.unwrap_or_default());
+            let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(text, "{name}{part}{labels} {value}");
         }
         text
     }
@@ -222,9 +225,15 @@ mod tests {
         metrics.request("answered");
         metrics.tool_call("whoami", "ok");
         assert_eq!(metrics.audit(async { 5 }).await, 5);
-        let sample =
-            |label, value| Sample { name: "tailnas_nas_up", kind: "gauge", help: "Whether.", label, value };
-        let of = |name: &str| Some(("nas", name.to_owned()));
+        let sample = |labels, value| Sample {
+            name: "tailnas_nas_up",
+            kind: "gauge",
+            help: "Whether.",
+            part: "",
+            labels,
+            value,
+        };
+        let of = |name: &str| vec![("nas", name.to_owned())];
         let text = metrics.text(&[sample(of("attic"), 0.0), sample(of("home"), 1.0)], &Timings::default());
         assert_eq!(text.matches("# HELP tailnas_nas_up ").count(), 1, "{text}");
         for line in [

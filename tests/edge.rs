@@ -541,6 +541,14 @@ async fn what_has_happened_can_be_counted_from_outside() {
     for up in ["tailscaled_up", "provider_up", "nas_up{nas=\"homenas\"}", "audit_up"] {
         assert!((value(&after, &format!("tailnas_{up}")) - 1.0).abs() < 0.5, "{up}:\n{after}");
     }
+    let family = "{nas=\"homenas\",family=\"pool.snapshot\"";
+    for (series, more) in [
+        (format!("tailnas_nas_calls_total{family},outcome=\"answered\"}}"), 1.0),
+        (format!("tailnas_nas_call_duration_seconds_count{family}}}"), 1.0),
+        (format!("tailnas_nas_call_duration_seconds_sum{family}}}"), 1e-6),
+    ] {
+        assert!(value(&after, &series) >= value(&before, &series) + more, "{series}:\n{after}");
+    }
     for told in [alice.token.as_deref().unwrap(), "alice", "bob", "no_such_tool_of_mine", "tank", "127.0."] {
         assert!(!after.contains(told), "{told:?} is told to everybody:\n{after}");
     }

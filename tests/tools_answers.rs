@@ -196,6 +196,12 @@ async fn a_history_begins_by_itself_and_survives_a_restart_and_damage() {
     })
     .await;
     assert!(bench.world.nas.state(|state| state.set_used("tank/media", 4 << 40)));
+    // The NAS does not tell of what it is filled with, and what it said a moment ago may be given again.
+    common::eventually("it is seen", async || {
+        let (data, _) = ask(&alice, "space_changes", json!({"within": "tank"})).await;
+        data["verdict"] == "grew"
+    })
+    .await;
     let (data, text) = ask(&alice, "space_changes", json!({"within": "tank"})).await;
     assert_eq!(
         (&data["verdict"], &data["evidence"][0]["bytes"]),
@@ -228,6 +234,48 @@ async fn a_history_begins_by_itself_and_survives_a_restart_and_damage() {
     assert!(bench.log().contains("the history of pools was damaged and begins anew"), "{}", bench.log());
     let aside = std::fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("history.redb.damaged-")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_asked_for_a_moment_ago_is_given_again_unless_something_has_changed() {
+    let bench = Bench::complete().await;
+    let alice = bench.client(ALICE);
+    let asked = |method: &str| bench.nas_calls().iter().filter(|called| *called == method).count();
+    let before = asked("pool.query");
+    let mut looks = 0;
+    common::eventually("the NAS is not asked each time", async || {
+        looks += 1;
+        ask(&alice, "pools_list", json!({})).await;
+        asked("pool.query") - before < looks
+    })
+    .await;
+    let sent = asked("pool.query") - before;
+    // Each look is on record, with what it was answered from.
+    let records = bench.records();
+    let up = records.iter().filter(|record| record["tool"] == "pools_list").map(|record| &record["up"][0]);
+    let (from_memory, asked_for): (Vec<_>, Vec<_>) = up.partition(|up| up["from_memory"] == true);
+    assert_eq!((from_memory.len() + asked_for.len(), asked_for.len()), (looks, sent));
+    assert!(from_memory.iter().all(|up| up["method"] == "pool.query"), "{from_memory:?}");
+
+    // What the NAS tells of is seen at once, and the rest within moments.
+    bench.world.nas.state(|state| state.degrade_pool("tank"));
+    common::eventually("it is seen", async || {
+        ask(&alice, "pools_list", json!({})).await.1.contains("DEGRADED")
+    })
+    .await;
+    bench.world.nas.state(|state| state.alerts.clear());
+    common::eventually("it is seen too", async || {
+        ask(&alice, "alerts_list", json!({})).await.0["total"] == 0
+    })
+    .await;
+
+    // A plan asks the NAS, whatever anybody knows: its fingerprint is of what is there.
+    ask(&alice, "datasets_list", json!({})).await;
+    let before = asked("pool.dataset.query");
+    let arguments = json!({"dataset": "tank/media", "name": "one"});
+    let planned = alice.call("snapshot_create", arguments).await.unwrap();
+    assert!(!planned.is_error(), "{}", planned.text());
+    assert!(asked("pool.dataset.query") > before, "a plan was made from memory");
 }
 
 /// The most memory a process ever had, in bytes.

@@ -278,6 +278,9 @@ pub struct Upstream {
     /// The job it started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job_id: Option<i64>,
+    /// It was not sent: the NAS had answered the same a moment ago.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub from_memory: bool,
 }
 
 /// How it ended.

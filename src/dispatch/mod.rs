@@ -373,7 +373,7 @@ impl Dispatcher {
         };
 
         call.tell(1, 2, "asking the NAS");
-        let session = nas.session(&warrant);
+        let session = nas.session_to_look(&warrant);
         // Looking can be broken off at any time; nobody is left to read the answer.
         let result = tokio::select! {
             result = ready.run(&session) => Some(result),
@@ -672,7 +672,12 @@ fn outcome_of<E: Borrow<ToolError>>(result: Option<&Result<Answer, E>>, trips: &
         reason,
         up: trips
             .iter()
-            .map(|trip| Upstream { method: trip.method.into(), ms: trip.ms, job_id: trip.job })
+            .map(|Trip { method, ms, ok: _, job, recalled }| Upstream {
+                method: (*method).into(),
+                ms: *ms,
+                job_id: *job,
+                from_memory: *recalled,
+            })
             .collect(),
         bytes: answer.map(|answer| answer.text.len() as u64),
         items: answer.map(|answer| answer.items as u64),

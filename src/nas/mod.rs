@@ -11,10 +11,12 @@ mod error;
 mod fleet;
 mod http;
 mod login;
+mod memory;
 pub mod methods;
 mod rpc;
 mod scram;
 mod session;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -22,6 +24,7 @@ pub mod version;
 pub mod visit;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -32,12 +35,16 @@ use tokio::sync::watch;
 
 pub use self::error::NasError;
 pub use self::fleet::{Fleet, Muster, Roll};
+pub use self::memory::OLDEST;
 pub use self::session::{Bounds, End, Followed, Session, Trip};
+pub use self::tally::Calls;
 pub use self::tls::{NoWay, PinError, presented_pin};
 
 use self::connection::{Keeper, Line, State, Wanted};
 use self::login::{Account, Offered};
+use self::memory::{Memory, Use};
 use self::rpc::Budget;
+use self::tally::Tally;
 use self::tls::Dialer;
 use self::version::Version;
 use crate::audit::{Pending, Warrant};
@@ -63,6 +70,8 @@ struct Inner {
     dialer: Dialer,
     reader: Line,
     writer: Option<Line>,
+    memory: Memory,
+    tally: Tally,
     past: OnceLock<Past>,
 }
 
@@ -213,7 +222,8 @@ impl Nas {
         };
         let reader = keep(&config.reader, Wanted::Always)?;
         let writer = config.writer.as_ref().map(|login| keep(login, Wanted::OnDemand)).transpose()?;
-        Ok(Prepared { config: config.clone(), dialer, reader, writer })
+        let memory = Memory::new(clock.clone());
+        Ok(Prepared { config: config.clone(), dialer, reader, writer, memory })
     }
 
     /// What we call it.
@@ -240,8 +250,28 @@ impl Nas {
     /// A session for what `warrant` allows. What looks goes over the reader's account, what changes over the
     /// writer's, and so does what is looked up on the way: a job can be seen only by the account that began it.
     pub fn session<'w, A: Access>(&'w self, warrant: &'w Warrant<A>) -> Session<'w, A> {
-        let line = if A::CHANGES { self.0.writer.clone() } else { Some(self.0.reader.clone()) };
-        Session::new(warrant, line, &self.0.config, self.0.past.get())
+        let (line, uses) = if A::CHANGES {
+            (self.0.writer.clone(), Use::Unsettles)
+        } else {
+            (Some(self.0.reader.clone()), Use::Nothing)
+        };
+        self.session_that(uses, warrant, line)
+    }
+
+    /// The same for a look by which nothing is decided: some of what it asks may be answered with what the NAS said a
+    /// moment ago ([`OLDEST`]), if it has told of no change since.
+    pub fn session_to_look<'w>(&'w self, warrant: &'w Warrant<Read>) -> Session<'w, Read> {
+        self.session_that(Use::Recalls, warrant, Some(self.0.reader.clone()))
+    }
+
+    fn session_that<'w, A: Access>(
+        &'w self,
+        uses: Use,
+        warrant: &'w Warrant<A>,
+        line: Option<Line>,
+    ) -> Session<'w, A> {
+        let Inner { config, memory, tally, past, .. } = &*self.0;
+        Session::new(warrant, line, (memory, uses), tally, (config, past.get()))
     }
 
     /// From now on its sessions have this past.
@@ -258,7 +288,7 @@ impl Nas {
     /// A session to find out what became of a change: over the writer's account, for a job can be seen only by the
     /// account that began it.
     pub fn aftermath<'w>(&'w self, pending: &'w Pending) -> Session<'w, Read> {
-        Session::after(pending, self.0.writer.clone())
+        Session::after(pending, self.0.writer.clone(), &self.0.memory, &self.0.tally)
     }
 
     /// From the next login on uses these keys. Where the NAS refused a login, a key that is another one is tried
@@ -268,6 +298,11 @@ impl Nas {
         if let (Some(line), Some(key)) = (&self.0.writer, keys.writer) {
             line.use_key(key);
         }
+    }
+
+    /// What was asked of it so far, by family of methods.
+    pub fn calls(&self) -> BTreeMap<&'static str, Calls> {
+        self.0.tally.now()
     }
 
     /// How it is with the reader's connection, which is there or should be.
@@ -313,19 +348,27 @@ struct Prepared {
     dialer: Dialer,
     reader: (Keeper, Line),
     writer: Option<(Keeper, Line)>,
+    memory: Memory,
 }
 
 impl Prepared {
     fn start(self, lifecycle: &Lifecycle) -> Nas {
-        let Self { config, dialer, reader: (reader, reader_line), writer } = self;
+        let Self { config, dialer, reader: (reader, reader_line), writer, memory } = self;
         let heartbeat = lifecycle.heartbeat("NAS connection", LONGEST_SILENCE);
         run(lifecycle, "nas reader", reader.with_heartbeat(heartbeat));
         let writer_line = writer.map(|(writer, line)| {
             run(lifecycle, "nas writer", writer);
             line
         });
-        let past = OnceLock::new();
-        Nas(Arc::new(Inner { config, dialer, reader: reader_line, writer: writer_line, past }))
+        Nas(Arc::new(Inner {
+            config,
+            dialer,
+            reader: reader_line,
+            writer: writer_line,
+            memory,
+            tally: Tally::default(),
+            past: OnceLock::new(),
+        }))
     }
 }
 

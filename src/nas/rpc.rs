@@ -28,6 +28,7 @@ use super::tls::{Dialer, server_end_point};
 use crate::domain::id::RequestId;
 
 pub(super) mod follow;
+pub(super) mod watch;
 
 /// Calls in flight on one connection. The NAS refuses the 21st.
 const SLOTS: usize = 20;
@@ -196,6 +197,7 @@ struct Calls {
     heard: AtomicU64,
     table: Mutex<HashMap<u64, Waiting>>,
     followers: follow::Followers,
+    watches: watch::Watches,
     lost: OnceLock<Lost>,
 }
 
@@ -387,6 +389,7 @@ impl Drop for End {
         self.slots.close();
         self.calls.table().clear();
         self.calls.followers.clear();
+        self.calls.watches.clear();
     }
 }
 
@@ -526,7 +529,7 @@ fn deliver(
     let id = match (id.map(|id| id.number()), method, params) {
         (Some(Some(id)), ..) => id,
         (None, Some(method), Some(params)) => {
-            if let Some((follower, event)) = calls.followers.find(&method, params, &frame) {
+            if let Some((follower, event)) = calls.followers.find(&calls.watches, &method, params, &frame) {
                 follower.hear(event.told(frame, held));
             }
             return Ok(());

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::connection::{Line, Live};
 use super::error::{NasError, tame};
+use super::memory::{Memory, Use};
 use super::methods::{Method, Source};
 use super::rpc::follow::{Following, Heard};
-use super::rpc::{Failure, LONGEST_ANSWER, LONGEST_CALL, Lost, Refusal};
+use super::rpc::{Answer, Failure, LONGEST_ANSWER, LONGEST_CALL, Lost, Refusal};
+use super::tally::Tally;
 use super::version::{Candidate, Version};
 use crate::audit::{Pending, Warrant};
 use crate::config;
@@ -26,6 +28,8 @@ use crate::history::Past;
 const TURNED_AWAY: u32 = 5;
 /// How long a subscription may take to begin, others to the same source included.
 const SUBSCRIBE: Duration = Duration::from_secs(15);
+/// How long the NAS may take to agree to tell of changes. What it does not agree to is asked without.
+const AGREE: Duration = Duration::from_secs(5);
 
 /// The right to call the NAS for as long as a warrant is open. There is no other way to a method, and a session
 /// that was opened to look cannot send one that changes:
@@ -52,6 +56,9 @@ pub struct Session<'w, A: Access> {
     request: Option<RequestId>,
     config: Option<&'w config::Nas>,
     past: Option<&'w Past>,
+    /// What the NAS answered a moment ago, and what that is to this session.
+    memory: (Memory, Use),
+    tally: Tally,
     trips: Mutex<Vec<Trip>>,
     warrant: PhantomData<fn() -> &'w Warrant<A>>,
 }
@@ -67,6 +74,8 @@ pub struct Trip {
     pub ok: bool,
     /// The job that it started.
     pub job: Option<i64>,
+    /// It was not sent: the NAS had answered the same a moment ago.
+    pub recalled: bool,
 }
 
 /// How much is taken of an event source.
@@ -108,7 +117,11 @@ pub enum End {
 impl<A: Access> Session<'static, A> {
     /// A session that nothing vouches for.
     pub(super) fn on(line: Option<Line>) -> Self {
-        Self { line, request: None, config: None, past: None, trips: Mutex::default(), warrant: PhantomData }
+        Self::with(line, (Memory::new(crate::clock::Clock::system()), Use::Nothing))
+    }
+
+    pub(super) fn with(line: Option<Line>, memory: (Memory, Use)) -> Self {
+        Self::bare(line, memory, Tally::default())
     }
 }
 
@@ -116,12 +129,27 @@ impl<'w, A: Access> Session<'w, A> {
     pub(super) fn new(
         warrant: &'w Warrant<A>,
         line: Option<Line>,
-        config: &'w config::Nas,
-        past: Option<&'w Past>,
+        (memory, uses): (&Memory, Use),
+        tally: &Tally,
+        (config, past): (&'w config::Nas, Option<&'w Past>),
     ) -> Self {
         let request = Some(warrant.terms().request);
         let config = Some(config);
-        Self { line, request, config, past, trips: Mutex::default(), warrant: PhantomData }
+        Self { request, config, past, ..Self::bare(line, (memory.clone(), uses), tally.clone()) }
+    }
+
+    /// One that knows nothing but its line.
+    fn bare(line: Option<Line>, memory: (Memory, Use), tally: Tally) -> Self {
+        Self {
+            line,
+            request: None,
+            config: None,
+            past: None,
+            memory,
+            tally,
+            trips: Mutex::default(),
+            warrant: PhantomData,
+        }
     }
 
     /// The datasets whose files may be looked at, with what lies below them.
@@ -192,18 +220,67 @@ impl<'w, A: Access> Session<'w, A> {
     {
         let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
         let deadline = Instant::now() + M::DEADLINE;
+        let (memory, uses) = &self.memory;
+        let _unsettled = (*uses == Use::Unsettles).then(|| memory.unsettle());
+        if let Some(event) = M::TOLD_BY
+            && *uses == Use::Recalls
+        {
+            return self.recall::<M>(memory, event, &params, line, deadline).await;
+        }
+        let (answer, about) = self.ask::<M>(&params, line, deadline).await?;
+        parse(about, answer.json())
+    }
+
+    /// Calls a method, unless the NAS answered the same call a moment ago.
+    async fn recall<M: Method>(
+        &self,
+        memory: &Memory,
+        event: &'static str,
+        params: &M::Params,
+        line: &Line,
+        deadline: Instant,
+    ) -> Result<M::Reply, NasError> {
+        // Of a NAS that is away nothing is told that it said before.
+        let nas = line.live(deadline).await?;
+        let method = choose(M::CANDIDATES, &nas)?;
+        let begun = Instant::now();
+        let text = serde_json::to_string(params).unwrap_or_default();
+        let turn = tokio::time::timeout_at(deadline, memory.turn(method, text)).await;
+        let turn = turn.map_err(|_| NasError::Timeout { after: M::DEADLINE })?;
+        if let Some(text) = turn.recall() {
+            self.tally.recalled(method);
+            self.note(Trip { recalled: true, ..Trip::of(method, begun, true) });
+            return parse(About::of::<M>(method), &text);
+        }
+        // Before it is asked for, so that no change can fall in between.
+        let watch = nas.connection.watch(event, deadline.min(begun + AGREE)).await;
+        let asked = watch.map(|watch| memory.asked(watch));
+        let (answer, about) = self.ask::<M>(params, line, deadline).await?;
+        if let Some(asked) = asked {
+            turn.keep(asked, answer.json());
+        }
+        parse(about, answer.json())
+    }
+
+    async fn ask<M: Method>(
+        &self,
+        params: &M::Params,
+        line: &Line,
+        deadline: Instant,
+    ) -> Result<(Answer, About), NasError> {
         let mut patience = if M::Access::CHANGES { Patience::NONE } else { Patience::LOOK };
         loop {
             let nas = line.live(deadline).await?;
             let method = choose(M::CANDIDATES, &nas)?;
             let begun = Instant::now();
             let request = self.request.filter(|_| M::Access::CHANGES);
-            let outcome = nas.connection.call_for(request, method, &params, deadline).await;
+            let outcome = nas.connection.call_for(request, method, params, deadline).await;
             // What starts a job answers its number.
             let job = outcome.as_ref().ok().filter(|_| M::JOB).and_then(|job| job.json().trim().parse().ok());
-            self.note(method, begun, outcome.is_ok(), job);
+            self.tally.called(method, outcome.is_ok(), begun.elapsed());
+            self.note(Trip { job, ..Trip::of(method, begun, outcome.is_ok()) });
             let failure = match outcome {
-                Ok(answer) => return parse(About::of::<M>(method), answer.json()),
+                Ok(answer) => return Ok((answer, About::of::<M>(method))),
                 Err(failure) => failure,
             };
             if let Failure::Answered(refusal) = &failure
@@ -220,8 +297,9 @@ impl<'w, A: Access> Session<'w, A> {
 }
 
 impl<'w> Session<'w, Read> {
-    pub(super) fn after(_: &'w Pending, line: Option<Line>) -> Self {
-        Self { line, request: None, config: None, past: None, trips: Mutex::default(), warrant: PhantomData }
+    pub(super) fn after(_: &'w Pending, line: Option<Line>, memory: &Memory, tally: &Tally) -> Self {
+        // What it looks after goes on changing the NAS.
+        Self::bare(line, (memory.clone(), Use::Unsettles), tally.clone())
     }
 }
 
@@ -246,7 +324,7 @@ impl Session<'_, Read> {
             collect::<S>(&mut following, about, bounds, &nas, line).await
         }
         .await;
-        self.note(source, begun, outcome.is_ok(), None);
+        self.note(Trip::of(source, begun, outcome.is_ok()));
         outcome
     }
 }
@@ -287,9 +365,15 @@ impl<A: Access> Session<'_, A> {
         self.trips.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note(&self, method: &'static str, begun: Instant, ok: bool, job: Option<i64>) {
+    fn note(&self, trip: Trip) {
+        self.trips.lock().unwrap_or_else(PoisonError::into_inner).push(trip);
+    }
+}
+
+impl Trip {
+    fn of(method: &'static str, begun: Instant, ok: bool) -> Self {
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.trips.lock().unwrap_or_else(PoisonError::into_inner).push(Trip { method, ms, ok, job });
+        Self { method, ms, ok, job: None, recalled: false }
     }
 }
 

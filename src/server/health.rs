@@ -101,7 +101,7 @@ impl Ends {
             };
             #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
             let value = at.timestamp() as f64;
-            Sample { name, kind: "gauge", help, label: Some(("nas", nas.to_string())), value }
+            Sample { name, kind: "gauge", help, part: "", labels: vec![("nas", nas.to_string())], value }
         };
         ends.iter().map(sample).collect()
     }
@@ -202,8 +202,8 @@ fn told(report: Report) -> Response {
 
 async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
     let report = watch.report().await;
-    let Vitals { metrics, journal, ends, .. } = &watch.vitals;
-    let text = metrics.text(&samples(&report, journal, ends), journal.syncs());
+    let Vitals { metrics, fleet, journal, ends, .. } = &watch.vitals;
+    let text = metrics.text(&samples(&report, fleet, journal, ends), journal.syncs());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -304,8 +304,8 @@ fn judged(status: &nas::Status) -> Result<(), String> {
     }
 }
 
-fn samples(report: &Report, journal: &Journal, ends: &Ends) -> Vec<Sample> {
-    let gauge = |name, help, value| Sample { name, kind: "gauge", help, label: None, value };
+fn samples(report: &Report, fleet: &Fleet, journal: &Journal, ends: &Ends) -> Vec<Sample> {
+    let gauge = |name, help, value| Sample { name, kind: "gauge", help, part: "", labels: Vec::new(), value };
     let up = |part: &Part| f64::from(u8::from(part.ok));
     let mut samples = vec![
         gauge("tailnas_tailscaled_up", "Whether tailscaled is on the tailnet.", up(&report.tailscaled)),
@@ -314,15 +314,15 @@ fn samples(report: &Report, journal: &Journal, ends: &Ends) -> Vec<Sample> {
         Sample {
             name: "tailnas_audit_records_total",
             kind: "counter",
-            label: None,
+            part: "",
+            labels: Vec::new(),
             help: "Records of the audit log that are on disk, since it was begun.",
-            // Numbers begin at 0, and up to 2^53 a float has them all.
-            #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
-            value: journal.health().durable.map_or(0, |seq| seq + 1) as f64,
+            // Numbers begin at 0.
+            value: number(journal.health().durable.map_or(0, |seq| seq + 1)),
         },
     ];
     samples.extend(journal.sinks().into_iter().map(|sink| Sample {
-        label: Some(("sink", sink.name)),
+        labels: vec![("sink", sink.name)],
         ..gauge(
             "tailnas_audit_sink_behind_seconds",
             "For how long the place has not had the newest checkpoint of the audit log; 0 where it has.",
@@ -330,14 +330,55 @@ fn samples(report: &Report, journal: &Journal, ends: &Ends) -> Vec<Sample> {
         )
     }));
     samples.extend(report.nas.iter().map(|(name, part)| Sample {
-        label: Some(("nas", name.clone())),
+        labels: vec![("nas", name.clone())],
         ..gauge("tailnas_nas_up", "Whether the NAS has let us in.", up(part))
     }));
+    samples.extend(calls(fleet));
     samples.extend(ends.samples());
     if let Some(bytes) = resident_bytes() {
         samples.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", bytes));
     }
     samples
+}
+
+/// What each NAS was asked, by family of methods.
+fn calls(fleet: &Fleet) -> Vec<Sample> {
+    let fleet = fleet.now();
+    let families = fleet.iter().flat_map(|(nas, of)| {
+        of.calls().into_iter().map(move |(family, calls)| {
+            (vec![("nas", nas.to_string()), ("family", family.to_owned())], calls)
+        })
+    });
+    let (mut counts, mut times) = (Vec::new(), Vec::new());
+    for (labels, nas::Calls { answered, failed, recalled, took }) in families {
+        for (outcome, count) in [("answered", answered), ("failed", failed), ("recalled", recalled)] {
+            counts.push(Sample {
+                name: "tailnas_nas_calls_total",
+                kind: "counter",
+                help: "Calls of methods of the NAS. Recalled: not sent, for it had answered the same a moment ago.",
+                part: "",
+                labels: [&labels[..], &[("outcome", outcome.to_owned())]].concat(),
+                value: number(count),
+            });
+        }
+        for (part, value) in [("_sum", took.as_secs_f64()), ("_count", number(answered + failed))] {
+            times.push(Sample {
+                name: "tailnas_nas_call_duration_seconds",
+                kind: "summary",
+                help: "How long the NAS took for the calls that were sent to it.",
+                part,
+                labels: labels.clone(),
+                value,
+            });
+        }
+    }
+    counts.into_iter().chain(times).collect()
+}
+
+/// A count. Up to 2^53 a float has them all.
+#[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
+fn number(count: u64) -> f64 {
+    count as f64
 }
 
 fn resident_bytes() -> Option<f64> {

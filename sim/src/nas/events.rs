@@ -15,12 +15,17 @@ pub(crate) enum Event {
     Pool(i64),
     AlertAdded(String),
     AlertChanged(String),
+    /// A dataset, by its name.
+    Dataset(String, Change),
+    /// An app, by its name.
+    App(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Added,
     Changed,
+    Removed,
 }
 
 impl Change {
@@ -28,6 +33,7 @@ impl Change {
         match self {
             Self::Added => "added",
             Self::Changed => "changed",
+            Self::Removed => "removed",
         }
     }
 }
@@ -48,6 +54,8 @@ pub(crate) fn role(collection: &str) -> Option<&'static str> {
         "core.get_jobs" => None,
         "alert.list" => Some("ALERT_LIST_READ"),
         "pool.query" => Some("POOL_READ"),
+        "pool.dataset.query" => Some("DATASET_READ"),
+        "app.query" => Some("APPS_READ"),
         source if sources::role(source).is_some() => sources::role(source),
         // Unknown names are accepted from a full administrator and never fire.
         _ => Some("FULL_ADMIN"),
@@ -86,8 +94,26 @@ impl State {
                 let change = if added { Change::Added } else { Change::Changed };
                 ("alert.list", uuid.as_str().into(), change, methods::alert::row(alert))
             }
+            Event::Dataset(name, change) => {
+                let dataset = self.datasets.iter().find(|dataset| dataset.name == *name);
+                let row =
+                    dataset.map(|dataset| methods::dataset::row(self, dataset, caller.generation, true));
+                ("pool.dataset.query", name.as_str().into(), *change, row.unwrap_or_default())
+            }
+            Event::App(name) => {
+                let app = self.apps.iter().find(|app| app.name == *name)?;
+                (
+                    "app.query",
+                    name.as_str().into(),
+                    Change::Changed,
+                    methods::app::row(app, caller.generation),
+                )
+            }
         };
-        let message = json!({"msg": change.name(), "collection": collection, "id": id, "fields": fields});
+        let mut message = json!({"msg": change.name(), "collection": collection, "id": id});
+        if change != Change::Removed {
+            message["fields"] = fields;
+        }
         Some((collection, message))
     }
 }

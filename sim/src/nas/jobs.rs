@@ -297,6 +297,7 @@ impl State {
         let app = self.apps.iter_mut().find(|app| app.name == name);
         let app = app.ok_or_else(|| (ENOENT, format!("App {name} does not exist")))?;
         app.state = if running { AppState::Running } else { AppState::Stopped };
+        self.emit(Event::App(name.to_owned()));
         Ok(Value::Null)
     }
 

@@ -156,8 +156,9 @@ impl State {
         true
     }
 
-    /// What is subscribed to now, with arguments, in no order.
+    /// The event sources that are followed now, with arguments, in no order.
     pub fn subscriptions(&self) -> Vec<String> {
-        self.listeners.iter().map(|listener| listener.collection.clone()).collect()
+        let collections = self.listeners.iter().map(|listener| listener.collection.clone());
+        collections.filter(|collection| collection.contains(':')).collect()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::LoginAttempt;
 use super::accounts::{Account, ApiKey};
-use super::events::{Event, Listener};
+use super::events::{Change, Event, Listener};
 use super::jobs::{Job, Owner};
 
 /// Everything the simulated NAS knows. Change it through [`Nas::state`](super::Nas::state): who subscribed
@@ -666,6 +666,7 @@ impl State {
         self.txg += 7;
         let created = self.now();
         self.datasets.push(Dataset { createtxg: self.txg, ..dataset(name, 0, created) });
+        self.emit(Event::Dataset(name.to_owned(), Change::Added));
     }
 
     /// Gives a dataset and all below it another name. Its snapshots go with it.
@@ -697,6 +698,7 @@ impl State {
             |one: &str| one.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.datasets.retain(|dataset| !inside(&dataset.name));
         self.snapshots.retain(|snapshot| !inside(&snapshot.dataset));
+        self.emit(Event::Dataset(name.to_owned(), Change::Removed));
     }
 
     /// The snapshot that keeps a dataset from being destroyed, and why: somebody holds it, or a clone elsewhere needs

@@ -73,7 +73,7 @@ async fn a_read_is_one_record_before_the_answer() {
     assert_eq!(opened, Opened { records: 0, recovered: None, open: vec![], lost: vec![] });
     let warrant = journal.look(terms("storage_pools")).unwrap();
     assert_eq!(types(&dir.path().join("log")), ["genesis", "key", "start"]);
-    let up = vec![Upstream { method: "pool.query".into(), ms: 3, job_id: None }];
+    let up = vec![Upstream { method: "pool.query".into(), ms: 3, job_id: None, from_memory: false }];
     warrant.close(Outcome { up, items: Some(2), ..Outcome::ok() }).await.unwrap();
     let system = journal.system("sampler");
     assert_eq!(system.terms().rule, "system");
@@ -441,7 +441,11 @@ fn the_largest_record_is_a_record() {
         terms.nas = Some("n".repeat(255).parse().unwrap());
         terms.args_h = note();
         terms.args = filling.repeat(4000 / serde_json::to_string(filling).unwrap().len()).into();
-        let up = vec![Upstream { method: note().into(), ms: u64::MAX, job_id: Some(i64::MIN) }; 100];
+        let up =
+            vec![
+                Upstream { method: note().into(), ms: u64::MAX, job_id: Some(i64::MIN), from_memory: true };
+                100
+            ];
         let outcome = Outcome {
             status: Status::Cancelled,
             code: Some(note()),

@@ -202,6 +202,7 @@ impl Method for Brief {
     type Reply = Vec<App>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("app.query");
     const ROLE: Option<&'static str> = APPS_READ;
+    const TOLD_BY: Option<&'static str> = Some("app.query");
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {
@@ -215,6 +216,7 @@ impl Method for Apps {
     type Reply = Vec<App>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("app.query");
     const ROLE: Option<&'static str> = APPS_READ;
+    const TOLD_BY: Option<&'static str> = Some("app.query");
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {

@@ -160,6 +160,7 @@ impl Method for Datasets {
     type Reply = Vec<Dataset>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.query");
     const ROLE: Option<&'static str> = Some("DATASET_READ");
+    const TOLD_BY: Option<&'static str> = Some("pool.dataset.query");
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {

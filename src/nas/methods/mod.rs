@@ -55,6 +55,9 @@ pub trait Method: sealed::Listed + Send + 'static {
     const ROLE: Option<&'static str>;
     /// How long an answer may take, waiting for a free slot included.
     const DEADLINE: Duration = Duration::from_secs(30);
+    /// The event by which the NAS tells that what it answers has changed. Where there is one, a look may be given what
+    /// the NAS answered a moment ago, as long as it has told of no change since.
+    const TOLD_BY: Option<&'static str> = None;
     /// It starts a job: what it answers is the job's number, and the work goes on behind it.
     const JOB: bool = false;
 
@@ -141,6 +144,8 @@ pub struct Listed {
     pub role: Option<&'static str>,
     /// [`Method::JOB`]
     pub job: bool,
+    /// [`Method::TOLD_BY`]
+    pub told_by: Option<&'static str>,
     /// [`Method::example`], as JSON.
     pub example: serde_json::Value,
     /// Tries to read a text as [`Method::Reply`].
@@ -148,11 +153,13 @@ pub struct Listed {
 }
 
 fn listed<M: Method>() -> Listed {
+    const { assert!(M::TOLD_BY.is_none() || !M::Access::CHANGES, "what changes the NAS is sent each time") };
     Listed {
         candidates: M::CANDIDATES,
         changes: M::Access::CHANGES,
         role: M::ROLE,
         job: M::JOB,
+        told_by: M::TOLD_BY,
         example: serde_json::to_value(M::example()).unwrap_or_default(),
         reads: |text| serde_json::from_str::<M::Reply>(text).map(drop).map_err(|error| error.to_string()),
     }
@@ -164,6 +171,7 @@ fn listed_source<S: Source>() -> Listed {
         changes: false,
         role: S::ROLE,
         job: false,
+        told_by: None,
         example: serde_json::to_value(S::example()).unwrap_or_default(),
         reads: |text| serde_json::from_str::<S::Item>(text).map(drop).map_err(|error| error.to_string()),
     }

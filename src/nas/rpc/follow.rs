@@ -12,6 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::watch::Watches;
 use super::{Answer, Call, Calls, Connection, Detail, Failure, Id, Waiting, place};
 
 /// Events that have come and are not yet taken: a thousand past lines of a log come in one burst. What comes on top
@@ -159,9 +160,10 @@ impl Followers {
         self.freed.notify_waiters();
     }
 
-    /// Who follows what this notification is about, and what it tells.
+    /// Who follows what this notification is about, and what it tells. Whoever watches it hears of it.
     pub(super) fn find(
         &self,
+        watches: &Watches,
         method: &str,
         params: &RawValue,
         frame: &Utf8Bytes,
@@ -181,10 +183,11 @@ impl Followers {
             _ => return None,
         };
         let table = self.table();
-        if table.is_empty() {
+        if table.is_empty() && watches.is_empty() {
             return None;
         }
         let Params { collection, fields, error } = serde_json::from_str(params.get()).ok()?;
+        watches.hear(&collection, ended);
         let follower = table.get(&*collection)?.clone();
         let event = match fields {
             _ if ended => Event::Ended(error),

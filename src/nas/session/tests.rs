@@ -13,6 +13,8 @@ use crate::nas::methods::{app, pool, snapshot, system, update};
 use crate::nas::rpc::other_end::{OtherEnd, connect};
 use crate::nas::version::Version;
 
+mod recall;
+
 const NOW: &str = "Goldeye";
 
 /// A session on a connection whose other end is played by the test.

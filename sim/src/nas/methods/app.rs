@@ -232,7 +232,7 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     context.query(context.state.apps.iter().map(|app| row(app, generation)).collect())
 }
 
-fn row(app: &App, generation: Generation) -> Value {
+pub(crate) fn row(app: &App, generation: Generation) -> Value {
     let (state, container) = match app.state {
         AppState::Running => ("RUNNING", "running"),
         AppState::Stopped => ("STOPPED", "exited"),

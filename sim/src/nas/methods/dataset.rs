@@ -237,7 +237,7 @@ fn children<'a>(state: &'a State, parent: &str) -> impl Iterator<Item = &'a Data
         .filter(move |dataset| dataset.name.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/')))
 }
 
-fn row(state: &State, dataset: &Dataset, generation: Generation, nested: bool) -> Value {
+pub(crate) fn row(state: &State, dataset: &Dataset, generation: Generation, nested: bool) -> Value {
     let used = state.used(&dataset.name);
     let snapshots: u64 =
         state.snapshots.iter().filter(|one| one.dataset == dataset.name).map(|one| one.used).sum();

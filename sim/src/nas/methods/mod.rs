@@ -4,14 +4,14 @@
 #![expect(clippy::cast_precision_loss, reason = "sizes and times are rounded for people")]
 
 pub(crate) mod alert;
-mod app;
+pub(crate) mod app;
 mod audit;
 mod auth;
 mod backup;
 mod boot;
 mod certificate;
 mod core;
-mod dataset;
+pub(crate) mod dataset;
 mod disk;
 mod filesystem;
 mod iscsi;
