@@ -141,6 +141,8 @@ struct HealthOutput {
     looked_at: Vec<String>,
     /// What could not be seen, and why.
     not_seen: Vec<String>,
+    /// What to do next.
+    next_step: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -217,21 +219,22 @@ impl Examination {
 
     fn pools(&mut self, pools: &[pool::Pool]) {
         self.looked_at.push(format!("{} pools", pools.len()));
+        let about = |pool: &pool::Pool| format!("pool {}", foreign(&pool.name, 60));
+        // A pool that works with less than it should have comes before everything but one that does not work.
+        let unwell = |degraded| {
+            let pools = pools.iter().filter(|pool| pool.status != "ONLINE");
+            pools.filter(move |pool| (pool.status == "DEGRADED") == degraded)
+        };
+        for pool in unwell(false).chain(unwell(true)) {
+            let detail = pool.status_detail.as_deref().unwrap_or_default();
+            let what = format!("{} {}", foreign(&pool.status, 20), foreign(detail, 300));
+            self.found(Verdict::Critical, about(pool), what.trim_end());
+        }
         for pool in pools {
-            let about = format!("pool {}", foreign(&pool.name, 60));
-            match pool.status.as_str() {
-                "ONLINE" => {
-                    if pool.healthy == Some(false) || pool.warning == Some(true) {
-                        let detail =
-                            pool.status_detail.as_deref().unwrap_or("the NAS says that it is not healthy");
-                        self.found(Verdict::Warning, &*about, foreign(detail, 300));
-                    }
-                }
-                status => {
-                    let detail = pool.status_detail.as_deref().unwrap_or_default();
-                    let what = format!("{} {}", foreign(status, 20), foreign(detail, 300));
-                    self.found(Verdict::Critical, &*about, what.trim_end());
-                }
+            let about = about(pool);
+            if pool.status == "ONLINE" && (pool.healthy == Some(false) || pool.warning == Some(true)) {
+                let detail = pool.status_detail.as_deref().unwrap_or("the NAS says that it is not healthy");
+                self.found(Verdict::Warning, &*about, foreign(detail, 300));
             }
             for (purpose, disk) in pool.topology.iter().flat_map(pool::Topology::disks) {
                 let name = disk.disk.as_deref().or(disk.name.as_deref()).unwrap_or("an unnamed disk");
@@ -307,7 +310,17 @@ impl Examination {
         self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         let nothing_found = if self.not_seen.is_empty() { Verdict::Healthy } else { Verdict::Incomplete };
         let verdict = self.findings.first().map_or(nothing_found, |worst| worst.level);
-        HealthOutput { verdict, findings: self.findings, looked_at: self.looked_at, not_seen: self.not_seen }
+        let about = self.findings.first().and_then(|worst| worst.about.split(' ').next());
+        let next_step = match about {
+            Some("pool") => "pool_diagnose tells more of the pool.",
+            Some("alert") => "alerts_list has all alerts, with their times.",
+            Some("job") => "jobs_list has more of the job.",
+            Some(_) => "directory_status has more.",
+            None if self.not_seen.is_empty() => "Nothing.",
+            None => "See to what could not be seen, and look again.",
+        };
+        let Self { findings, looked_at, not_seen } = self;
+        HealthOutput { verdict, findings, looked_at, not_seen, next_step }
     }
 }
 
@@ -330,7 +343,7 @@ impl fmt::Display for Verdict {
 
 impl fmt::Display for HealthOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verdict, findings, looked_at, not_seen } = self;
+        let Self { verdict, findings, looked_at, not_seen, next_step } = self;
         match (verdict, findings.len()) {
             (Verdict::Healthy, _) => writeln!(f, "Healthy: nothing found.")?,
             (Verdict::Incomplete, _) => {
@@ -348,16 +361,89 @@ impl fmt::Display for HealthOutput {
         if !looked_at.is_empty() {
             writeln!(f, "Looked at: {}.", looked_at.join(", "))?;
         }
-        Ok(())
+        writeln!(f, "Next: {next_step}")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     fn pool(json: serde_json::Value) -> pool::Pool {
         serde_json::from_value(json).unwrap()
+    }
+
+    /// A pool in any state, with a disk in any state, however full.
+    fn some_pool(state: &'static [&'static str]) -> impl Strategy<Value = pool::Pool> {
+        let states = prop::sample::select(state);
+        let disks = prop::sample::select(&["ONLINE", "FAULTED", "REMOVED"][..]);
+        (states, disks, 0..=100_u64, 0..9_u64, any::<bool>()).prop_map(|(status, disk, used, errors, well)| {
+            pool(json!({
+                "id": 1, "name": "tank", "status": status, "healthy": well, "size": 100, "allocated": used,
+                "topology": {"data": [{"type": "DISK", "disk": "sda", "status": disk,
+                    "stats": {"read_errors": errors, "write_errors": 0, "checksum_errors": 0}}]},
+            }))
+        })
+    }
+
+    fn some_alert(levels: &'static [&'static str]) -> impl Strategy<Value = alert::Alert> {
+        (prop::sample::select(levels), any::<bool>()).prop_map(|(level, dismissed)| {
+            let alert = json!({"uuid": "u", "klass": "k", "level": level, "dismissed": dismissed});
+            serde_json::from_value(alert).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_pool_that_is_degraded_is_told_first_whatever_else_there_is(
+            before in prop::collection::vec(some_pool(&["ONLINE", "DEGRADED"]), 0..4),
+            after in prop::collection::vec(some_pool(&["ONLINE", "DEGRADED"]), 0..4),
+            alerts in prop::collection::vec(some_alert(&["INFO", "WARNING", "CRITICAL", "EMERGENCY"]), 0..4),
+            failed in 0..3_usize,
+        ) {
+            let degraded = pool(json!({"id": 7, "name": "unwell", "status": "DEGRADED"}));
+            let pools: Vec<_> = before.into_iter().chain([degraded]).chain(after).collect();
+            let mut health = Examination::default();
+            health.pools(&pools);
+            health.alerts(&alerts);
+            let job: job::Job = serde_json::from_str(r#"{"id":1,"method":"x","state":"FAILED","error":"no"}"#).unwrap();
+            health.jobs(&vec![job; failed]);
+            let output = health.output();
+            prop_assert_eq!(output.verdict, Verdict::Critical);
+            let first = pools.iter().filter(|pool| pool.status == "DEGRADED").count();
+            let told = output.findings.iter().take_while(|finding| finding.what.starts_with("DEGRADED")).count();
+            prop_assert_eq!(told, first, "{:?}", output.findings);
+        }
+
+        #[test]
+        fn a_nas_that_is_well_is_not_called_anything_else(
+            used in 0..80_u64, dismissed in prop::collection::vec(some_alert(&["CRITICAL"]), 0..4),
+            told in prop::collection::vec(some_alert(&["INFO", "NOTICE"]), 0..4),
+        ) {
+            let mut health = Examination::default();
+            health.pools(&[pool(json!({
+                "id": 1, "name": "tank", "status": "ONLINE", "healthy": true, "warning": false, "size": 100,
+                "allocated": used, "topology": {"data": [{"type": "DISK", "disk": "sda", "status": "ONLINE",
+                    "stats": {"read_errors": 0, "write_errors": 0, "checksum_errors": 0}}]},
+            }))]);
+            let dismissed = dismissed.into_iter().map(|alert| alert::Alert { dismissed: Some(true), ..alert });
+            health.alerts(&dismissed.chain(told).collect::<Vec<_>>());
+            let output = health.output();
+            prop_assert_eq!(output.verdict, Verdict::Healthy, "{:?}", output.findings);
+        }
+    }
+
+    #[test]
+    fn a_pool_that_does_not_work_is_told_before_one_that_works_with_less() {
+        let mut health = Examination::default();
+        let with =
+            |status| pool(json!({"id": 1, "name": "tank", "status": status, "size": 100, "allocated": 99}));
+        health.pools(&[with("ONLINE"), with("DEGRADED"), with("FAULTED")]);
+        let told: Vec<_> = health.output().findings.into_iter().map(|finding| finding.what).collect();
+        assert_eq!(told, ["FAULTED", "DEGRADED", "99 % full", "99 % full", "99 % full"]);
     }
 
     #[test]
@@ -366,7 +452,7 @@ mod tests {
         let jobs: Vec<_> =
             serde_json::from_str(r#"[{"id":1,"method":"x","state":"FAILED","error":"no"}]"#).unwrap();
         health.jobs(&jobs);
-        health.pools(&[pool(serde_json::json!({
+        health.pools(&[pool(json!({
             "id": 1, "name": "tank", "status": "DEGRADED", "healthy": false, "size": 100, "allocated": 50,
         }))]);
         let output = health.output();
@@ -377,7 +463,7 @@ mod tests {
     #[test]
     fn an_idle_nas_is_healthy() {
         let mut health = Examination::default();
-        health.pools(&[pool(serde_json::json!({
+        health.pools(&[pool(json!({
             "id": 1, "name": "tank", "status": "ONLINE", "healthy": true, "warning": false, "size": 100,
             "allocated": 79, "topology": {"data": [{"type": "DISK", "disk": "sda", "status": "ONLINE"}]},
         }))]);

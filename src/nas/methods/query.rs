@@ -176,11 +176,41 @@ impl<M: Queryable> Serialize for Options<'_, M> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     struct Rows;
     impl Queryable for Rows {
         const SELECT: &'static [&'static str] = &["id"];
+    }
+
+    /// Whether the NAS would show a row with this `id`, by what its operators mean.
+    fn shows(filter: &Value, id: &str) -> bool {
+        match filter[0].as_str() {
+            Some("OR") => filter[1].as_array().unwrap().iter().any(|one| shows(one, id)),
+            field => {
+                let value = filter[2].as_str().unwrap();
+                assert_eq!(field, Some("id"));
+                match filter[1].as_str().unwrap() {
+                    "=" => id == value,
+                    "^" => id.starts_with(value),
+                    other => panic!("{other}"),
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_lies_within_a_dataset_is_shown_and_nothing_beside_it(
+            at in "(tank|tank2|tan)(/[ab2]{1,2}){0,2}", id in "(tank|tank2|tan|backup/tank)(/[ab2]{1,2}){0,3}",
+        ) {
+            let query = Query::<Rows>::all().within("id", &at.parse().unwrap());
+            let steps = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+            let lies_within = steps(&id).starts_with(&steps(&at));
+            prop_assert_eq!(query.filters().iter().all(|filter| shows(filter, &id)), lies_within);
+        }
     }
 
     #[test]
