@@ -164,8 +164,8 @@ impl Dispatcher {
                     let off =
                         spec.switch == Some(Switch::Files) && !roll.values().any(super::Nas::shows_files);
                     let why = match (off, spec.scope?) {
-                        (true, _) => "is switched off here".to_owned(),
-                        (false, scope) => format!("needs the scope {scope}, which no grant gives you"),
+                        (true, _) => "This is switched off here".to_owned(),
+                        (false, scope) => format!("This needs the scope {scope}, which no grant gives you"),
                     };
                     Some(Unavailable { tool: spec.name.to_owned(), why })
                 })
@@ -178,6 +178,23 @@ impl Dispatcher {
 /// A time that providers count in seconds; one that is out of range is shown as the number it is.
 fn expiry(seconds: i64) -> String {
     chrono::DateTime::from_timestamp(seconds, 0).map_or_else(|| seconds.to_string(), render::time)
+}
+
+/// The names of what has the same mark, each mark where it comes first.
+fn gathered<'a, T, M: PartialEq>(
+    all: &'a [T],
+    mark: impl Fn(&'a T) -> M,
+    name: impl Fn(&'a T) -> &'a str,
+) -> Vec<(M, Vec<&'a str>)> {
+    let mut groups: Vec<(M, Vec<&str>)> = Vec::new();
+    for one in all {
+        let mark = mark(one);
+        match groups.iter_mut().find(|(known, _)| *known == mark) {
+            Some((_, names)) => names.push(name(one)),
+            None => groups.push((mark, vec![name(one)])),
+        }
+    }
+    groups
 }
 
 impl fmt::Display for Whoami {
@@ -198,16 +215,15 @@ impl fmt::Display for Whoami {
         if scopes.is_empty() {
             writeln!(f, "Scopes: none. No grant names you yet.")?;
         } else {
-            let granted = |g: &Granted| match &g.on {
-                Some(on) => format!("{} ({}; on {} alone)", g.scope, g.from, on.join(", ")),
-                None => format!("{} ({})", g.scope, g.from),
-            };
-            let scopes: Vec<_> = scopes.iter().map(granted).collect();
-            writeln!(f, "Scopes: {}.", scopes.join(", "))?;
+            for (from, scopes) in gathered(scopes, |granted| (&granted.from, &granted.on), |g| &g.scope) {
+                let on =
+                    from.1.as_ref().map(|on| format!(", on {} alone", on.join(", "))).unwrap_or_default();
+                writeln!(f, "Scopes by {}{on}: {}.", from.0, scopes.join(", "))?;
+            }
         }
         writeln!(f, "Tools: {}.", tools.join(", "))?;
-        for missing in unavailable {
-            writeln!(f, "Not available: {} {}.", missing.tool, missing.why)?;
+        for (why, tools) in gathered(unavailable, |missing| &missing.why, |missing| &missing.tool) {
+            writeln!(f, "Not available: {}. {why}.", tools.join(", "))?;
         }
         Ok(())
     }

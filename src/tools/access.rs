@@ -12,7 +12,7 @@ use crate::nas::Session;
 use crate::nas::methods::{dataset, file, share};
 
 use super::render::foreign;
-use super::report::{Causes, Evidence, Report, seen};
+use super::report::{Causes, Evidence, Question, Report, seen};
 use super::seen::Seen;
 use super::shares::{Kind, Share, shares};
 use super::storage::no_such_dataset;
@@ -43,6 +43,10 @@ enum Verdict {
     Limited,
     /// It is not served at all.
     NotServed,
+}
+
+impl Question for Verdict {
+    const CAUSES: &'static str = "What makes it open, the widest first";
 }
 
 /// Of so many SMB shares the list of who may do what is asked for.

@@ -112,7 +112,8 @@ impl fmt::Display for ListOutput {
         for alert in &self.alerts {
             let at = alert.at.as_deref().unwrap_or("time unknown");
             let dismissed = if alert.dismissed { ", dismissed" } else { "" };
-            writeln!(f, "- {} ({at}{dismissed}): {}", alert.level, alert.message)?;
+            let Alert { id, level, message, .. } = alert;
+            writeln!(f, "- {level} ({at}{dismissed}): {message} [{id}]")?;
         }
         f.write_str(&shown_of(self.alerts.len(), self.total, "Raise limit to see more."))
     }

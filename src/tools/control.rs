@@ -272,7 +272,7 @@ struct AlertRestore;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AlertArgs {
-    /// Its uuid in the list of alerts.
+    /// Its id in `alerts_list`.
     uuid: String,
 }
 

@@ -223,7 +223,7 @@ fn cover(
     };
     if verdict != Verdict::IsACopy {
         match (newest, snapshots.looked_back_to) {
-            (Some(at), _) => gap(!recent(Some(at)), format!("newest snapshot is of {}", time(at))),
+            (Some(at), _) => gap(!recent(Some(at)), format!("newest snapshot is old, of {}", time(at))),
             (None, Some(since)) => gap(true, format!("no snapshot since {}", time(since))),
             (None, None) => gap(snapshots.known, "no snapshot".to_owned()),
         }
@@ -340,9 +340,11 @@ impl fmt::Display for CoverageOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} of {} datasets have a gap.", self.gaps, self.total)?;
         for row in &self.datasets {
-            writeln!(f, "- [{}] {}", row.verdict, row.dataset)?;
+            let good = matches!(row.verdict, Verdict::Covered | Verdict::IsACopy);
+            let but = if good && !row.gaps.is_empty() { ", with a gap" } else { "" };
+            writeln!(f, "- [{}{but}] {}", row.verdict, row.dataset)?;
             for gap in &row.gaps {
-                writeln!(f, "    missing: {gap}")?;
+                writeln!(f, "    gap: {gap}")?;
             }
             if let Some(at) = &row.newest_snapshot {
                 writeln!(f, "    newest snapshot: {at}")?;
@@ -352,7 +354,11 @@ impl fmt::Display for CoverageOutput {
             }
         }
         f.write_str(&shown_of(self.datasets.len(), self.total, "Narrow with within, or raise limit."))?;
-        self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))
+        self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))?;
+        if self.gaps > 0 {
+            writeln!(f, "Next: Begin with the first. backup_list tells why a task failed.")?;
+        }
+        Ok(())
     }
 }
 

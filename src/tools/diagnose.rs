@@ -17,7 +17,7 @@ use crate::nas::methods::{alert, app, disk, job, pool, reporting};
 use crate::nas::{Bounds, NasError, Session};
 
 use super::render::{foreign, percent, size};
-use super::report::{Causes, Evidence, Report, seen};
+use super::report::{Causes, Evidence, Question, Report, seen};
 use super::seen::Seen;
 use super::storage::no_such_pool;
 use super::{Entry, Log, Need, Tool, ToolError, needs};
@@ -47,6 +47,8 @@ enum Verdict {
     /// Nothing was found.
     Unexplained,
 }
+
+impl Question for Verdict {}
 
 /// Apps that move less than this a second are not worth a word.
 const MUCH: f64 = 5e6;

@@ -18,7 +18,7 @@ use crate::nas::{NasError, Session};
 
 use super::limit::Limit;
 use super::render::{foreign, shown_of, size, time};
-use super::report::{Report, seen};
+use super::report::{Question, Report, seen};
 use super::seen::Seen;
 use super::{Entry, Items, Log, Need, Switch, Tool, ToolError, needs};
 
@@ -205,6 +205,8 @@ enum Verdict {
     NotFound,
 }
 
+impl Question for Verdict {}
+
 /// One version, and the snapshots that hold it, newest first.
 struct Version {
     mark: (String, u64, i64, u64),
@@ -324,6 +326,7 @@ fn report(
         let taken = created.map_or_else(String::new, |at| format!(" of {}", time(at)));
         let more = match version.held_by.len() - 1 {
             0 => String::new(),
+            1 => " and in an older one".to_owned(),
             more => format!(" and in {more} older ones"),
         };
         let as_now = if same { ", the same as now" } else { "" };

@@ -357,6 +357,7 @@ impl Items for MetricsOutput {
 
 impl fmt::Display for MetricsOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The last {}:", self.span.as_str().to_lowercase())?;
         for line in &self.lines {
             let Line { of, what, unit, min, mean, max, last, mean_percent, max_percent, trend, .. } = line;
             let show = |value: &f64| unit.show(*value);

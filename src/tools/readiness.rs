@@ -15,7 +15,7 @@ use crate::nas::version::Version;
 
 use super::backup;
 use super::render::{foreign, size};
-use super::report::{Causes, Evidence, Report, seen};
+use super::report::{Causes, Evidence, Question, Report, seen};
 use super::seen::Seen;
 use super::users_of::containers;
 use super::{Entry, Log, Need, Nothing, Tool, ToolError, needs};
@@ -39,6 +39,10 @@ enum Verdict {
     Go,
     /// There is nothing to upgrade to.
     NothingNewer,
+}
+
+impl Question for Verdict {
+    const CAUSES: &'static str = "What speaks against it, what weighs most first";
 }
 
 /// How much an upgrade should find free on the pool that the system starts from.

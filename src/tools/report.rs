@@ -20,7 +20,7 @@ pub(super) struct Report<V> {
     pub(super) evidence: Vec<Evidence>,
     /// How many of these there are in all.
     pub(super) total: usize,
-    /// Likely causes, the likeliest first.
+    /// Why it is so, what weighs most first.
     pub(super) causes: Vec<String>,
     /// What could not be seen, and why.
     pub(super) not_seen: Vec<String>,
@@ -97,7 +97,13 @@ impl<V> Items for Report<V> {
     }
 }
 
-impl<V> fmt::Display for Report<V> {
+/// What [`Report::causes`] are to a question.
+pub(super) trait Question {
+    /// The words above them.
+    const CAUSES: &'static str = "Likely causes, the likeliest first";
+}
+
+impl<V: Question> fmt::Display for Report<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { verdict: _, summary, evidence, total, causes, not_seen, next_step } = self;
         writeln!(f, "{summary}")?;
@@ -113,7 +119,7 @@ impl<V> fmt::Display for Report<V> {
         let more = shown_of(evidence.len(), *total, "The rest weighs less; ask more narrowly for it.");
         f.write_str(more.trim_start_matches('\n'))?;
         if !causes.is_empty() {
-            writeln!(f, "Likely causes, the likeliest first:")?;
+            writeln!(f, "{}:", V::CAUSES)?;
         }
         for (number, cause) in (1..).zip(causes) {
             writeln!(f, "{number}. {cause}")?;
@@ -126,6 +132,8 @@ impl<V> fmt::Display for Report<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Question for &str {}
 
     #[test]
     fn a_report_reads_from_the_verdict_to_the_next_step() {

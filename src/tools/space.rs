@@ -18,7 +18,7 @@ use crate::nas::wire::Property;
 
 use super::limit::Limit;
 use super::render::{foreign, size, time};
-use super::report::{Causes, Evidence, Report, seen};
+use super::report::{Causes, Evidence, Question, Report, seen};
 use super::seen::Seen;
 use super::storage::no_such_dataset;
 use super::{Entry, Log, Need, Tool, ToolError, needs};
@@ -57,6 +57,8 @@ enum Verdict {
     /// There is nothing to compare with.
     Unknown,
 }
+
+impl Question for Verdict {}
 
 /// Less than this is next to nothing.
 const LITTLE: i64 = 16 << 20;

@@ -14,7 +14,7 @@ use crate::nas::{NasError, Session};
 
 use super::limit::Limit;
 use super::render::foreign;
-use super::report::{Report, seen};
+use super::report::{Question, Report, seen};
 use super::seen::Seen;
 use super::{Entry, Log, Need, Tool, ToolError, needs};
 
@@ -42,6 +42,8 @@ enum Verdict {
     /// Nobody does, as far as can be seen.
     NobodySeen,
 }
+
+impl Question for Verdict {}
 
 /// So many clients of a kind are asked for.
 const MOST: u32 = 1000;

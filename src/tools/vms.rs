@@ -167,8 +167,10 @@ struct Device {
     size_bytes: Option<u64>,
     /// Hardware address, of a network device.
     mac: Option<String>,
-    /// Ports of a display. Its password is never read.
-    ports: Vec<u16>,
+    /// Port of a display. Its password is never read.
+    port: Option<u16>,
+    /// Port on which a browser shows it.
+    web_port: Option<u16>,
     /// The display listens on every address of the NAS.
     exposed: bool,
 }
@@ -220,7 +222,6 @@ fn device(device: vm::Device) -> Device {
     let dtype = dtype.unwrap_or_else(|| "UNKNOWN".to_owned());
     let display = dtype == "DISPLAY";
     let exposed = display && bind.as_deref().is_some_and(|ip| ip == "0.0.0.0" || ip == "::");
-    let pages = web_port.filter(|_| web == Some(true));
     Device {
         id: device.id,
         order: device.order,
@@ -229,7 +230,8 @@ fn device(device: vm::Device) -> Device {
         on: path.or(nic_attach).or(bind).or(pptdev).or(usb).map(|on| foreign(&on, 200)),
         size_bytes: size,
         mac: mac.map(|mac| foreign(&mac, 20)),
-        ports: if display { port.into_iter().chain(pages).collect() } else { Vec::new() },
+        port: port.filter(|_| display),
+        web_port: web_port.filter(|_| display && web == Some(true)),
         exposed,
     }
 }
@@ -256,8 +258,11 @@ impl fmt::Display for DevicesOutput {
             if let Some(mac) = &device.mac {
                 write!(f, ", {mac}")?;
             }
-            for port in &device.ports {
+            if let Some(port) = device.port {
                 write!(f, ", port {port}")?;
+            }
+            if let Some(port) = device.web_port {
+                write!(f, ", in a browser on port {port}")?;
             }
             writeln!(f, "{}", if device.exposed { ", on every address of the NAS" } else { "" })?;
         }

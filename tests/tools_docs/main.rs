@@ -24,7 +24,7 @@ use tailnas::dispatch::Catalogue;
 use tailnas::domain::risk::Risk;
 use tailnas::tools::{Spec, Switch};
 use tailnas_sim::client::Client;
-use tailnas_sim::world::ALICE;
+use tailnas_sim::world::{ALICE, CAPABILITY};
 
 fn arguments(tool: &str) -> Value {
     match tool {
@@ -54,12 +54,57 @@ async fn each_answer_is_as_somebody_read_it() {
         answer.json()["result"]["structuredContent"]["verdict"] == "unchanged"
     })
     .await;
-    // What a change answers, and what is asked about plans, has tests of its own.
+    // What a change says that it would do is below; what is asked about plans has tests of its own.
     let catalogue = Catalogue::new();
     for spec in catalogue.specs().filter(|spec| spec.risk == Risk::Read && !spec.output.is_empty()) {
         let text = answer(&alice, spec.name).await;
         insta::assert_snapshot!(format!("answer_{}", spec.name), steady(&text, bench.dir.path()));
     }
+}
+
+/// What each change says that it would do, to a client that asks its person nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_plan_is_as_somebody_read_it() {
+    let bench = Bench::start_with(|world| {
+        world.nas.state(|state| state.add_dataset("tank/gone.quarantine"));
+        let every: Vec<_> = Catalogue::new().specs().filter_map(|spec| spec.scope).collect();
+        world.tailnet.grant(ALICE.address.into(), CAPABILITY, vec![json!({ "scopes": every, "nas": ["*"] })]);
+    })
+    .await;
+    bench.nas_is_up().await;
+    let alice = bench.client(ALICE);
+    let catalogue = Catalogue::new();
+    for spec in catalogue.specs().filter(|spec| spec.risk != Risk::Read) {
+        let Some(arguments) = change(spec.name) else {
+            common::loudly(&format!("{} has no example of its plan", spec.name));
+            continue;
+        };
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let params = json!({ "name": spec.name, "arguments": arguments });
+        let answer = alice.modern("tools/call", params).await.unwrap();
+        assert!(!answer.is_error(), "{}: {}", spec.name, answer.text());
+        // Only so many may wait at a time.
+        let plan = answer.json()["result"]["structuredContent"]["plan"].as_str().unwrap().to_owned();
+        alice.call("plan_cancel", json!({ "plan": plan })).await.unwrap();
+        let text = answer.text().replace(&plan, "PLAN").replace(&bench.world.origin(), "ORIGIN");
+        insta::assert_snapshot!(format!("plan_{}", spec.name), steady(&text, bench.dir.path()));
+    }
+}
+
+/// A change that can be planned in the simulated world.
+fn change(tool: &str) -> Option<Value> {
+    Some(match tool {
+        "alert_dismiss" => json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }),
+        "alert_restore" => json!({ "uuid": "5d2f7f3e-30a8-4c57-9bb0-2a1f1c8f6e01" }),
+        "app_control" => json!({ "app": "plex", "action": "restart" }),
+        "dataset_create" => json!({ "dataset": "tank/new" }),
+        "dataset_delete" => json!({ "dataset": "tank/media" }),
+        "dataset_purge" | "dataset_restore" => json!({ "dataset": "tank/gone.quarantine" }),
+        "service_control" => json!({ "service": "cifs", "action": "stop" }),
+        "snapshot_create" => json!({ "dataset": "tank/photos", "name": "planned" }),
+        "snapshot_delete" => json!({ "snapshot": "tank/media@before-upgrade" }),
+        _ => return None,
+    })
 }
 
 #[test]
@@ -156,7 +201,7 @@ fn page(catalogue: &Catalogue) -> String {
     let mut page = String::from(
         "# The tools\n\n\
          Made from the tools themselves by `TAILNAS_WRITE_DOCS=1 cargo test --test tools_docs`; without the variable that test \
-         fails where this page is not what the tools are. An example of each answer, from a simulated NAS, is in \
+         fails where this page is not what the tools are. An example of each answer, and of what each change plans, from a simulated NAS, is in \
          [tests/tools_docs/snapshots](../tests/tools_docs/snapshots).\n\n\
          Every tool that acts on a NAS takes `nas` as well when more than one is configured, and a list takes `fields`.\n\n",
     );

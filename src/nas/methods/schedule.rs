@@ -34,7 +34,17 @@ impl fmt::Display for Schedule {
         match (at, hour.parse::<u8>().ok(), dom.as_str(), month.as_str(), dow.as_str()) {
             (Some(minute), Some(hour), "*", "*", "*") => write!(f, "daily at {hour:02}:{minute:02}"),
             (Some(minute), Some(hour), "*", "*", day) => {
-                write!(f, "at {hour:02}:{minute:02} on weekday {day}")
+                let days = match day {
+                    "0" | "7" | "sun" => "Sundays",
+                    "1" | "mon" => "Mondays",
+                    "2" | "tue" => "Tuesdays",
+                    "3" | "wed" => "Wednesdays",
+                    "4" | "thu" => "Thursdays",
+                    "5" | "fri" => "Fridays",
+                    "6" | "sat" => "Saturdays",
+                    some => return write!(f, "at {hour:02}:{minute:02} on weekdays {some}"),
+                };
+                write!(f, "{days} at {hour:02}:{minute:02}")
             }
             (Some(minute), None, "*", "*", "*") if hour == "*" => write!(f, "hourly at :{minute:02}"),
             _ => write!(f, "cron {minute} {hour} {dom} {month} {dow}"),
@@ -51,8 +61,9 @@ mod tests {
         for (text, told) in [
             (r#"{"minute": "00", "hour": "3", "dom": "*", "month": "*", "dow": "*"}"#, "daily at 03:00"),
             (r#"{"minute": "5", "hour": "*", "begin": "00:00", "end": "23:59"}"#, "hourly at :05"),
-            (r#"{"minute": "0", "hour": "0", "dow": "sun"}"#, "at 00:00 on weekday sun"),
-            (r#"{"minute": "0", "hour": "0", "dow": "7"}"#, "at 00:00 on weekday 7"),
+            (r#"{"minute": "0", "hour": "0", "dow": "sun"}"#, "Sundays at 00:00"),
+            (r#"{"minute": "0", "hour": "0", "dow": "7"}"#, "Sundays at 00:00"),
+            (r#"{"minute": "30", "hour": "2", "dow": "1-5"}"#, "at 02:30 on weekdays 1-5"),
             (
                 r#"{"minute": "*/15", "hour": "9-17", "dom": "1", "month": "*", "dow": "*"}"#,
                 "cron */15 9-17 1 * *",

@@ -266,7 +266,9 @@ impl fmt::Display for GetOutput {
             writeln!(f, "- {on_nas} at {in_app}{}", if *read_only { ", read only" } else { "" })?;
         }
         for (name, url) in &self.pages {
-            writeln!(f, "- page {name}: {url}")?;
+            let any =
+                if url.contains("://0.0.0.0") { " (0.0.0.0 stands for the address of the NAS)" } else { "" };
+            writeln!(f, "- page {name}: {url}{any}")?;
         }
         Ok(())
     }
