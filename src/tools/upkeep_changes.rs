@@ -2,19 +2,19 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::domain::access::{Read, Write};
-use crate::domain::name::PoolName;
+use crate::domain::name::{DatasetPath, PoolName};
 use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{backup, boot, pool, vm};
+use crate::nas::methods::{backup, boot, dataset, pool, resource, vm};
 
 use super::render::{capital, foreign, size, time};
-use super::storage::no_such_pool;
+use super::storage::{identity, no_such_pool};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -184,7 +184,7 @@ struct RunArgs {
 /// A task, and what running it can do.
 struct Task {
     name: String,
-    facts: serde_json::Value,
+    facts: Value,
     from: String,
     to: String,
     risk: Risk,
@@ -197,9 +197,23 @@ fn no_such_task(id: i64) -> ToolError {
     ToolError::inapplicable(format!("There is no such task {id}."), "backup_list shows which there are.")
 }
 
+/// What tells the datasets of these names from others that are made again under them; of those that are not here there
+/// is nothing to tell.
+async fn identities(nas: &Session<'_, Read>, names: &[String]) -> Result<Value, ToolError> {
+    let mut all = Vec::new();
+    for path in names.iter().filter_map(|name| name.parse::<DatasetPath>().ok()) {
+        all.push(match nas.call(dataset::Datasets, dataset::one(&path)).await?.pop() {
+            Some(found) => identity(nas, &path, &found).await?,
+            None => Value::Null,
+        });
+    }
+    Ok(Value::Array(all))
+}
+
 async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
     let all = nas.call(backup::SnapshotTasks, Query::all()).await?;
     let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
+    let identities = identities(nas, std::slice::from_ref(&task.dataset)).await?;
     let kept = match task.lifetime_value.zip(task.lifetime_unit.as_deref()) {
         Some((1, unit)) => format!("1 {}", foreign(unit, 10).to_lowercase()),
         Some((many, unit)) => format!("{many} {}s", foreign(unit, 10).to_lowercase()),
@@ -207,7 +221,14 @@ async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolErr
     };
     Ok(Task {
         name: format!("the snapshot task of {}", foreign(&task.dataset, 200)),
-        facts: json!([task.id, task.dataset, task.recursive, task.lifetime_value, task.lifetime_unit]),
+        facts: json!([
+            task.id,
+            task.dataset,
+            task.recursive,
+            task.lifetime_value,
+            task.lifetime_unit,
+            identities
+        ]),
         from: foreign(&task.dataset, 200),
         to: "snapshots".to_owned(),
         risk: Risk::Reversible,
@@ -224,6 +245,8 @@ fn runs(state: Option<&backup::TaskState>) -> bool {
 async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
     let all = nas.call(backup::Replications, Query::all()).await?;
     let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
+    let ends: Vec<_> = task.source_datasets.iter().chain(&task.target_dataset).cloned().collect();
+    let identities = identities(nas, &ends).await?;
     let target = foreign(task.target_dataset.as_deref().unwrap_or("?"), 200);
     let mut warnings =
         vec![format!("What was written to {target} by others since the last run is lost there.")];
@@ -249,7 +272,8 @@ async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError
             task.source_datasets,
             task.target_dataset,
             task.retention_policy,
-            task.allow_from_scratch
+            task.allow_from_scratch,
+            identities
         ]),
         from: foreign(&task.source_datasets.join(", "), 300),
         to: target,
@@ -298,7 +322,13 @@ impl Change for BackupRun {
          writes over.";
     const SCOPE: Scope = Scope::BackupWrite;
     const RISK: Risk = Risk::Reversible;
-    const LOOKS: &'static [Need] = needs![backup::SnapshotTasks, backup::Replications, backup::CloudSyncs];
+    const LOOKS: &'static [Need] = needs![
+        backup::SnapshotTasks,
+        backup::Replications,
+        backup::CloudSyncs,
+        dataset::Datasets,
+        resource::Resources
+    ];
     const NEEDS: &'static [Need] = needs![backup::RunSnapshots, backup::RunReplication, backup::RunCloudSync];
     const LOG: &'static [(&'static str, Log)] = &[("kind", Log::Plain), ("id", Log::Plain)];
     type Args = RunArgs;
