@@ -147,6 +147,7 @@ async fn start(
     journal: &Journal,
 ) -> Result<Watchdog, Exit> {
     let parts = assemble(config, clock, lifecycle, journal.clone())?;
+    server::keep_certificate(&listeners, &parts.ends, clock, lifecycle);
     let expiry = expiry::Watch {
         fleet: parts.reload.fleet.clone(),
         journal: journal.clone(),
@@ -170,7 +171,8 @@ async fn start(
     lifecycle.service("health", parts.watch.keep_looking(lifecycle.clone()));
     lifecycle.service("root", Arc::clone(&parts.server.console).watch_root(lifecycle.clone()));
     lifecycle.service("notices", parts.notifier.watch(parts.plans, lifecycle.clone()));
-    server::serve(listeners, &router(parts.server), &parts.metrics, lifecycle);
+    let budgets = parts.reload.budgets.clone();
+    server::serve(listeners, &router(parts.server), &parts.metrics, &budgets, lifecycle);
     tracing::info!(url = %config.server.url, "ready");
     tell(&[NotifyState::Ready, NotifyState::Status(&status(&fleet, journal))]);
     match hangup {
@@ -320,7 +322,7 @@ fn assemble(
         gate: Arc::clone(&gate),
         texts: texts.clone(),
         fleet,
-        budgets,
+        budgets: budgets.clone(),
         journal: journal.clone(),
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),
@@ -349,6 +351,7 @@ fn assemble(
         lifecycle: lifecycle.clone(),
         clock: clock.clone(),
         console,
+        budgets,
     };
     Ok(Assembled { reload, server, watch, ends, local_api, notifier, plans, metrics })
 }

@@ -78,7 +78,7 @@ impl Metrics {
             ),
             connections_refused: Family::new(
                 "tailnas_connections_refused_total",
-                "Connections closed because too many were open, in all or from one address.",
+                "Connections closed because too many were open, in all or from one address, or made in too short a time.",
                 ["limit"],
             ),
             admission_denied: Family::new(

@@ -51,5 +51,23 @@ fn filter(level: Level) -> Targets {
         // They write down what clients send, and a client can make them write without end.
         .with_target("rmcp", LevelFilter::OFF)
         .with_target("h2", LevelFilter::OFF)
+        .with_target("rustls", LevelFilter::OFF)
         .with_target(JOURNALED, Level::INFO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What these say comes from whoever is at the other end: words that were sent, in as many lines as they like.
+    #[test]
+    fn libraries_that_repeat_what_strangers_send_are_silent_at_any_level() {
+        let filter = filter(Level::TRACE);
+        for target in ["rmcp::service", "h2::proto", "rustls::msgs::handshake", "rustls::common_state"] {
+            assert!(!filter.would_enable(target, &Level::ERROR), "{target}");
+        }
+        assert!(filter.would_enable("tailnas::server", &Level::TRACE));
+        assert!(filter.would_enable("tokio_tungstenite", &Level::WARN));
+        assert!(!filter.would_enable("hyper", &Level::INFO));
+    }
 }

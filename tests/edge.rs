@@ -400,6 +400,35 @@ async fn behind_serve_the_socket_is_for_root_and_the_headers_say_who_it_is() {
         );
         return;
     }
+    // Another user of this machine: the file is not theirs to open, and if it were, they are not root.
+    let socket = dir.join("tailnas.sock");
+    let as_nobody = |socket: std::path::PathBuf| {
+        std::thread::spawn(move || {
+            // This thread alone becomes somebody else, for as long as it lasts.
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+            let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer)?;
+            std::io::Result::Ok(answer)
+        })
+        .join()
+        .unwrap()
+    };
+    open_to_all(dir, 0o711);
+    assert_eq!(as_nobody(socket.clone()).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    open_to_all(&socket, 0o666);
+    for _ in 0..5 {
+        assert_eq!(
+            as_nobody(socket.clone()).unwrap_or_default(),
+            "",
+            "somebody who is not root was answered"
+        );
+    }
+    let log = std::fs::read_to_string(beside.join("daemon.log")).unwrap();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("that is not root")).collect();
+    assert_eq!(told.len(), 1, "one line a minute, however often somebody tries: {told:#?}");
+    assert!(told[0].contains("uid 65534"), "{told:?}");
+
     for (what, host, headers, expected) in [
         ("as tailscale serve forwards it", named.as_str(), from, "200"),
         ("no name", "", from, "400"),
@@ -416,6 +445,11 @@ async fn behind_serve_the_socket_is_for_root_and_the_headers_say_who_it_is() {
         let answer = ask(host, headers).await.unwrap();
         assert_eq!(status(&answer), expected, "{what}: {answer}");
     }
+}
+
+fn open_to_all(path: &std::path::Path, mode: u32) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, mode).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -447,7 +481,7 @@ async fn one_callers_flood_is_refused_and_anothers_calls_are_not() {
         .collect();
     for _ in 0..10 {
         let answer = bob.call("pools_list", json!({})).await.unwrap();
-        assert!(!answer.is_error(), "bob, during alice's flood: {}", answer.text());
+        assert!(answer.status == 200 && !answer.is_error(), "bob, during alice's flood: {answer:?}");
     }
     let mut refused = Vec::new();
     for flood in flood {
@@ -474,6 +508,63 @@ async fn one_callers_flood_is_refused_and_anothers_calls_are_not() {
     );
     eventually("alice is served again", async || !alice.call("whoami", json!({})).await.unwrap().is_error())
         .await;
+}
+
+/// Whoever reaches the port can do all this as often as they like.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_strangers_do_the_journal_has_few_lines_of_it() {
+    const TIMES: usize = 40;
+    let bench = Bench::complete().await;
+    let (alice, bob) = (bench.client(ALICE), bench.client(BOB));
+    let stranger = Client { from: IpAddr::V4(SOMEBODY), ..alice.clone() };
+    let before = bench.log().lines().count();
+    let json = ("content-type", "application/json");
+    let post = async |client: &Client, path: &str, headers: &[(&str, &str)], body: &str| {
+        client.send(http::Method::POST, path, headers, body.to_owned()).await.unwrap().status.as_u16()
+    };
+    let bearer = format!("Bearer {}", alice.token.as_deref().unwrap());
+    let signed = ("authorization", bearer.as_str());
+    // As fast as they may: what is beyond that is one kind of refusal, whatever it is.
+    let mut tick = tokio::time::interval(Duration::from_millis(150));
+    for number in 0..TIMES {
+        tick.tick().await;
+        // What no HTTP is, of either version.
+        for garbage in [
+            &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff",
+        ] {
+            connect_from(&bench, SOMEBODY).await.write_all(garbage).await.unwrap();
+        }
+        assert_eq!(stranger.call("whoami", json!({})).await.unwrap().status, 403);
+        let name = format!("no-{number}.example");
+        let elsewhere = Client { host: name.clone(), ..stranger.clone() };
+        assert_eq!(post(&elsewhere, "/mcp", &[json], "{}").await, 421);
+        assert_eq!(post(&alice, &format!("/no/{number}"), &[json, signed], "{}").await, 404);
+        assert_eq!(post(&alice, "/mcp", &[json, ("origin", &format!("https://{name}"))], "{}").await, 403);
+        assert_eq!(
+            post(&alice, "/mcp", &[("content-type", &format!("text/{number}")), signed], "{}").await,
+            415
+        );
+        assert_eq!(post(&alice, "/mcp", &[json, signed], &format!("{{\"no\":{number}}}")).await, 400);
+        let token = format!("Bearer t{number:032x}");
+        let looked_at = post(&bob, "/mcp", &[json, ("authorization", &token)], "{}").await;
+        assert!(matches!(looked_at, 401 | 429), "{looked_at}");
+        alice.call(&format!("no_tool_{number}"), json!({})).await.unwrap();
+    }
+    // The same while the provider talks nonsense.
+    bench.world.tsidp.faults().always(Fault::Body("text/html".to_owned(), "<p>".into()));
+    for number in 0..TIMES {
+        let token = format!("Bearer n{number:032x}");
+        let looked_at = post(&alice, "/mcp", &[json, ("authorization", &token)], "{}").await;
+        assert!(matches!(looked_at, 429 | 503), "{looked_at}");
+    }
+    let log = bench.log();
+    let written = log.lines().skip(before).collect::<Vec<_>>();
+    assert!(written.len() < 60, "{} lines:\n{}", written.len(), written.join("\n"));
+    assert!(written.iter().any(|line| line.contains("peer_unknown")), "{}", written.join("\n"));
+    for told in ["no-", "/no/", "n000"] {
+        assert!(!written.iter().any(|line| line.contains(told)), "{told} is in:\n{}", written.join("\n"));
+    }
 }
 
 /// GETs from the listener for health and metrics, or from the other one.

@@ -110,6 +110,23 @@ async fn who_listens_is_told_that_something_has_changed_and_not_what() {
     assert!(!format!("{updated:?}").contains("tank"), "what it is has to be read: {updated:?}");
 }
 
+/// E06: a stream outlives neither the token it was asked for with nor the grant, by more than half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_listen_no_more_hears_no_more() {
+    let bench = Bench::complete().await;
+    let bob = bench.client(BOB);
+    let asked = json!({ "notifications": { "resourceSubscriptions": ["nas://homenas/pools"] } });
+    let listening = tokio::spawn({
+        let (bob, asked) = (bob.clone(), asked.clone());
+        async move { bob.modern("subscriptions/listen", asked).await.unwrap() }
+    });
+    bench.record("the first look", |r| r["mcp"]["method"] == "subscriptions/listen").await;
+    bench.world.tsidp.revoke(bob.token.as_deref().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(30), listening).await;
+    assert_eq!(ended.expect("it streams on").unwrap().status, 200);
+    assert_eq!(bob.modern("subscriptions/listen", asked).await.unwrap().status, 401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_names_tools_that_its_caller_can_use() {
     let bench = Bench::complete().await;

@@ -343,7 +343,8 @@ async fn with_tsidp_a_missing_scope_is_an_answer_and_no_challenge() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_tries_tokens_is_slowed_down_and_nobody_else_is() {
-    const TRIES: usize = 5_000;
+    // Not many: whoever sends too many is kept waiting. `tests/load.rs` has more patience.
+    const TRIES: usize = 100;
     let bench = Bench::complete().await;
     bench.world.tailnet.add_user_node(
         [127, 0, 0, 7].into(),
@@ -352,13 +353,10 @@ async fn who_tries_tokens_is_slowed_down_and_nobody_else_is() {
     );
     let mallory = Client { from: [127, 0, 0, 7].into(), ..bench.client(ALICE) };
     let alice = bench.client(ALICE);
-    let (mut refused, mut warm) = (0, 0);
+    let mut refused = 0;
     let asked = bench.world.tsidp.introspections();
     let began = std::time::Instant::now();
     for number in 0..TRIES {
-        if number == 500 {
-            warm = bench.daemon.resident_kib().unwrap();
-        }
         let client = Client { token: Some(format!("{number:032x}")), ..mallory.clone() };
         let answer = client.call("whoami", json!({})).await.unwrap();
         match answer.status.as_u16() {
@@ -369,14 +367,12 @@ async fn who_tries_tokens_is_slowed_down_and_nobody_else_is() {
             }
             status => assert_eq!(status, 401),
         }
-        if number % 500 == 0 {
+        if number % 20 == 0 {
             assert!(!alice.call("pools_list", json!({})).await.unwrap().is_error());
         }
     }
     let limit = 20 + 5 * usize::try_from(began.elapsed().as_secs() + 1).unwrap();
     let asked = bench.world.tsidp.introspections() - asked;
     assert!(asked <= limit + 2 && refused + limit >= TRIES, "{asked} asked, {refused} refused");
-    let grown = bench.daemon.resident_kib().unwrap().saturating_sub(warm);
-    assert!(grown < 2048, "{grown} KiB more");
     bench.record("it", |r| r["type"] == "auth_fail" && r["result"]["code"] == "token_fishing").await;
 }

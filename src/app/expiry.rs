@@ -76,9 +76,11 @@ impl Watch {
     }
 
     fn tell(&self, what: Ending, nas: &NasName, at: Option<DateTime<Utc>>) {
-        self.ends.note(what, nas, at);
+        self.ends.note(what, Some(nas), at);
         let Some(at) = at.filter(|at| *at - self.clock.now() < NOTICE) else { return };
         let (what, mend) = match what {
+            // Looked after where it is renewed.
+            Ending::OurCertificate => return,
             Ending::Certificate => {
                 ("the certificate of the NAS", "renew it under System > Certificates there")
             }

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same before the first attempt has come to its end, which takes two TLS handshakes and a login.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether there is a sign of life to give.
-const BEAT: Duration = Duration::from_secs(5);
+pub(super) const BEAT: Duration = Duration::from_secs(5);
 
 /// A session that lives.
 #[derive(Clone, Debug)]

@@ -379,3 +379,58 @@ async fn a_nas_that_is_away_for_hours_is_no_loop_that_hangs() {
         assert_eq!(lifecycle.silent(), None);
     }
 }
+
+/// A clock that a test turns.
+#[derive(Clone, Default)]
+struct Hand(Arc<std::sync::atomic::AtomicU64>);
+
+impl crate::clock::Tell for Hand {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
+    fn mono(&self) -> Duration {
+        Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+/// What it beats is not a timer beside the loop: where the loop is stuck, there is no sign of life.
+#[test]
+fn a_loop_that_hangs_is_named() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let folder = tempfile::tempdir().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hand = Hand::default();
+    let clock = Clock::from_tell(hand.clone());
+    let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
+    let nas = Nas::start(&config(&folder, address, Trust::System), &clock, &lifecycle).unwrap();
+    let mut changes = nas.changes();
+    runtime.block_on(
+        changes
+            .until(|status| matches!(status, Status::Away { reason, .. } if reason != "not connected yet")),
+    );
+    let pass = || hand.0.fetch_add(2 * LONGEST_SILENCE.as_secs(), std::sync::atomic::Ordering::Relaxed);
+    // As long as it goes round, time may pass: the next round is a sign of life.
+    pass();
+    let alive = || lifecycle.silent().is_none();
+    assert!((0..200).any(|_| alive() || {
+        std::thread::sleep(Duration::from_millis(100));
+        false
+    }));
+    // Whoever looks at its state and does not look away keeps it from going on at its next attempt.
+    let held = changes.0.borrow();
+    let stuck = (0..20).any(|_| {
+        pass();
+        // Longer than it takes a loop that goes round to beat once.
+        std::thread::sleep(connection::BEAT + Duration::from_secs(1));
+        lifecycle.silent() == Some("NAS connection")
+    });
+    assert!(stuck, "it is stuck and called alive");
+    drop(held);
+    assert!((0..200).any(|_| alive() || {
+        std::thread::sleep(Duration::from_millis(100));
+        false
+    }));
+    lifecycle.end();
+}

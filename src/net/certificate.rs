@@ -25,6 +25,12 @@ pub fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
 /// When it ends: `notAfter` (RFC 5280 section 4.1.2.5); `None` for what is no certificate.
 #[must_use]
 pub fn ends(certificate: &[u8]) -> Option<DateTime<Utc>> {
+    validity(certificate).map(|(_begins, ends)| ends)
+}
+
+/// From when to when it is good (RFC 5280 section 4.1.2.5); `None` for what is no certificate.
+#[must_use]
+pub fn validity(certificate: &[u8]) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (fields, _) = element(certificate, SEQUENCE)?;
     // The version may be left out, and is where it is 1.
@@ -33,8 +39,9 @@ pub fn ends(certificate: &[u8]) -> Option<DateTime<Utc>> {
     let (_algorithm, fields) = element(fields, SEQUENCE)?;
     let (_issuer, fields) = element(fields, SEQUENCE)?;
     let (validity, _) = element(fields, SEQUENCE)?;
-    let (_begins, validity) = time(validity)?;
-    time(validity).map(|(ends, _)| ends)
+    let (begins, validity) = time(validity)?;
+    let (ends, _) = time(validity)?;
+    Some((begins, ends))
 }
 
 /// RFC 5280 wants both forms in UTC, with seconds and without fractions.

@@ -19,7 +19,7 @@ use super::fishing::Fishing;
 use super::flight::{Flight, Flights};
 use super::recognition::Recognition;
 use super::token::{ActiveToken, Facts};
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::config;
 use crate::lifecycle::Lifecycle;
 use crate::net::http::Client;
@@ -83,6 +83,7 @@ struct Inner {
     ink: Ink,
     slots: Arc<Semaphore>,
     desk: Mutex<Desk>,
+    long_lived: Seldom,
 }
 
 /// What is known and what is being asked, under one lock.
@@ -145,6 +146,7 @@ impl Provider {
             ink: Ink::new()?,
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             desk: Mutex::new(desk),
+            long_lived: Seldom::default(),
         })))
     }
 
@@ -297,8 +299,10 @@ impl Provider {
             })?;
         let now = self.0.clock.now().timestamp();
         let facts = self.0.rules.judge(&answer, now)?;
-        if facts.exp.saturating_sub(now) > SUSPICIOUSLY_LONG {
-            tracing::warn!(tok = print.short(), exp = facts.exp, "a token lives for more than a day");
+        if facts.exp.saturating_sub(now) > SUSPICIOUSLY_LONG
+            && let Some(times) = self.0.long_lived.due()
+        {
+            tracing::warn!(tok = print.short(), exp = facts.exp, times, "a token lives for more than a day");
         }
         Ok(Arc::new(facts))
     }

@@ -1,8 +1,14 @@
-//! How much one caller, and all of them together, may ask for at a time, so that nobody's flood is felt by
+//! How much one caller, one node, and all callers together may ask for at a time, so that nobody's flood is felt by
 //! anybody else.
+//!
+//! Calls are counted once it is known whose they are, and a caller is told about them as MCP tells things. Long before
+//! that, and more generously, requests and connections are counted by the node they come from: to find out who is
+//! asking costs more than to turn them away.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +21,9 @@ const REMEMBERED: usize = 1024;
 
 /// How long it takes, roughly, until one of the calls in progress is over.
 const SOON: Duration = Duration::from_millis(500);
+
+/// Nodes that are told apart; those beyond share one allowance. A tailnet has fewer.
+const NODES: usize = 4096;
 
 /// The budgets of all callers. Clones share them.
 #[derive(Clone, Debug)]
@@ -31,15 +40,38 @@ struct Inner {
 struct Spent {
     in_flight: u32,
     callers: HashMap<Purse, Account>,
+    nodes: HashMap<(Knock, Option<IpAddr>), Bucket>,
 }
 
 #[derive(Debug)]
 struct Account {
-    /// Calls that may be made at once, in thousandths.
+    calls: Bucket,
+    in_flight: u32,
+}
+
+/// What may be done at once, and again after a while.
+#[derive(Debug)]
+struct Bucket {
+    /// In thousandths.
     saved: u64,
     /// As of when.
     counted: Duration,
-    in_flight: u32,
+}
+
+/// So many a second, and so many at once after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+/// What a node does before anybody knows who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Knock {
+    /// It makes a connection.
+    Connection,
+    /// It sends a request.
+    Request,
 }
 
 /// Whose budget it is.
@@ -79,7 +111,9 @@ pub struct TooMany {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exceeded {
     /// Calls of this caller in a time.
-    Rate { per_second: u32, burst: u32 },
+    Calls(Rate),
+    /// What one node does in a time.
+    Knocks(Knock, Rate),
     /// Calls of this caller in progress.
     Caller(u32),
     /// Calls of everybody in progress.
@@ -109,28 +143,20 @@ impl Budgets {
     /// Which of them is used up, and when to try again.
     pub fn spend(&self, purse: Purse) -> Result<Spending, TooMany> {
         let Limits { calls_per_second, burst, calls_in_flight, calls_in_flight_in_all } = self.limits();
+        let rate = Rate { per_second: calls_per_second, burst };
         let now = self.0.clock.mono();
         let mut spent = self.spent();
         if spent.callers.len() >= REMEMBERED {
-            let quiet = Duration::from_secs(u64::from(burst / calls_per_second) + 1);
-            spent
-                .callers
-                .retain(|_, account| account.in_flight > 0 || now.saturating_sub(account.counted) < quiet);
+            spent.callers.retain(|_, account| account.in_flight > 0 || !account.calls.is_full(rate, now));
         }
         let in_all = spent.in_flight;
-        let full = 1000 * u64::from(burst);
-        let account =
-            spent.callers.entry(purse.clone()).or_insert(Account { saved: full, counted: now, in_flight: 0 });
-        let passed = u64::try_from(now.saturating_sub(account.counted).as_millis()).unwrap_or(u64::MAX);
-        // Thousandths of a call, per thousandths of a second.
-        account.saved =
-            passed.saturating_mul(u64::from(calls_per_second)).saturating_add(account.saved).min(full);
-        account.counted = now;
+        let account = spent
+            .callers
+            .entry(purse.clone())
+            .or_insert_with(|| Account { calls: Bucket::full(rate, now), in_flight: 0 });
         let exceeded = |what, retry_after| Err(TooMany { what, retry_after });
-        if account.saved < 1000 {
-            let missing = (1000 - account.saved).div_ceil(u64::from(calls_per_second));
-            let what = Exceeded::Rate { per_second: calls_per_second, burst };
-            return exceeded(what, Duration::from_millis(missing));
+        if let Some(wait) = account.calls.fill(rate, now) {
+            return exceeded(Exceeded::Calls(rate), wait);
         }
         if account.in_flight >= calls_in_flight {
             return exceeded(Exceeded::Caller(calls_in_flight), SOON);
@@ -138,14 +164,80 @@ impl Budgets {
         if in_all >= calls_in_flight_in_all {
             return exceeded(Exceeded::InAll(calls_in_flight_in_all), SOON);
         }
-        account.saved -= 1000;
+        account.calls.take();
         account.in_flight += 1;
         spent.in_flight += 1;
         Ok(Spending { budgets: self.clone(), purse })
     }
 
+    /// Counts what the node at `from` does. All of its callers have one allowance.
+    ///
+    /// # Errors
+    ///
+    /// When it is too much, and when to try again.
+    pub fn knock(&self, from: IpAddr, knock: Knock) -> Result<(), TooMany> {
+        let limits = self.limits();
+        let rate = knock.rate(limits);
+        let now = self.0.clock.mono();
+        let nodes = &mut self.spent().nodes;
+        let mut key = (knock, Some(from.to_canonical()));
+        if nodes.len() >= NODES && !nodes.contains_key(&key) {
+            nodes.retain(|(knock, _), bucket| !bucket.is_full(knock.rate(limits), now));
+            if nodes.len() >= NODES {
+                key.1 = None;
+            }
+        }
+        let bucket = nodes.entry(key).or_insert_with(|| Bucket::full(rate, now));
+        if let Some(retry_after) = bucket.fill(rate, now) {
+            return Err(TooMany { what: Exceeded::Knocks(knock, rate), retry_after });
+        }
+        bucket.take();
+        Ok(())
+    }
+
     fn spent(&self) -> MutexGuard<'_, Spent> {
         self.0.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Knock {
+    /// A call is a request, and a client asks for more than calls. One that makes a connection for each of its requests
+    /// is to be told about these, and not closed.
+    const fn rate(self, limits: Limits) -> Rate {
+        let times = match self {
+            Self::Request => 2,
+            Self::Connection => 4,
+        };
+        Rate { per_second: times * limits.calls_per_second, burst: times * limits.burst }
+    }
+}
+
+impl Bucket {
+    fn full(rate: Rate, now: Duration) -> Self {
+        Self { saved: 1000 * u64::from(rate.burst), counted: now }
+    }
+
+    /// Adds what was saved up since; how long to wait where that is not enough for one.
+    fn fill(&mut self, rate: Rate, now: Duration) -> Option<Duration> {
+        (self.saved, self.counted) = (self.saved_by(rate, now), now);
+        let missing = 1000_u64.checked_sub(self.saved).filter(|missing| *missing > 0)?;
+        Some(Duration::from_millis(missing.div_ceil(u64::from(rate.per_second))))
+    }
+
+    fn take(&mut self) {
+        self.saved = self.saved.saturating_sub(1000);
+    }
+
+    /// Whether it is as if nothing had ever been taken out.
+    fn is_full(&self, rate: Rate, now: Duration) -> bool {
+        self.saved_by(rate, now) >= 1000 * u64::from(rate.burst)
+    }
+
+    fn saved_by(&self, rate: Rate, now: Duration) -> u64 {
+        let passed = u64::try_from(now.saturating_sub(self.counted).as_millis()).unwrap_or(u64::MAX);
+        // Thousandths of one, per thousandths of a second.
+        let more = passed.saturating_mul(u64::from(rate.per_second));
+        more.saturating_add(self.saved).min(1000 * u64::from(rate.burst))
     }
 }
 
@@ -170,11 +262,18 @@ impl TooMany {
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
-            Exceeded::Rate { per_second, burst } => {
+            Exceeded::Calls(Rate { per_second, burst }) => {
                 write!(
                     f,
                     "one caller may make {per_second} calls a second, and {burst} at once after a pause"
                 )
+            }
+            Exceeded::Knocks(knock, Rate { per_second, burst }) => {
+                let what = match knock {
+                    Knock::Connection => "connections",
+                    Knock::Request => "requests",
+                };
+                write!(f, "one node may make {per_second} {what} a second, and {burst} at once after a pause")
             }
             Exceeded::Caller(most) => write!(f, "one caller may have {most} calls in progress"),
             Exceeded::InAll(most) => write!(f, "all callers together may have {most} calls in progress"),
@@ -261,6 +360,32 @@ mod tests {
         }
         drop(held);
         assert_eq!(calls(&budgets, 99), 40);
+    }
+
+    #[test]
+    fn one_nodes_knocks_are_not_anothers_and_take_bounded_room() {
+        let (budgets, hand) = budgets();
+        let node = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(0x6440_0000 + number));
+        let knocks =
+            |number, knock| (0..1000).take_while(|_| budgets.knock(node(number), knock).is_ok()).count();
+        assert_eq!(knocks(1, Knock::Request), 80);
+        let too_many = budgets.knock(node(1), Knock::Request).unwrap_err();
+        assert_eq!(too_many.retry_after(), Duration::from_millis(25));
+        assert!(too_many.to_string().contains("40 requests a second"), "{too_many}");
+        let mapped: IpAddr = "::ffff:100.64.0.1".parse().unwrap();
+        assert!(budgets.knock(mapped, Knock::Request).is_err(), "it is the same node");
+        assert_eq!(knocks(1, Knock::Connection), 160);
+        assert_eq!(knocks(2, Knock::Request), 80);
+        turn(&hand, 1000);
+        assert_eq!(knocks(1, Knock::Request), 40);
+        assert_eq!(calls(&budgets, 1), 40, "and a caller's calls are counted by themselves");
+        for number in 0..100_000 {
+            let _ = budgets.knock(node(number), Knock::Request);
+        }
+        assert!(budgets.spent().nodes.len() <= NODES + 2);
+        turn(&hand, 3_600_000);
+        assert!(budgets.knock(node(200_000), Knock::Request).is_ok());
+        assert_eq!(budgets.spent().nodes.len(), 1, "what is full again is forgotten");
     }
 
     #[test]

@@ -17,9 +17,12 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
+use crate::clock::{Clock, Seldom};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::policy::budgets::{Budgets, Knock};
 
+use super::health::Ends;
 use super::listen::{Accepted, Listener, Via};
 use super::pace::{Pace, Paced};
 use super::places::{Full, Place, Places};
@@ -29,6 +32,9 @@ const CONNECTIONS: usize = 512;
 
 /// Connections at one time from one address.
 const CONNECTIONS_EACH: usize = 32;
+
+/// Requests at one time on one connection of HTTP/2.
+const STREAMS: u32 = 16;
 
 /// How long a connection may take until it can carry HTTP: a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -41,16 +47,28 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// Serves `router` on every listener until the lifecycle stops. Requests in progress are deeds, for which the
 /// stop waits.
-pub fn serve(listeners: Vec<Listener>, router: &Router, metrics: &Metrics, lifecycle: &Lifecycle) {
+pub fn serve(
+    listeners: Vec<Listener>,
+    router: &Router,
+    metrics: &Metrics,
+    budgets: &Budgets,
+    lifecycle: &Lifecycle,
+) {
     let places = Places::new(CONNECTIONS, CONNECTIONS_EACH);
-    // Listeners with TLS share their certificate, so one of them is enough to keep it fresh.
-    if let Some(tls) = listeners.iter().find_map(Listener::tls) {
-        lifecycle.service("certificate", tls.clone().keep_fresh(lifecycle.clone()));
-    }
     for listener in listeners {
         let shared =
             Shared { router: router.clone(), metrics: metrics.clone(), lifecycle: lifecycle.clone() };
-        lifecycle.service("listener", accept(listener, places.clone(), shared));
+        let limits = Limits { places: places.clone(), budgets: Some(budgets.clone()) };
+        lifecycle.service("listener", accept(listener, limits, shared));
+    }
+}
+
+/// Keeps the certificate of the listeners fresh, where they have one, and tells `ends` when it ends.
+pub fn keep_certificate(listeners: &[Listener], ends: &Ends, clock: &Clock, lifecycle: &Lifecycle) {
+    // They share it, so one of them is enough.
+    if let Some(tls) = listeners.iter().find_map(Listener::tls) {
+        let fresh = tls.clone().keep_fresh(ends.clone(), clock.clone(), lifecycle.clone());
+        lifecycle.service("certificate", fresh);
     }
 }
 
@@ -58,8 +76,32 @@ pub fn serve(listeners: Vec<Listener>, router: &Router, metrics: &Metrics, lifec
 /// one of the two cannot be told from the other.
 pub fn serve_health(listener: Listener, router: Router, metrics: &Metrics, lifecycle: &Lifecycle) {
     let shared = Shared { router, metrics: metrics.clone(), lifecycle: lifecycle.clone() };
-    let places = Places::new(CONNECTIONS_EACH, CONNECTIONS_EACH);
-    lifecycle.service("metrics listener", accept(listener, places, shared));
+    let limits = Limits { places: Places::new(CONNECTIONS_EACH, CONNECTIONS_EACH), budgets: None };
+    lifecycle.service("metrics listener", accept(listener, limits, shared));
+}
+
+/// How many connections there may be.
+struct Limits {
+    /// At a time.
+    places: Places,
+    /// In a time; without, as many as come.
+    budgets: Option<Budgets>,
+}
+
+impl Limits {
+    /// A place for a connection, or the word for why there is none.
+    fn admit(&self, via: &Via) -> Result<Place, &'static str> {
+        let address = via.address();
+        if let (Some(budgets), Some(address)) = (&self.budgets, address)
+            && budgets.knock(address, Knock::Connection).is_err()
+        {
+            return Err("rate");
+        }
+        self.places.take(address).map_err(|full| match full {
+            Full::InAll => "in_all",
+            Full::Each => "each",
+        })
+    }
 }
 
 /// What the connections of one listener have in common.
@@ -70,8 +112,9 @@ struct Shared {
     lifecycle: Lifecycle,
 }
 
-async fn accept(listener: Listener, places: Places, shared: Shared) {
+async fn accept(listener: Listener, limits: Limits, shared: Shared) {
     let lifecycle = shared.lifecycle.clone();
+    let failures = Seldom::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -81,22 +124,20 @@ async fn accept(listener: Listener, places: Places, shared: Shared) {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: it will pass, and trying at once only burns time.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(times) = failures.due() {
+                    tracing::warn!(%error, times, "a connection could not be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         // The newest is refused, and whoever is being served goes on.
-        match places.take(via.address()) {
+        match limits.admit(&via) {
             Ok(place) => {
                 lifecycle.deed(connection(stream, via, place, shared.clone()));
             }
-            Err(full) => {
-                let limit = match full {
-                    Full::InAll => "in_all",
-                    Full::Each => "each",
-                };
-                tracing::debug!(?via, limit, "a connection was refused: too many are open");
+            Err(limit) => {
+                tracing::debug!(?via, limit, "a connection was refused: too many are open, or were made");
                 shared.metrics.connection_refused(limit);
             }
         }
@@ -166,7 +207,7 @@ fn builder() -> Builder<TokioExecutor> {
         .max_headers(64)
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(64)
+        .max_concurrent_streams(STREAMS)
         .max_header_list_size(16 * 1024)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 
 use crate::caller::{Caller, Denied, DenyKind, Gate};
 use crate::config::is_tailnet;
@@ -17,7 +17,7 @@ use crate::oauth::{Challenge, Freshness, Presented, Texts};
 
 use super::listen::Via;
 use super::places::Places;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, whole_seconds};
 
 /// What admission needs.
 pub(super) struct Admission {
@@ -39,8 +39,9 @@ pub(super) async fn admit(
     let Some(peer) = peer(&request) else {
         return Refusal::new(StatusCode::FORBIDDEN, "no_peer_address", "not admitted").into_response();
     };
-    // Behind `tailscale serve` all connections are its own, so there the requests of a peer are counted.
-    let Ok(_held) = admission.served.take(behind_serve(&request).then(|| peer.ip())) else {
+    // Of a peer, and not of its connections: one of HTTP/2 carries many requests, and those of `tailscale serve` carry
+    // everybody's.
+    let Ok(_held) = admission.served.take(Some(peer.ip())) else {
         return too_many().into_response();
     };
     let presented = Presented::in_fields(request.headers().get_all(header::AUTHORIZATION));
@@ -72,7 +73,7 @@ pub(super) async fn visitor(
     let Some(peer) = peer(&request) else {
         return Refusal::new(StatusCode::FORBIDDEN, "no_peer_address", "not admitted").into_response();
     };
-    let Ok(_held) = admission.served.take(behind_serve(&request).then(|| peer.ip())) else {
+    let Ok(_held) = admission.served.take(Some(peer.ip())) else {
         return too_many().into_response();
     };
     match admission.gate.admit_visitor(peer).await {
@@ -100,14 +101,8 @@ pub(super) fn peer(request: &Request) -> Option<SocketAddr> {
     }
 }
 
-fn behind_serve(request: &Request) -> bool {
-    matches!(request.extensions().get(), Some(Via::Serve))
-}
-
 fn too_many() -> Refusal {
-    let words = "too many requests are in progress from there";
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", words)
-        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    Refusal::too_many("too many requests are in progress from there", Duration::from_secs(1))
 }
 
 impl Admission {
@@ -168,9 +163,4 @@ impl Admission {
         Refusal::saying(status, reason, error, words)
             .with(header::WWW_AUTHENTICATE, self.texts.challenge(challenge))
     }
-}
-
-/// Rounded up, for Retry-After.
-fn whole_seconds(wait: Duration) -> u64 {
-    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -60,6 +60,8 @@ pub struct Vitals {
 /// Something that ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
+    /// The certificate that clients see.
+    OurCertificate,
     /// The certificate of a NAS.
     Certificate,
     /// The API key of the account that looks.
@@ -68,26 +70,32 @@ pub enum Ending {
     WriterKey,
 }
 
-/// When what ends by itself does, of each NAS, as it was known when somebody last looked. Clones are the same one.
+/// When what ends by itself does, ours and each NAS's, as it was known when somebody last looked. Clones are the same
+/// one.
 #[derive(Clone, Debug, Default)]
 pub struct Ends(Arc<std::sync::Mutex<Known>>);
 
-type Known = BTreeMap<(Ending, NasName), DateTime<Utc>>;
+type Known = BTreeMap<(Ending, Option<NasName>), DateTime<Utc>>;
 
 impl Ends {
-    /// Notes when something ends; `None` for never, or where nobody knows.
-    pub fn note(&self, what: Ending, nas: &NasName, at: Option<DateTime<Utc>>) {
+    /// Notes when something ends, of a NAS or of ours; `None` for never, or where nobody knows.
+    pub fn note(&self, what: Ending, nas: Option<&NasName>, at: Option<DateTime<Utc>>) {
         let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (what, nas.cloned());
         match at {
-            Some(at) => drop(ends.insert((what, nas.clone()), at)),
-            None => drop(ends.remove(&(what, nas.clone()))),
+            Some(at) => drop(ends.insert(key, at)),
+            None => drop(ends.remove(&key)),
         }
     }
 
-    fn samples(&self) -> Vec<Sample> {
+    pub(super) fn samples(&self) -> Vec<Sample> {
         let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sample = |((what, nas), at): (&(Ending, NasName), &DateTime<Utc>)| {
+        let sample = |((what, nas), at): (&(Ending, Option<NasName>), &DateTime<Utc>)| {
             let (name, help) = match what {
+                Ending::OurCertificate => (
+                    "tailnas_certificate_expiry_timestamp_seconds",
+                    "When the certificate ends that clients see, where there is no tailscale serve in front.",
+                ),
                 Ending::Certificate => (
                     "tailnas_nas_certificate_expiry_timestamp_seconds",
                     "When the certificate of the NAS ends.",
@@ -101,7 +109,8 @@ impl Ends {
             };
             #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
             let value = at.timestamp() as f64;
-            Sample { name, kind: "gauge", help, part: "", labels: vec![("nas", nas.to_string())], value }
+            let labels = nas.iter().map(|nas| ("nas", nas.to_string())).collect();
+            Sample { name, kind: "gauge", help, part: "", labels, value }
         };
         ends.iter().map(sample).collect()
     }

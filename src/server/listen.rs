@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock::Seldom;
 use crate::config::{self, Listen, is_tailnet, tailnet_address};
 use crate::tailnet::{CertificateError, LocalApi};
 
@@ -54,6 +55,7 @@ pub enum Listener {
 pub struct ServeSocket {
     listener: UnixListener,
     remove: Option<PathBuf>,
+    strangers: Seldom,
 }
 
 /// Why a configured address cannot be listened on.
@@ -256,7 +258,7 @@ fn from_systemd(
         if let Ok(Some(listener)) = handed_over.take_unix_listener(index) {
             listener.set_nonblocking(true).map_err(failed)?;
             let listener = UnixListener::from_std(listener).map_err(failed)?;
-            bound.push(Listener::Serve(ServeSocket { listener, remove: None }));
+            bound.push(Listener::Serve(ServeSocket { listener, remove: None, strangers: Seldom::default() }));
         } else if let Ok(Some(listener)) = handed_over.take_tcp_listener(index) {
             tailnet.push(on_the_tailnet(listener)?);
         } else {
@@ -292,7 +294,7 @@ impl ServeSocket {
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, remove: Some(path.to_owned()) })
+        Ok(Self { listener, remove: Some(path.to_owned()), strangers: Seldom::default() })
     }
 }
 
@@ -343,10 +345,13 @@ impl Listener {
                 let (stream, _) = socket.listener.accept().await?;
                 // The headers that say who is calling are believed on this socket, so only tailscaled, which
                 // is root, may write to it. Under PrivateUsers an unmapped uid reads 65534 and is refused.
-                match stream.peer_cred() {
+                let who = match stream.peer_cred() {
                     Ok(cred) if cred.uid() == 0 => return Ok((Accepted::Unix(stream), Via::Serve)),
-                    Ok(cred) => tracing::warn!(uid = cred.uid(), "refused a local process that is not root"),
-                    Err(error) => tracing::warn!(%error, "refused a local process that cannot be told"),
+                    Ok(cred) => format!("uid {}", cred.uid()),
+                    Err(error) => error.to_string(),
+                };
+                if let Some(times) = socket.strangers.due() {
+                    tracing::warn!(who, times, "refused a local process that is not root");
                 }
             },
         }

@@ -14,6 +14,7 @@ mod step_up;
 mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -32,11 +33,12 @@ use crate::lifecycle::Lifecycle;
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::oauth::Texts;
+use crate::policy::budgets::{Budgets, Knock};
 
 use places::Places;
 use refusal::{Note, Refusal};
 
-pub use accept::{serve, serve_health};
+pub use accept::{keep_certificate, serve, serve_health};
 
 /// Largest body we read, in bytes. The NAS takes no call beyond 64 KiB, and JSON that is read becomes up to two
 /// hundred times as large in memory.
@@ -45,8 +47,11 @@ const LARGEST_BODY: usize = 256 * 1024;
 /// Requests in progress at one time.
 const REQUESTS: usize = 2048;
 
-/// Requests in progress at one time from one peer behind `tailscale serve`.
+/// Requests in progress at one time from one peer.
 const REQUESTS_EACH: usize = 64;
+
+/// How long somebody who sends too many requests waits until they are told.
+const HELD_BACK: Duration = Duration::from_millis(250);
 
 /// What the pages and the MCP endpoint are made of.
 pub struct Parts {
@@ -68,11 +73,13 @@ pub struct Parts {
     pub clock: Clock,
     /// The pages for people.
     pub console: Arc<console::Console>,
+    /// How much may be asked for.
+    pub budgets: Budgets,
 }
 
 /// Everything we answer to over HTTP.
 pub fn router(parts: Parts) -> Router {
-    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle, clock, console } = parts;
+    let Parts { url, texts, gate, journal, dispatcher, metrics, lifecycle, clock, console, budgets } = parts;
     let texts = Arc::new(texts);
     let served = Places::new(REQUESTS, REQUESTS_EACH);
     let admission = Arc::new(admit::Admission { gate, texts: Arc::clone(&texts), served });
@@ -96,7 +103,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(endpoint)
         .merge(console::router(console, admission))
         .layer(from_fn_with_state(Arc::new(guard::Origin::of(&url)), guard::all))
-        .layer(from_fn_with_state(Door { journal, metrics, clock }, door))
+        .layer(from_fn_with_state(Door { journal, metrics, clock, budgets }, door))
 }
 
 /// The header that names the request in an answer, as the audit log does.
@@ -108,6 +115,7 @@ struct Door {
     journal: Journal,
     metrics: Metrics,
     clock: Clock,
+    budgets: Budgets,
 }
 
 /// Names each request, answers it within the time for a whole one, and writes down which were refused. What was begun
@@ -116,10 +124,17 @@ async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Res
     let id = RequestId::at(door.clock.now());
     request.extensions_mut().insert(id);
     let from = admit::peer(&request).map(|peer| peer.ip());
-    let mut response = tokio::time::timeout(pace::REQUEST, next.run(request)).await.unwrap_or_else(|_| {
-        let words = "it took too long to answer; the audit log says what became of it";
-        Refusal::new(StatusCode::GATEWAY_TIMEOUT, "too_slow", words).into_response()
-    });
+    let mut response = match from.map_or(Ok(()), |from| door.budgets.knock(from, Knock::Request)) {
+        Ok(()) => tokio::time::timeout(pace::REQUEST, next.run(request)).await.unwrap_or_else(|_| {
+            let words = "it took too long to answer; the audit log says what became of it";
+            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "too_slow", words).into_response()
+        }),
+        // Before anybody is asked who that is. And not hurried: one connection can be told so only so often.
+        Err(too_many) => {
+            tokio::time::sleep(HELD_BACK).await;
+            Refusal::too_many(&too_many.to_string(), too_many.retry_after()).into_response()
+        }
+    };
     if response.status() == StatusCode::NOT_FOUND && response.extensions().get::<Refusal>().is_none() {
         response =
             Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing here").into_response();

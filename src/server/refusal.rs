@@ -2,11 +2,12 @@
 //! the door takes it apart, so that nothing can be refused in silence.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::IntoHeaderName;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::audit::Refused;
@@ -71,6 +72,13 @@ impl Refusal {
         let (who, detail) = (Who::default(), None);
         let what = Refused::Message;
         Self { status, headers: HeaderMap::new(), body, reason, who, detail, what, told: false }
+    }
+
+    /// More than somebody may have at a time, and when to try again.
+    pub(super) fn too_many(words: &str, retry_after: Duration) -> Self {
+        let words = format!("{words}; nothing was sent to the NAS");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", &words)
+            .with(header::RETRY_AFTER, whole_seconds(retry_after))
     }
 
     /// With this header.
@@ -142,4 +150,9 @@ impl IntoResponse for Refusal {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// Rounded up, for Retry-After.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

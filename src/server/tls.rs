@@ -3,13 +3,18 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
+use crate::net::certificate;
 use crate::tailnet::{Certificate, CertificateError, LocalApi};
+
+use super::health::{Ending, Ends};
 
 /// How often tailscaled is asked for the certificate. It renews its own when a third of its life is left,
 /// and only if it is asked; Let's Encrypt's shortest live six days.
@@ -73,10 +78,11 @@ impl Tls {
         &self.acceptor
     }
 
-    /// Keeps the certificate fresh until the lifecycle stops.
-    pub(super) async fn keep_fresh(self, lifecycle: Lifecycle) {
+    /// Keeps the certificate fresh until the lifecycle stops, and tells `ends` when it ends.
+    pub(super) async fn keep_fresh(self, ends: Ends, clock: Clock, lifecycle: Lifecycle) {
         let mut wait = EVERY;
         loop {
+            self.tell(&ends, clock.now());
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = lifecycle.stopping() => return,
@@ -93,6 +99,22 @@ impl Tls {
                     AGAIN
                 }
             };
+        }
+    }
+
+    fn tell(&self, ends: &Ends, now: DateTime<Utc>) {
+        let certified = self.name.certified();
+        let validity = certified.cert.first().and_then(|leaf| certificate::validity(leaf));
+        ends.note(Ending::OurCertificate, None, validity.map(|(_, end)| end));
+        if let Some((begin, end)) = validity
+            && is_late(begin, end, now)
+        {
+            tracing::warn!(
+                domain = self.name.domain,
+                ends = %end.format("%Y-%m-%d %H:%M UTC"),
+                "our certificate should have been renewed and tailscaled has no newer one; once it ends, no client \
+                 connects: see journalctl -u tailscaled, and whether HTTPS certificates are on for the tailnet"
+            );
         }
     }
 
@@ -115,6 +137,12 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+/// Whether a certificate should have been renewed by now: tailscaled does that with a third of its life left, however
+/// long that life is.
+fn is_late(begin: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    end - now < (end - begin) / 4
+}
+
 /// The pair as rustls wants it; a key that is not the certificate's is an error.
 fn certified(
     Certificate { chain, key }: Certificate,
@@ -123,13 +151,17 @@ fn certified(
     CertifiedKey::from_der(chain, key, provider).map(Arc::new)
 }
 
+impl Name {
+    fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl ResolvesServerCert for Name {
     /// Whoever asks for another name, or for none, has not come to us.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name()?;
-        named
-            .eq_ignore_ascii_case(&self.domain)
-            .then(|| Arc::clone(&self.certified.read().unwrap_or_else(PoisonError::into_inner)))
+        named.eq_ignore_ascii_case(&self.domain).then(|| self.certified())
     }
 }
 
@@ -203,6 +235,36 @@ mod tests {
         bench.double.renew_certificate();
         tls.renew().await.unwrap();
         assert_ne!(bench.handshake(&tls, &bench.name).await.unwrap(), first);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_our_certificate_can_be_seen_from_outside() {
+        let bench = Bench::start().await;
+        let tls = Tls::new(&bench.name, &bench.local_api).await.unwrap();
+        let shown = bench.handshake(&tls, &bench.name).await.unwrap();
+        let (lifecycle, _deaths) = Lifecycle::new(Clock::system());
+        let ends = Ends::default();
+        lifecycle.service("certificate", tls.keep_fresh(ends.clone(), Clock::system(), lifecycle.clone()));
+        while ends.samples().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let [sample] = ends.samples().try_into().unwrap();
+        assert_eq!(sample.name, "tailnas_certificate_expiry_timestamp_seconds");
+        assert_eq!(sample.label, None);
+        let end = certificate::ends(&shown).unwrap().timestamp();
+        assert_eq!(sample.value.to_string(), end.to_string());
+        lifecycle.end();
+    }
+
+    #[test]
+    fn a_certificate_is_late_once_tailscaled_should_have_renewed_it() {
+        let day = |day: i64| DateTime::UNIX_EPOCH + chrono::TimeDelta::days(day);
+        // Of ninety days, and of Let's Encrypt's shortest.
+        for (life, in_time, late) in [(90, 67, 68), (6, 4, 5)] {
+            assert!(!is_late(day(0), day(life), day(in_time)));
+            assert!(is_late(day(0), day(life), day(late)));
+            assert!(is_late(day(0), day(life), day(life + 1)));
+        }
     }
 
     #[tokio::test]

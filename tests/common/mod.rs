@@ -270,12 +270,25 @@ async fn neighbourhood_of(name: &str) -> (TempDir, World) {
     (dir, world)
 }
 
-/// The demo's own daemon, the shipped one on a loopback listener: `cargo test` builds examples.
+/// The demo's own daemon, the shipped one on a loopback listener: `cargo test` builds examples. That of a release where
+/// `TAILNAS_TEST_RELEASE` names the folder that cargo built one in.
 pub fn program() -> PathBuf {
+    if let Some(folder) = release() {
+        return folder.join("examples/demo");
+    }
     let deps = std::env::current_exe().unwrap();
     let program = deps.parent().unwrap().with_file_name("examples").join("demo");
     assert!(program.exists(), "the example is not built; `cargo test` without --test builds it");
     program
+}
+
+/// The program that ships.
+pub fn shipped() -> PathBuf {
+    release().map_or_else(|| env!("CARGO_BIN_EXE_tailnas").into(), |folder| folder.join("tailnas"))
+}
+
+fn release() -> Option<PathBuf> {
+    std::env::var_os("TAILNAS_TEST_RELEASE").map(PathBuf::from)
 }
 
 fn arguments(world: &World) -> [OsString; 3] {

@@ -1,11 +1,12 @@
 //! Other callers, and the NAS itself, as the ones who would do harm.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::fault::Fault;
 use tailnas_sim::nas::Level;
-use tailnas_sim::world::{ALICE, BOB};
+use tailnas_sim::world::{ALICE, BOB, CAPABILITY};
 
 use crate::common::{Bench, eventually};
 
@@ -41,6 +42,83 @@ async fn nobody_cancels_anybody_elses_call() {
         read = read => panic!("{read}"),
         () = tokio::time::sleep(Duration::from_millis(200)) => {}
     }
+}
+
+/// A plan for a snapshot of alice's, as a client gets it that puts questions: the handle of the plan.
+async fn planned(alice: &Client, arguments: &Value) -> String {
+    let answer =
+        alice.modern("tools/call", json!({ "name": "snapshot_create", "arguments": arguments })).await;
+    let answer = answer.unwrap().json();
+    answer["result"]["structuredContent"]["plan"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// Whatever follows from a grant, bob has it too.
+async fn two_who_may() -> (Bench, Client, Client) {
+    let bench = Bench::complete().await;
+    let scopes = json!({ "scopes": ["storage:read", "storage:write"], "nas": ["*"] });
+    bench.world.tailnet.grant(BOB.address.into(), CAPABILITY, vec![scopes]);
+    let (alice, bob) = (bench.client(ALICE), bench.client(BOB));
+    (bench, alice, bob)
+}
+
+/// G19: the state of a question goes through the client's hands, and so does the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_agreed_to_is_agreed_to_by_them_once_and_nothing_else() {
+    let (bench, alice, bob) = two_who_may().await;
+    let arguments = json!({ "dataset": "tank/photos", "name": "asked" });
+    let plan = planned(&alice, &arguments).await;
+    let other = json!({ "dataset": "tank/photos", "name": "other" });
+    let say = async |client: &Client, state: &str, arguments: &Value| {
+        let yes = json!({ "confirm": { "action": "accept", "content": {} } });
+        let params = json!({ "name": "snapshot_create", "arguments": arguments, "requestState": state,
+            "inputResponses": yes });
+        client.modern("tools/call", params).await.unwrap()
+    };
+    let made = || bench.nas_calls().iter().filter(|call| call.contains("snapshot.create")).count();
+    // One letter is another plan, which nobody has.
+    let last = if plan.ends_with('0') { '1' } else { '0' };
+    let next_to_it = format!("{}{last}", &plan[..plan.len() - 1]);
+    for (what, client, state, arguments) in [
+        ("somebody else's", &bob, plan.as_str(), &arguments),
+        ("of other arguments", &alice, plan.as_str(), &other),
+        ("tampered with", &alice, next_to_it.as_str(), &arguments),
+    ] {
+        let answer = say(client, state, arguments).await;
+        assert!(
+            answer.is_error() && answer.text().contains("Nothing was changed"),
+            "{what}: {}",
+            answer.text()
+        );
+    }
+    for forged in ["", "forged", "01ARZ3NDEKTSV4RRFFQ69G5FA", &format!("{plan} "), &"0".repeat(9000)] {
+        let answer = say(&alice, forged, &arguments).await.json();
+        assert_eq!(answer["error"]["code"], -32602, "{forged:.40}: {answer}");
+    }
+    assert_eq!(made(), 0);
+    let answer = say(&alice, &plan, &arguments).await;
+    assert!(!answer.is_error(), "{}", answer.text());
+    let again = say(&alice, &plan, &arguments).await;
+    assert!(again.is_error() && again.text().contains("no longer waiting"), "{}", again.text());
+    assert_eq!(made(), 1);
+}
+
+/// G21: guessed, or seen in somebody's transcript, it says as little as one that there never was.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_of_somebody_else_is_no_plan() {
+    let (bench, alice, bob) = two_who_may().await;
+    let plan = planned(&alice, &json!({ "dataset": "tank/photos", "name": "hers" })).await;
+    for tool in ["plan_show", "plan_wait", "plan_cancel"] {
+        let begun = Instant::now();
+        let hers = bob.call(tool, json!({ "plan": plan })).await.unwrap();
+        let nobodys = bob.call(tool, json!({ "plan": "01ARZ3NDEKTSV4RRFFQ69G5FAV" })).await.unwrap();
+        assert!(hers.is_error() && begun.elapsed() < Duration::from_secs(5), "{tool}: {}", hers.text());
+        let said = |answer: &Answer, plan: &str| answer.text().replace(plan, "PLAN");
+        assert_eq!(said(&hers, &plan), said(&nobodys, "01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{tool}");
+    }
+    assert!(!bob.call("plans_list", json!({})).await.unwrap().text().contains(&plan));
+    let shown = alice.call("plan_show", json!({ "plan": plan })).await.unwrap();
+    assert!(!shown.is_error() && shown.text().contains("tank/photos@hers"), "{}", shown.text());
+    assert!(bench.records().iter().all(|record| record["type"] != "intent"));
 }
 
 /// Every text in a value.

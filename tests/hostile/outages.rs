@@ -1,5 +1,6 @@
 //! Rows that need time, another configuration or a crowd.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use http::{Request, header};
@@ -9,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::fault::Fault;
+use tailnas_sim::localapi::User;
 use tailnas_sim::tsidp::TokenSpec;
 use tailnas_sim::world::{ALICE, World};
 
@@ -71,7 +73,8 @@ async fn only_listed_clients_are_let_in() {
     bench.record("the client", |r| r["type"] == "auth_fail" && r["result"]["code"] == "client").await;
 }
 
-/// E01: over HTTP/2, because so many connections are not taken.
+/// E01: over HTTP/2, because so many connections are not taken, and from a hundred nodes of hers, because so many
+/// requests of one are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_at_once_are_one_question() {
     let bench = Bench::complete().await;
@@ -80,12 +83,15 @@ async fn a_thousand_at_once_are_one_question() {
     // So slow that all have asked before it answers.
     bench.world.tsidp.faults().once(Fault::Slow(Duration::from_millis(1200)));
     let mut crowd = tokio::task::JoinSet::new();
-    for _ in 0..20 {
-        let stream = connect(ALICE.address, bench.world.address()).await;
+    for node in 1..=100 {
+        let address = Ipv4Addr::new(127, 0, 5, node);
+        let owner = User::new(456, "alice@example.com", "Alice Doe");
+        bench.world.tailnet.add_user_node(address.into(), &format!("node-{node}"), owner);
+        let stream = connect(address, bench.world.address()).await;
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        for _ in 0..50 {
+        for _ in 0..10 {
             let (mut sender, url, token) = (sender.clone(), bench.world.mcp_url(), token.clone());
             crowd.spawn(async move {
                 // The least that there is to answer: who is let in is the question here.
