@@ -1,4 +1,5 @@
-//! Arguments of tools, through the table of tools: the first byte chooses the tool, the rest is JSON.
+//! Arguments of tools, through the table of tools: what stands before the first brace chooses the tool, by its name or
+//! anyhow; the rest is JSON.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -7,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 use tailnas::audit::Hasher;
 use tailnas::dispatch::{Catalogue, Item, fuzzing::redacted};
-use tailnas::domain::name::{DatasetPath, SnapshotName};
+use tailnas::domain::name::{AppName, DatasetPath, FilePath, SnapshotName};
 use tailnas::secret::Secret;
 use tailnas::tools::{BadArguments, Kind, Log};
 
@@ -16,21 +17,24 @@ static HASHER: LazyLock<Hasher> =
     LazyLock::new(|| Hasher::new(&Secret::new("a key for the fuzzer".to_owned())));
 
 fuzz_target!(|data: &[u8]| {
-    let Some((which, text)) = data.split_first() else { return };
+    let brace = data.iter().position(|byte| *byte == b'{').unwrap_or(data.len());
+    let (which, text) = data.split_at(brace);
     let Ok(raw) = serde_json::from_slice::<Map<String, Value>>(text) else { return };
     let specs: Vec<_> = CATALOGUE.specs().collect();
-    let spec = specs[usize::from(*which) % specs.len()];
+    let anyhow = which.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    let named = specs.iter().find(|spec| spec.name.as_bytes() == which);
+    let spec = named.unwrap_or(&specs[anyhow % specs.len()]);
     let Some(Item::Nas(entry)) = CATALOGUE.find(spec.name) else { return };
     let target = match &entry.kind {
         Kind::Read(tool) => tool.parse(raw.clone()).map(|ready| ready.target()),
-        Kind::Change(tool) => tool.parse(raw.clone()).map(|ready| ready.target()),
+        // What is planned is looked up on the NAS first, by the very word that the caller used.
+        Kind::Change(tool) => tool
+            .parse(raw.clone())
+            .map(|ready| Some(ready.target()).filter(|target| !raw.values().any(|word| word == target))),
     };
     match target {
         // What the log names as the target is a name by its grammar.
-        Ok(Some(target)) => {
-            let named = target.parse::<SnapshotName>().is_ok() || target.parse::<DatasetPath>().is_ok();
-            assert!(named, "{target:?}");
-        }
+        Ok(Some(target)) => assert!(is_name(&target), "{}: {target:?}", spec.name),
         Ok(None) => {}
         Err(BadArguments { path, what }) => assert!(!path.is_empty() && !what.is_empty()),
     }
@@ -46,3 +50,10 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+fn is_name(target: &str) -> bool {
+    let app = target.strip_prefix("app ").is_some_and(|name| name.parse::<AppName>().is_ok());
+    app || target.parse::<SnapshotName>().is_ok()
+        || target.parse::<DatasetPath>().is_ok()
+        || target.parse::<FilePath>().is_ok()
+}

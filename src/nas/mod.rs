@@ -386,5 +386,5 @@ fn run(lifecycle: &Lifecycle, name: &'static str, keeper: Keeper) {
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use super::rpc::fuzzing::frame;
+    pub use super::rpc::fuzzing::{Frame, frame};
 }

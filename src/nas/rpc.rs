@@ -579,25 +579,48 @@ fn say(error: &WsError) -> String {
 /// Private parts for the fuzz targets; in no build of the daemon.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    use super::{Arc, AtomicBool, Budget, Calls, Utf8Bytes, Waiting, deliver, oneshot};
+    use super::follow::{Back, Heard};
+    use super::{
+        Arc, AtomicBool, Budget, Calls, SLOTS, Semaphore, Utf8Bytes, Waiting, deliver, mpsc, oneshot,
+    };
 
-    /// Takes a text frame as it came while the call 7 waits: the text of its result, the words of its error, or
-    /// nothing where the frame was not for it.
+    /// What a frame is to us while the call 7 waits and somebody follows the events `x`.
+    #[derive(Debug)]
+    pub enum Frame {
+        /// Nothing, or nothing that anybody waits for.
+        Ignored,
+        /// The text of the result of the call.
+        Result(String),
+        /// The words of its error.
+        Refusal(String),
+        /// The text of what an event tells.
+        Event(String),
+        /// The end of the events.
+        Ended,
+    }
+
+    /// Takes a text frame as it came.
     ///
     /// # Errors
     ///
     /// When it is not JSON-RPC, and the connection would be given up.
-    pub fn frame(text: &str) -> Result<Option<Result<String, String>>, ()> {
+    pub fn frame(text: &str) -> Result<Frame, ()> {
         let calls = Calls::default();
         let (answer, mut answered) = oneshot::channel();
-        let waiting = Waiting { answer, written: Arc::new(AtomicBool::new(true)) };
+        let waiting = Waiting { answer, written: Arc::new(AtomicBool::new(true)), _slot: None };
         calls.table().insert(7, waiting);
+        let mut heard = calls.followers.listen("x");
+        let (outgoing, _sent) = mpsc::channel(1);
+        let back = Back { outgoing: outgoing.downgrade(), slots: Arc::new(Semaphore::new(SLOTS)) };
         let held = Arc::clone(&Budget::new().0).try_acquire_many_owned(1).map_err(drop)?;
-        deliver(Utf8Bytes::from(text), held, &calls).map_err(drop)?;
-        Ok(answered.try_recv().ok().map(|answer| match answer {
-            Ok(answer) => Ok(answer.json().to_owned()),
-            Err(refusal) => Err(refusal.words()),
-        }))
+        deliver(Utf8Bytes::from(text), held, &calls, &back).map_err(drop)?;
+        Ok(match (answered.try_recv(), heard.try_recv()) {
+            (Ok(Ok(answer)), _) => Frame::Result(answer.json().to_owned()),
+            (Ok(Err(refusal)), _) => Frame::Refusal(refusal.words()),
+            (Err(_), Ok(Heard::Item(item))) => Frame::Event(item.json().to_owned()),
+            (Err(_), Ok(Heard::Ended(_))) => Frame::Ended,
+            (Err(_), Err(_)) => Frame::Ignored,
+        })
     }
 }
 

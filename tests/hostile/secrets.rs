@@ -29,7 +29,7 @@ struct Heard(Vec<u8>);
 impl Heard {
     fn hear(&mut self, answer: Answer) {
         self.0.extend(format!("{} {:?}", answer.status, answer.headers).into_bytes());
-        self.0.extend(&answer.body);
+        self.0.extend(answer.body);
     }
 }
 

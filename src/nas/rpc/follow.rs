@@ -149,6 +149,14 @@ impl Followers {
         free
     }
 
+    /// Follows `name` on no connection, for the fuzz targets.
+    #[cfg(fuzzing)]
+    pub(super) fn listen(&self, name: &str) -> mpsc::Receiver<Heard> {
+        let (told, heard) = mpsc::channel(QUEUE);
+        self.add(name, &Follower { heard: told, missed: Arc::default() });
+        heard
+    }
+
     fn remove(&self, name: &str) {
         self.table().remove(name);
         self.freed.notify_waiters();
