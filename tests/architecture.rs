@@ -133,6 +133,17 @@ fn outside_crates_stay_where_the_map_puts_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What changes a NAS without permit and warrant is for `tailnas setup` alone.
+#[test]
+fn the_daemon_makes_no_accounts() {
+    let users: BTreeSet<_> = sources()
+        .into_iter()
+        .filter(|(_, _, text)| code(text).contains("provision::"))
+        .map(|(_, path, _)| path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(users, BTreeSet::from(["setup".to_owned()]));
+}
+
 #[test]
 fn the_reader_of_imports_reads_them() {
     let code = "use crate::a::B;\nuse crate::{c, d::{E, F}, g::H};\nlet x = crate::i::j();";

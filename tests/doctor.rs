@@ -257,3 +257,27 @@ async fn a_torn_end_of_the_log_is_no_chain_that_holds() {
     );
     assert!(said.text.contains("→ Start tailnas"), "{}", said.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_for_somebody_who_helps_names_nobody() {
+    let neighbourhood = Neighbourhood::new().await;
+    let world = &neighbourhood.world;
+    let grant = "\n[[grant]]\nlogin = \"carol@example.com\"\nscopes = [\"storage:read\"]\n";
+    let config = std::fs::read_to_string(world.config()).unwrap();
+    world.write("config.toml", &(config + grant)).unwrap();
+    let args = ["doctor", "--report", "--config"];
+    let program = env!("CARGO_BIN_EXE_tailnas");
+    let asked = tokio::process::Command::new(program).args(args).arg(world.config()).output().await.unwrap();
+    assert!(asked.status.success());
+    let report = String::from_utf8(asked.stdout).unwrap();
+    for told in
+        ["== machine", "[[grant]]", "storage:read", "let in as the reader", "== journal", "<address 1>"]
+    {
+        assert!(report.contains(told), "{told}: {report}");
+    }
+    let pin = world.nas.certificate_pin();
+    let secrets = [world.nas.reader_key().key, world.nas.writer_key().key, pin.replace("sha256:", "")];
+    for hidden in ["carol", "127.0.0.1", "tail1234"].into_iter().chain(secrets.iter().map(String::as_str)) {
+        assert!(!report.contains(hidden), "{hidden}: {report}");
+    }
+}

@@ -19,9 +19,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
+use tailnas::dispatch::Catalogue;
 use tailnas_sim::daemon::Daemon;
-use tailnas_sim::localapi::User;
-use tailnas_sim::nas::Generation;
+use tailnas_sim::fault::Fault;
+use tailnas_sim::localapi;
+use tailnas_sim::nas::{Generation, Group, Privilege, User};
 use tailnas_sim::tsidp::TokenSpec;
 use tailnas_sim::world::{CAPABILITY, World};
 use tempfile::TempDir;
@@ -48,8 +50,26 @@ struct Ran {
 
 impl Machine {
     async fn new() -> Self {
+        Self::beside(Generation::V25_10).await
+    }
+
+    /// A machine whose NAS has no accounts for tailnas, and an administrator who can make them.
+    async fn without_accounts(generation: Generation) -> Self {
+        let machine = Self::beside(generation).await;
+        machine.write("admin.password", machine.world.nas.admin_password());
+        let text = fs::read_to_string(machine.path("answers")).unwrap();
+        let others = text.lines().filter(|line| !line.starts_with("reader") && !line.starts_with("writer"));
+        machine.answers(&format!(
+            "{}\nreader = nas-looks\nwriter = nas-changes\nadmin = truenas_admin\nadmin-password-file = {}\n",
+            others.collect::<Vec<_>>().join("\n"),
+            machine.path("admin.password").display(),
+        ));
+        machine
+    }
+
+    async fn beside(generation: Generation) -> Self {
         let dir = tempfile::Builder::new().prefix("tailnas-setup-").tempdir().unwrap();
-        let world = World::start(dir.path(), 0, Generation::V25_10).await.unwrap();
+        let world = World::start(dir.path(), 0, generation).await.unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         let machine = Self { world, dir };
         machine.fake("systemctl", "exit 0");
@@ -96,6 +116,11 @@ impl Machine {
         )
     }
 
+    /// A file that only its owner can read.
+    fn write(&self, name: &str, text: &str) {
+        self.world.write(name, text).unwrap();
+    }
+
     fn answers(&self, text: &str) {
         fs::write(self.path("answers"), text).unwrap();
     }
@@ -118,6 +143,7 @@ impl Machine {
             .args(["--answers".as_ref(), self.path("answers").as_os_str()])
             .args(["--config".as_ref(), self.path("etc/tailnas/config.toml").as_os_str()])
             .args(["--credstore".as_ref(), self.path("etc/credstore").as_os_str()])
+            .args(["--units".as_ref(), self.path("etc/units").as_os_str()])
             .env("PATH", self.search_path())
             .output()
             .await
@@ -132,7 +158,12 @@ impl Machine {
 
     /// Nothing secret was said, nor written where everybody can read.
     fn keeps_its_secrets(&self, ran: &Ran) {
-        for key in [self.world.nas.reader_key().key, self.world.nas.writer_key().key] {
+        let made = ["nas-reader-key", "nas-writer-key"]
+            .map(|name| self.path("etc/credstore/tailnas.").display().to_string() + name);
+        let made = made.iter().filter_map(|file| Some(fs::read_to_string(file).ok()?.trim().to_owned()));
+        let nas = &self.world.nas;
+        let given = [nas.reader_key().key, nas.writer_key().key, nas.admin_password().to_owned()];
+        for key in given.into_iter().chain(made) {
             assert!(
                 !ran.text.contains(&key) && !self.config().contains(&key) && !self.calls().contains(&key)
             );
@@ -159,7 +190,7 @@ async fn from_nothing_to_an_answered_call() {
     assert!(!ran.text.contains('✗'), "{}", ran.text);
     assert_eq!(
         machine.calls(),
-        "systemctl enable --now tailnas.socket\nsystemctl enable tailnas.service\n\
+        "systemctl show -P NeedDaemonReload tailnas.socket\nsystemctl daemon-reload\nsystemctl enable --now tailnas.socket\nsystemctl enable tailnas.service\n\
          systemctl restart tailnas.service\ntailscale serve --bg --yes unix:/run/tailnas/tailnas.sock\n"
     );
 
@@ -169,39 +200,62 @@ async fn from_nothing_to_an_answered_call() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
     }
 
-    // The daemon, with what was written, in places that a test has.
-    let (dir, socket) = (machine.dir.path(), machine.path("tailnas.sock"));
-    let mut config = machine
-        .config()
-        .replace("\"systemd\"", &format!("\"unix:{}\"", socket.display()))
-        .replace("/var/log/tailnas", &machine.path("log").to_string_lossy())
-        .replace("credential:", &format!("file:{}/etc/credstore/tailnas.", dir.display()));
-    config.push_str(&format!("\n[state]\ndir = \"{}/state\"\n", dir.display()));
-    machine.world.write("installed.toml", &config).unwrap();
-    let beside = machine.path("beside");
-    fs::create_dir(&beside).unwrap();
-    let args = ["serve".into(), "--config".into(), machine.path("installed.toml")];
-    let _daemon = Daemon::start(Path::new(PROGRAM), args, &beside).await.unwrap();
+    let (daemon, socket) = machine.daemon().await;
+    answers_calls(&machine, &socket).await;
+    drop(daemon);
+}
+
+impl Machine {
+    /// The daemon, with what setup has written, in places that a test has.
+    async fn daemon(&self) -> (Daemon, PathBuf) {
+        let (dir, socket) = (self.dir.path(), self.path("tailnas.sock"));
+        let mut config = self
+            .config()
+            .replace("\"systemd\"", &format!("\"unix:{}\"", socket.display()))
+            .replace("/var/log/tailnas", &self.path("log").to_string_lossy())
+            .replace("credential:", &format!("file:{}/etc/credstore/tailnas.", dir.display()));
+        config.push_str(&format!("\n[state]\ndir = \"{}/state\"\n", dir.display()));
+        self.write("installed.toml", &config);
+        let beside = self.path("beside");
+        fs::create_dir(&beside).unwrap();
+        let args = ["serve".into(), "--config".into(), self.path("installed.toml")];
+        (Daemon::start(Path::new(PROGRAM), args, &beside).await.unwrap(), socket)
+    }
+}
+
+/// Looks at the NAS and changes something on it.
+async fn answers_calls(machine: &Machine, socket: &Path) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("not run as root, so no call was made: the socket is for tailscaled alone");
         return;
     }
     let phone: IpAddr = "100.64.0.7".parse().unwrap();
-    machine.world.tailnet.add_user_node(phone, "phone", User::new(456, "alice@example.com", "Alice Doe"));
-    machine.world.tailnet.grant(phone, CAPABILITY, vec![json!({ "scopes": ["system:read"], "nas": ["*"] })]);
+    machine.world.tailnet.add_user_node(
+        phone,
+        "phone",
+        localapi::User::new(456, "alice@example.com", "Alice Doe"),
+    );
+    let scopes = ["system:read", "storage:write"];
+    machine.world.tailnet.grant(phone, CAPABILITY, vec![json!({ "scopes": scopes, "nas": ["*"] })]);
     let token = machine.world.tsidp.mint(TokenSpec::new("alice@example.com", URL));
-    common::eventually("the NAS answers a call", async || {
-        let answer = call(&socket, &token, "system_info").await;
+    let is_good = |answer: &str| {
         answer.contains("200 OK")
             && answer.contains("structuredContent")
             && !answer.contains("\"isError\":true")
+    };
+    common::eventually("the NAS answers a call", async || {
+        is_good(&call(socket, &token, "system_info", json!({})).await)
     })
     .await;
+    let snapshot = json!({ "dataset": "tank/photos", "name": "first" });
+    let answer = call(socket, &token, "snapshot_create", snapshot).await;
+    assert!(is_good(&answer), "{answer}");
 }
 
 /// Calls a tool as `tailscale serve` passes it on.
-async fn call(socket: &Path, token: &str, tool: &str) -> String {
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": {} } });
+async fn call(socket: &Path, token: &str, tool: &str, arguments: serde_json::Value) -> String {
+    let params = json!({ "name": tool, "arguments": arguments });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let body = body.to_string();
     let mut stream = UnixStream::connect(socket).await.unwrap();
     let request = format!(
@@ -232,7 +286,16 @@ async fn a_second_run_asks_nothing_and_keeps_what_is_there() {
 
 /// Breaks one thing, and wants the ✗ to name it, with the fix; then mends it, and wants setup to come to its end.
 async fn broken(what: &str, fix: &str, break_it: impl Fn(&Machine), mend_it: impl Fn(&Machine)) {
-    let machine = Machine::new().await;
+    broken_on(Machine::new().await, what, fix, break_it, mend_it).await;
+}
+
+async fn broken_on(
+    machine: Machine,
+    what: &str,
+    fix: &str,
+    break_it: impl Fn(&Machine),
+    mend_it: impl Fn(&Machine),
+) {
     let right = fs::read_to_string(machine.path("answers")).unwrap();
     break_it(&machine);
     let ran = machine.setup().await;
@@ -309,6 +372,281 @@ async fn the_key_leg() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_makes_the_accounts() {
+    for generation in [Generation::V25_04, Generation::V25_10, Generation::V26] {
+        let machine = Machine::without_accounts(generation).await;
+        let ran = machine.setup().await;
+        assert_eq!(ran.code, Some(0), "{generation:?}: {}", ran.text);
+        machine.keeps_its_secrets(&ran);
+        assert!(!ran.text.contains('✗') && !ran.text.contains("does not have all roles"), "{}", ran.text);
+        for said in ["truenas_admin is logged in", "nas-looks is there", "nas-changes is let in"] {
+            assert!(ran.text.contains(said), "{said}: {}", ran.text);
+        }
+        common::hold_against_schemas(&machine.world.nas, generation.version());
+        let catalogue = Catalogue::new();
+        machine.world.nas.state(|state| {
+            for (name, roles) in
+                [("nas-looks", catalogue.roles_of_looks()), ("nas-changes", catalogue.roles_of_changes())]
+            {
+                let privilege = state.privileges.iter().find(|privilege| privilege.name == name).unwrap();
+                assert_eq!(privilege.roles, roles.into_iter().collect::<Vec<_>>());
+                let user = state.users.iter().find(|user| user.username == name).unwrap();
+                assert!(user.password_disabled && !user.smb && user.shell == "/usr/sbin/nologin");
+            }
+        });
+        let (daemon, socket) = machine.daemon().await;
+        answers_calls(&machine, &socket).await;
+        drop(daemon);
+        // A second run has nothing to make, and asks for no administrator.
+        let again = machine.setup().await;
+        assert_eq!(again.code, Some(0), "{}", again.text);
+        assert!(!again.text.contains("truenas_admin"), "{}", again.text);
+        assert_eq!(machine.made("group.create"), 2);
+        assert_eq!(machine.made("api_key.create"), 2);
+    }
+}
+
+impl Machine {
+    /// How often the NAS did this.
+    fn made(&self, method: &str) -> usize {
+        let done = self.world.nas.transcript();
+        done.iter().filter(|call| call.method == method && matches!(call.outcome, Some(Ok(_)))).count()
+    }
+}
+
+/// Breaks the making of the accounts at one place.
+async fn unmade(what: &str, fix: &str, break_it: impl Fn(&Machine), mend_it: impl Fn(&Machine)) {
+    broken_on(Machine::without_accounts(Generation::V25_10).await, what, fix, break_it, mend_it).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_administrators_leg() {
+    let nothing = |_: &Machine| {};
+    let wrong = |machine: &Machine| machine.write("admin.password", "wrong");
+    let right = |machine: &Machine| machine.write("admin.password", machine.world.nas.admin_password());
+    unmade("know a truenas_admin with this password", "its web interface", wrong, right).await;
+    let unsaid = |machine: &Machine| machine.answer("admin-password-file", "/nowhere/password");
+    unmade("/nowhere/password cannot be read", "admin-password-file", unsaid, nothing).await;
+    // Somebody who may look, and not make accounts.
+    let humble = |machine: &Machine| {
+        machine.world.nas.state(|state| state.accounts[0].password = Some("humble".to_owned()));
+        machine.answer("admin", "tailnas-reader");
+        machine.write("admin.password", "humble");
+    };
+    unmade("may not do group.create", "a full administrator", humble, right).await;
+    let second_factor = |machine: &Machine| {
+        machine.world.nas.state(|state| state.accounts[2].second_factor = Some("123456".to_owned()));
+    };
+    let without = |machine: &Machine| machine.world.nas.state(|state| state.accounts[2].second_factor = None);
+    unmade("does not say admin-code-file", "admin-code-file = VALUE", second_factor, without).await;
+    let wrong_code = |machine: &Machine| {
+        second_factor(machine);
+        machine.write("code", "654321");
+        machine.answer("admin-code-file", machine.path("code").to_str().unwrap());
+    };
+    unmade("does not take the second factor of truenas_admin", "half minute", wrong_code, without).await;
+    let away = |machine: &Machine| machine.world.nas.faults_of("auth.login_ex").once(Fault::Drop);
+    unmade("during auth.login_ex", "Run this again", away, nothing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_accounts_leg() {
+    let nothing = |_: &Machine| {};
+    // Every step is lost once before it is done, and once after; the next run goes on from there.
+    for method in ["user.query", "group.create", "privilege.create", "user.create", "api_key.create"] {
+        for fault in [Fault::Drop, Fault::HalfFrame] {
+            let lost = |machine: &Machine| machine.world.nas.faults_of(method).once(fault.clone());
+            unmade(&format!("during {method}"), "Run this again", lost, nothing).await;
+        }
+    }
+    let lost = |machine: &Machine| machine.world.nas.faults_of("api_key.create").once(Fault::HalfFrame);
+    unmade("during api_key.create", "an API key nas-looks-", lost, nothing).await;
+    let name = |machine: &Machine| machine.answer("reader", "looks at all");
+    let of_nobody = "no local user can be called looks at all";
+    let begin_anew = |machine: &Machine| fs::remove_file(machine.path("etc/tailnas/config.toml")).unwrap();
+    unmade(of_nobody, "letters, digits", name, begin_anew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_somebody_elses_on_the_nas_is_left_alone() {
+    let group = |users: &[i64], builtin: bool| {
+        let users = users.to_vec();
+        move |machine: &Machine| {
+            machine.world.nas.state(|state| {
+                let name = "nas-looks".to_owned();
+                state.groups.push(Group {
+                    id: 200,
+                    gid: 3200,
+                    name,
+                    builtin,
+                    smb: false,
+                    users: users.clone(),
+                });
+            });
+        }
+    };
+    let no_group =
+        |machine: &Machine| machine.world.nas.state(|state| state.groups.retain(|group| group.id != 200));
+    unmade("a group nas-looks that has members", "another name", group(&[71], false), no_group).await;
+    unmade("a group nas-looks that came with the system", "another name", group(&[], true), no_group).await;
+    let rights = |roles: &[&str]| {
+        let roles: Vec<_> = roles.iter().map(|role| (*role).to_owned()).collect();
+        move |machine: &Machine| {
+            group(&[], false)(machine);
+            machine.world.nas.state(|state| {
+                let name = if roles.len() > 1 { "nas-looks" } else { "other" }.to_owned();
+                let (roles, groups) = (roles.clone(), vec![3200]);
+                state.privileges.push(Privilege {
+                    id: 9,
+                    name,
+                    builtin: None,
+                    groups,
+                    roles,
+                    web_shell: false,
+                });
+            });
+        }
+    };
+    let no_rights = |machine: &Machine| {
+        no_group(machine);
+        machine.world.nas.state(|state| state.privileges.retain(|privilege| privilege.id != 9));
+    };
+    unmade("a group nas-looks that gives rights already", "another name", rights(&["FULL_ADMIN"]), no_rights)
+        .await;
+    let more = rights(&["READONLY_ADMIN", "FULL_ADMIN"]);
+    unmade("a privilege nas-looks that is not the one", "the roles READONLY_ADMIN and no", more, no_rights)
+        .await;
+    let user = |machine: &Machine| {
+        machine.world.nas.state(|state| {
+            let like = state.users[2].clone();
+            state.users.push(User { id: 300, username: "nas-looks".to_owned(), ..like });
+        });
+    };
+    let no_user =
+        |machine: &Machine| machine.world.nas.state(|state| state.users.retain(|user| user.id != 300));
+    unmade("a user nas-looks that is in other groups", "another name", user, no_user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_fewer_roles_than_the_tools_need_is_told() {
+    let machine = Machine::new().await;
+    let few = machine.world.nas.state(|state| state.add_account("few", &["SNAPSHOT_WRITE"]));
+    machine.write("few.key", &few.key);
+    machine.answer("writer", "few");
+    machine.answer("writer-key-file", machine.path("few.key").to_str().unwrap());
+    let ran = machine.setup().await;
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let lacks = ran.text.split_once("few does not have all roles").unwrap().1;
+    assert!(lacks.contains("DATASET_WRITE") && !lacks.contains("SNAPSHOT_WRITE"), "{lacks}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_in_as_somebody_chose() {
+    let machine = Machine::new().await;
+    machine.fake("systemctl", "case $1 in show) echo yes ;; esac");
+    machine.answer("listen", "tailnet");
+    let ran = machine.setup().await;
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let drop_in = machine.path("etc/units/tailnas.socket.d/listen.conf");
+    let written = fs::read_to_string(&drop_in).unwrap();
+    assert!(written.contains("\nListenStream=\nListenStream=127.0.0.100:443\nFreeBind=yes\n"), "{written}");
+    assert!(
+        machine.calls().contains("systemctl stop tailnas.service tailnas.socket\n"),
+        "{}",
+        machine.calls()
+    );
+    assert!(!machine.calls().contains("tailscale serve"), "{}", machine.calls());
+    assert!(ran.text.contains("it listens on 127.0.0.100, port 443"), "{}", ran.text);
+    assert!(ran.text.contains("TS_PERMIT_CERT_UID=tailnas"), "{}", ran.text);
+    // A second run leaves it so, and one that begins anew can take it back.
+    assert_eq!(machine.setup().await.code, Some(0));
+    assert_eq!(fs::read_to_string(&drop_in).unwrap(), written);
+    fs::remove_file(machine.path("etc/tailnas/config.toml")).unwrap();
+    machine.answer("listen", "serve");
+    assert_eq!(machine.setup().await.code, Some(0));
+    assert!(!drop_in.exists() && machine.calls().ends_with("unix:/run/tailnas/tailnas.sock\n"));
+    // What somebody else has said to the socket stays.
+    fs::remove_file(machine.path("etc/tailnas/config.toml")).unwrap();
+    let theirs = machine.path("etc/units/tailnas.socket.d/override.conf");
+    fs::write(&theirs, "[Socket]\nListenStream=100.64.0.1:443\n").unwrap();
+    machine.answer("listen", "systemd");
+    fs::remove_file(machine.path("calls")).unwrap();
+    assert_eq!(machine.setup().await.code, Some(0));
+    assert!(theirs.exists() && !drop_in.exists() && !machine.calls().contains("tailscale serve"));
+    let lan = |machine: &Machine| machine.answer("listen", "lan");
+    broken("lan is no way to listen", "serve, tailnet or systemd", lan, |_| {}).await;
+}
+
+/// What makes the accounts by hand is what setup sends, and what `deploy` has.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_hand_the_same_is_made() {
+    let asked = Command::new(PROGRAM).args(["setup", "--by-hand"]).output().await.unwrap();
+    let script = String::from_utf8(asked.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/truenas-accounts.sh");
+    if std::env::var_os("TAILNAS_WRITE_DOCS").is_some() {
+        fs::write(&path, &script).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == script,
+        "deploy/truenas-accounts.sh is not what the tools need; TAILNAS_WRITE_DOCS=1 cargo test --test setup writes it"
+    );
+
+    let machine = Machine::without_accounts(Generation::V25_10).await;
+    machine.answer("reader", "by-hand-reader");
+    machine.answer("writer", "by-hand-writer");
+    assert_eq!(machine.setup().await.code, Some(0));
+    let of_setup: Vec<_> = machine
+        .world
+        .nas
+        .transcript()
+        .into_iter()
+        .filter(|call| call.method.ends_with(".create"))
+        .map(|call| (call.method, call.params[0].to_string().replace("by-hand-", "tailnas-")))
+        .collect();
+    // The numbers that midclt is told are those that the simulator gave.
+    let groups = machine.world.nas.state(|state| state.groups.clone());
+    let number = |name: &str| {
+        groups.iter().find(|group| group.name == name).map(|group| (group.id, group.gid)).unwrap()
+    };
+    let (reader, writer) = (number("by-hand-reader"), number("by-hand-writer"));
+    machine.fake(
+        "midclt",
+        &format!(
+            "printf '%s %s\\n' \"$2\" \"$3\" >>'{}'\n\
+             case \"$2 $3\" in\n\
+             group.create*reader*) echo {} ;;\ngroup.create*) echo {} ;;\n\
+             'group.get_instance {}') echo '{{\"gid\":{}}}' ;;\ngroup.get_instance*) echo '{{\"gid\":{}}}' ;;\n\
+             api_key.create*) echo '{{\"key\":\"7-x\"}}' ;;\nesac",
+            machine.path("sent").display(),
+            reader.0,
+            writer.0,
+            reader.0,
+            reader.1,
+            writer.1,
+        ),
+    );
+    let ran = Command::new("sh").arg(&path).env("PATH", machine.search_path()).output().await.unwrap();
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "7-x\n7-x\n", "{:?}", String::from_utf8(ran.stderr));
+    let sent = fs::read_to_string(machine.path("sent")).unwrap();
+    let by_hand: Vec<_> = sent
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(method, _)| method.ends_with(".create"))
+        .map(|(method, params)| (method.to_owned(), params.to_owned()))
+        .collect();
+    assert_eq!(by_hand.len(), 8, "{sent}");
+    let same = |(method, params): &(String, String)| {
+        let mut params: serde_json::Value = serde_json::from_str(params).unwrap();
+        // The names of keys differ, so that a second one can be made.
+        if method == "api_key.create" {
+            params["name"] = params["username"].clone();
+        }
+        (method.clone(), params)
+    };
+    assert_eq!(by_hand.iter().map(same).collect::<Vec<_>>(), of_setup.iter().map(same).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_leg() {
     let key = |machine: &Machine| machine.path("etc/credstore/tailnas.audit-signing-key");
     let log_without_key = |machine: &Machine| {
@@ -373,8 +711,9 @@ struct Terminal {
 impl Terminal {
     fn start(machine: &Machine) -> Self {
         let dir = machine.dir.path().display();
-        let command =
-            format!("{PROGRAM} setup --config {dir}/etc/tailnas/config.toml --credstore {dir}/etc/credstore");
+        let command = format!(
+            "{PROGRAM} setup --config {dir}/etc/tailnas/config.toml --credstore {dir}/etc/credstore --units {dir}/etc/units"
+        );
         let shell = Command::new("script")
             .args(["-qefc", &command, "/dev/null"])
             .env("PATH", machine.search_path())
@@ -405,11 +744,9 @@ impl Terminal {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
-    let machine = Machine::new().await;
-    let reader = machine.world.nas.reader_key();
-    let mut terminal = Terminal::start(&machine);
+/// Somebody has answered everything up to the accounts.
+async fn at_the_accounts(machine: &Machine, reader: &str) -> Terminal {
+    let mut terminal = Terminal::start(machine);
     if !Path::new("/run/tailscale/tailscaled.sock").exists() {
         terminal.answer("tailscaled's socket", &machine.path("tailscaled.sock").to_string_lossy()).await;
     }
@@ -417,8 +754,18 @@ async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
     terminal.answer("The NAS, by name", machine.world.nas.url().trim_end_matches("/api/current")).await;
     terminal.answer("What to call it [nas]", "").await;
     terminal.answer("Is that its certificate?", "yes").await;
-    terminal.answer("that looks [tailnas-reader]", &reader.username).await;
+    terminal.answer("that looks [tailnas-reader]", reader).await;
     terminal.answer("changes things", "").await;
+    terminal.answer("How clients come in", "").await;
+    terminal
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
+    let machine = Machine::new().await;
+    let reader = machine.world.nas.reader_key();
+    let mut terminal = at_the_accounts(&machine, &reader.username).await;
+    terminal.answer("An administrator of the NAS", "").await;
     terminal.answer("Its API key (not shown)", &reader.key).await;
     terminal.wait_for(0, "claude mcp add").await;
     assert!(terminal.shown.contains("midclt call api_key.create"), "{}", terminal.shown);
@@ -427,4 +774,26 @@ async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
     let kept = fs::read_to_string(machine.path("etc/credstore/tailnas.nas-reader-key")).unwrap();
     assert_eq!(kept.trim(), reader.key);
     assert!(!machine.config().contains("[nas.writer]"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_at_a_terminal_types_a_password_once_and_it_is_not_shown() {
+    let machine = Machine::new().await;
+    machine.world.nas.state(|state| state.accounts[2].second_factor = Some("123456".to_owned()));
+    let password = machine.world.nas.admin_password();
+    let mut terminal = at_the_accounts(&machine, "nas-looks").await;
+    terminal.answer("An administrator of the NAS", "truenas_admin").await;
+    terminal.answer("Their password (not shown, not kept)", password).await;
+    terminal.answer("The code of their second factor", "123456").await;
+    terminal.wait_for(0, "claude mcp add").await;
+    assert!(terminal.shell.wait().await.unwrap().success());
+    let kept = fs::read_to_string(machine.path("etc/credstore/tailnas.nas-reader-key")).unwrap();
+    for secret in [password, kept.trim()] {
+        assert!(!terminal.shown.contains(secret), "a secret was shown: {}", terminal.shown);
+    }
+    // It is in no file, and nobody is left logged in.
+    let found =
+        Command::new("grep").args(["-rlF", password]).arg(machine.path("etc")).output().await.unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap(), "");
+    assert_eq!(machine.made("auth.logout"), 1);
 }

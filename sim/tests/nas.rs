@@ -779,6 +779,7 @@ mod schema {
             "interface.query",
             "network.general.summary",
             "group.query",
+            "privilege.query",
             "audit.query",
             "app.image.query",
             "app.used_ports",
@@ -856,6 +857,7 @@ mod schema {
             let summary = client.ok("app.upgrade_summary", json!(["plex"])).await;
             check(generation, methods, "app.upgrade_summary", &summary);
             check_sources(generation, &schemas, &mut client).await;
+            check_accounts(generation, methods, &nas, &mut client).await;
 
             let service = if generation == V25_04 { "zfs" } else { "pool" };
             let create = format!("{service}.snapshot.create");
@@ -910,11 +912,81 @@ mod schema {
         text.bytes().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// A group, a privilege, a user and a key are made, as `tailnas setup` has them made; the key lets in.
+    async fn check_accounts(generation: Generation, methods: &Value, nas: &Nas, client: &mut Client) {
+        let group = client.ok("group.create", json!([{"name": "made", "smb": false}])).await;
+        check(generation, methods, "group.create", &group);
+        let gid = client.ok("group.query", json!([[["id", "=", group]], {"get": true}])).await["gid"].clone();
+        let privilege =
+            json!({"name": "made", "local_groups": [gid], "roles": ["READONLY_ADMIN"], "web_shell": false});
+        let made = client.ok("privilege.create", json!([privilege])).await;
+        check(generation, methods, "privilege.create", &made);
+        let again = client.error("privilege.create", json!([privilege])).await;
+        assert_eq!(again["data"]["extra"][0][0], "privilege_create.name", "{again}");
+        let user = json!({"username": "made", "full_name": "Made", "group": group, "smb": false, "password_disabled": true});
+        check(generation, methods, "user.create", &client.ok("user.create", json!([user])).await);
+        let key = json!({"name": "made", "username": "made"});
+        let made = client.ok("api_key.create", json!([key])).await;
+        check(generation, methods, "api_key.create", &made);
+        let key =
+            ApiKey { username: "made".to_owned(), key: made["key"].as_str().expect("a key").to_owned() };
+        let me = Client::login(nas, &key).await.ok("auth.me", json!([])).await;
+        assert_eq!(me["privilege"]["roles"], json!({"$set": ["READONLY_ADMIN"]}), "{me}");
+        for (method, params, what) in [
+            ("group.create", json!([{"name": "made"}]), "already exists"),
+            ("user.create", json!([user]), "already exists"),
+            ("api_key.create", json!([{"name": "made", "username": "made"}]), "must be unique"),
+            ("api_key.create", json!([{"name": "of-nobody", "username": "nobody"}]), "does not exist"),
+            ("api_key.create", json!([{"name": "of-alice", "username": "alice"}]), "does not exist"),
+            (
+                "privilege.create",
+                json!([{"name": "x", "roles": ["NO_ROLE"], "web_shell": false}]),
+                "Invalid role",
+            ),
+            (
+                "privilege.create",
+                json!([{"name": "x", "local_groups": [9], "web_shell": false}]),
+                "does not exist",
+            ),
+        ] {
+            let refusal = client.error(method, params).await;
+            assert!(
+                refusal["data"]["reason"].as_str().is_some_and(|reason| reason.contains(what)),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_person_logs_in_with_a_password_and_a_second_factor() {
+        for generation in [V25_04, V25_10, V26] {
+            let nas = nas(generation).await;
+            nas.state(|state| state.accounts[2].second_factor = Some("123456".to_owned()));
+            let login = |password: &str| json!([{"mechanism": "PASSWORD_PLAIN", "username": "truenas_admin", "password": password}]);
+            let wrong = Client::connect(&nas).await.ok("auth.login_ex", login("wrong")).await;
+            assert_eq!(wrong["response_type"], "AUTH_ERR");
+            let mut client = Client::connect(&nas).await;
+            let half = client.ok("auth.login_ex", login(nas.admin_password())).await;
+            assert_eq!(half, json!({"response_type": "OTP_REQUIRED", "username": "truenas_admin"}));
+            assert_eq!(client.error("auth.me", json!([])).await["data"]["errname"], "ENOTAUTHENTICATED");
+            let code = json!([{"mechanism": "OTP_TOKEN", "otp_token": "123456"}]);
+            let whole = client.ok("auth.login_ex", code.clone()).await;
+            assert_eq!(whole["response_type"], "SUCCESS");
+            // Without the password before it, it is nothing.
+            let alone = Client::connect(&nas).await.error("auth.login_ex", code).await;
+            assert_eq!(alone["data"]["errname"], "EINVAL");
+        }
+    }
+
     /// Methods that change something.
     const WRITES: &[&str] = &[
         "alert.dismiss",
         "alert.restore",
         "core.job_abort",
+        "group.create",
+        "user.create",
+        "privilege.create",
+        "api_key.create",
         "pool.scrub.scrub",
         "pool.snapshot.create",
         "zfs.snapshot.create",

@@ -22,7 +22,7 @@ use crate::oauth::{NoAnswer, Outage, Provider};
 use crate::secret::{SecretError, SecretSource};
 use crate::tailnet::LocalApi;
 
-use super::{CONFIG, complain, load, sandbox, say};
+use super::{CONFIG, complain, load, report, sandbox, say};
 
 /// More than this many seconds between two clocks makes good tokens look bad.
 const SKEW: i64 = 5;
@@ -44,11 +44,17 @@ pub(super) struct Args {
     /// Try what the sandbox of the service must make impossible, and nothing else
     #[arg(long, conflicts_with = "pin")]
     sandbox: bool,
+    /// Print a report for somebody who helps, without logins, hosts, addresses and keys
+    #[arg(long, conflicts_with_all = ["pin", "sandbox"])]
+    report: bool,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
     if args.sandbox {
         return sandbox::run();
+    }
+    if args.report {
+        return report::run(&args.config);
     }
     let config = match load(&args.config) {
         Ok(config) => config,
@@ -461,7 +467,7 @@ fn missing(of_writer: bool, roles: &[String]) -> Vec<(&'static str, Vec<&'static
 
 /// Whether these roles hold `role`. A role to write holds the one to read the same, and a NAS may tell the ones that
 /// others hold or not.
-fn has(roles: &[String], role: &str) -> bool {
+pub(super) fn has(roles: &[String], role: &str) -> bool {
     let writes = role.strip_suffix("_READ").map(|what| format!("{what}_WRITE"));
     roles.iter().any(|held| {
         held == role

@@ -7,6 +7,7 @@ mod freeze;
 mod grants;
 mod notify;
 mod passkey;
+mod report;
 mod sandbox;
 mod serve;
 mod setup;

@@ -64,6 +64,16 @@ impl Catalogue {
         changes.flat_map(|spec| spec.needs).filter_map(|need| need.role).collect()
     }
 
+    /// The roles that an account on the NAS must have so that everything can be looked at with it. `READONLY_ADMIN`
+    /// holds all that end in `_READ`, and lets the NAS itself narrow the session (`privilege.become_readonly`).
+    #[must_use]
+    pub fn roles_of_looks(&self) -> BTreeSet<&'static str> {
+        let looked =
+            self.specs().flat_map(|spec| if spec.risk == Risk::Read { spec.needs } else { spec.looks });
+        let others = looked.filter_map(|need| need.role).filter(|role| !role.ends_with("_READ"));
+        others.chain(["READONLY_ADMIN"]).collect()
+    }
+
     /// The tools for somebody who `may` use those of a NAS, in the order of their names. Who can change nothing has
     /// no plans, and need not read of them.
     pub fn for_whoever<'a>(&'a self, may: impl Fn(&Spec) -> bool + 'a) -> impl Iterator<Item = &'a Item> {

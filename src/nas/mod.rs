@@ -13,6 +13,7 @@ mod http;
 mod login;
 mod memory;
 pub mod methods;
+pub mod provision;
 mod rpc;
 mod scram;
 mod session;

@@ -21,7 +21,7 @@ use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::daemon::Daemon;
-use tailnas_sim::nas::Generation;
+use tailnas_sim::nas::{Generation, Nas};
 use tailnas_sim::world::{ALICE, Person, World};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -206,40 +206,7 @@ impl<D> Bench<D> {
     /// Holds every call that the daemon has sent so far against the schemas that `generation` publishes, where the
     /// checkout has them.
     pub fn hold_against_schemas(&self, generation: &str) {
-        let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
-            return loudly(
-                "NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API",
-            );
-        };
-        let published = std::fs::read_to_string(folder.join(format!("{generation}.json"))).unwrap();
-        let published: Value = serde_json::from_str(&published).unwrap();
-        let mut faults = std::collections::BTreeSet::new();
-        let mut held = 0;
-        for call in self.world.nas.transcript() {
-            let theirs = &published["methods"][&call.method];
-            if theirs.is_null() {
-                // Methods of the connection itself are published nowhere; whatever else is none is a fault.
-                if !call.method.starts_with("core.") && !call.method.starts_with("auth.") {
-                    faults.insert(format!("{generation} has no {}", call.method));
-                }
-                continue;
-            }
-            // What takes nothing says nothing of parameters in the older style.
-            let parameters = theirs["params"].as_array().cloned().unwrap_or_default();
-            let arguments = call.params.as_array().cloned().unwrap_or_default();
-            held += 1;
-            if arguments.len() > parameters.len() {
-                faults.insert(format!("{}: {} arguments", call.method, arguments.len()));
-            }
-            for (parameter, argument) in parameters.iter().zip(&arguments) {
-                let schema = schemas::with_defs(&parameter["schema"], &theirs["params_defs"]);
-                for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
-                    faults.insert(format!("{}: {}: {error}", call.method, parameter["name"]));
-                }
-            }
-        }
-        assert!(held > 0, "nothing was sent");
-        assert!(faults.is_empty(), "{generation}: {faults:#?}");
+        hold_against_schemas(&self.world.nas, generation);
     }
 
     /// How many calls reached the NAS, besides those that keep the connection.
@@ -256,6 +223,45 @@ impl<D> Bench<D> {
 pub fn command(world: &World, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tailnas"));
     command.args(arguments).arg("--config").arg(world.config()).output().unwrap()
+}
+
+/// Holds every call that `nas` has got so far against the schemas that `generation` publishes, where the
+/// checkout has them.
+pub fn hold_against_schemas(nas: &Nas, generation: &str) {
+    let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
+        return loudly(
+            "NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API",
+        );
+    };
+    let published = std::fs::read_to_string(folder.join(format!("{generation}.json"))).unwrap();
+    let published: Value = serde_json::from_str(&published).unwrap();
+    let mut faults = std::collections::BTreeSet::new();
+    let mut held = 0;
+    for call in nas.transcript() {
+        let theirs = &published["methods"][&call.method];
+        if theirs.is_null() {
+            // Methods of the connection itself are published nowhere; whatever else is none is a fault.
+            if !call.method.starts_with("core.") && !call.method.starts_with("auth.") {
+                faults.insert(format!("{generation} has no {}", call.method));
+            }
+            continue;
+        }
+        // What takes nothing says nothing of parameters in the older style.
+        let parameters = theirs["params"].as_array().cloned().unwrap_or_default();
+        let arguments = call.params.as_array().cloned().unwrap_or_default();
+        held += 1;
+        if arguments.len() > parameters.len() {
+            faults.insert(format!("{}: {} arguments", call.method, arguments.len()));
+        }
+        for (parameter, argument) in parameters.iter().zip(&arguments) {
+            let schema = schemas::with_defs(&parameter["schema"], &theirs["params_defs"]);
+            for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
+                faults.insert(format!("{}: {}: {error}", call.method, parameter["name"]));
+            }
+        }
+    }
+    assert!(held > 0, "nothing was sent");
+    assert!(faults.is_empty(), "{generation}: {faults:#?}");
 }
 
 /// A neighbourhood without its daemon.

@@ -22,6 +22,10 @@ pub struct Account {
     pub roles: Roles,
     /// Its keys.
     pub keys: Vec<Key>,
+    /// What it logs in with where a person does; `None` for one that has no password.
+    pub password: Option<String>,
+    /// What it is asked for after the password; a real one changes by the minute.
+    pub second_factor: Option<String>,
 }
 
 /// An API key as the server keeps it.
@@ -31,6 +35,8 @@ pub struct Key {
     pub id: i64,
     /// What follows the number.
     pub secret: String,
+    /// What it is called; `None` for one that is called like its user.
+    pub name: Option<String>,
     /// What it is stretched with, for logins that do not show it.
     pub salt: [u8; 16],
     /// When it stops being accepted.
@@ -43,12 +49,19 @@ impl Account {
     pub(crate) fn with_key(username: &str, roles: &[&str], id: i64) -> (Self, ApiKey) {
         let secret = super::random_text(64);
         let key = ApiKey { username: username.to_owned(), key: format!("{id}-{secret}") };
-        let account = Self {
-            username: username.to_owned(),
-            roles: Roles::new(roles),
-            keys: vec![Key { id, secret, salt: super::random_bytes(), expires: None, revoked: false }],
-        };
+        let account =
+            Self { keys: vec![Key::new(id, secret)], ..Self::without_keys(username, Roles::new(roles)) };
         (account, key)
+    }
+
+    pub(crate) fn without_keys(username: &str, roles: Roles) -> Self {
+        Self { username: username.to_owned(), roles, keys: Vec::new(), password: None, second_factor: None }
+    }
+}
+
+impl Key {
+    pub(crate) fn new(id: i64, secret: String) -> Self {
+        Self { id, secret, name: None, salt: super::random_bytes(), expires: None, revoked: false }
     }
 }
 
@@ -60,6 +73,11 @@ impl Roles {
     /// These roles.
     pub fn new(names: &[&str]) -> Self {
         Self(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    /// Whether they let their holder do nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether they let their holder do everything.

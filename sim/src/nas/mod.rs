@@ -30,8 +30,8 @@ use tokio::sync::watch;
 pub use self::accounts::{Account, ApiKey, Key, Roles};
 pub use self::jobs::{Job, JobState, Owner};
 pub use self::state::{
-    Alert, App, AppState, Container, Dataset, Disk, File, Layout, Level, Machine, Measured, NfsShare, Pace,
-    Pool, PoolStatus, Scan, ScanState, Service, SmbShare, Snapshot, State, User,
+    Alert, App, AppState, Container, Dataset, Disk, File, Group, Layout, Level, Machine, Measured, NfsShare,
+    Pace, Pool, PoolStatus, Privilege, Scan, ScanState, Service, SmbShare, Snapshot, State, User,
 };
 use crate::fault::Faults;
 use crate::tls::Identity;
@@ -152,6 +152,7 @@ pub struct Nas {
     reader: ApiKey,
     writer: ApiKey,
     admin: ApiKey,
+    admin_password: String,
     running: tokio::sync::Mutex<Option<server::Running>>,
 }
 
@@ -160,7 +161,9 @@ impl Nas {
     pub async fn start(options: NasOptions) -> io::Result<Self> {
         let (reader_account, reader) = Account::with_key("tailnas-reader", &["READONLY_ADMIN"], 1);
         let (writer_account, writer) = Account::with_key("tailnas-writer", WRITER, 2);
-        let (admin_account, admin) = Account::with_key("truenas_admin", &["FULL_ADMIN"], 3);
+        let (mut admin_account, admin) = Account::with_key("truenas_admin", &["FULL_ADMIN"], 3);
+        let admin_password = random_text(20);
+        admin_account.password = Some(admin_password.clone());
         let tls = options.tls.then(Identity::generate).transpose()?;
         let accounts = vec![reader_account, writer_account, admin_account];
         let shared = Arc::new(Shared::new(State::homenas(accounts), options, tls.as_ref()));
@@ -173,6 +176,7 @@ impl Nas {
             reader,
             writer,
             admin,
+            admin_password,
         })
     }
 
@@ -210,6 +214,11 @@ impl Nas {
     /// A key of a user who may do everything.
     pub fn admin_key(&self) -> ApiKey {
         self.admin.clone()
+    }
+
+    /// What that user logs in with as a person does.
+    pub fn admin_password(&self) -> &str {
+        &self.admin_password
     }
 
     /// Closes the listener and every connection.

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Select,
     /// Any list.
     List,
+    /// Anything.
+    Any,
 }
 
 /// An argument, or a field of an object.
@@ -153,7 +155,7 @@ fn check(kind: Kind, value: &Value, path: &str, complaints: &mut Vec<Complaint>)
                 complain(complaints, path, "Input should be a valid string");
             }
         }),
-        Kind::Bool | Kind::Int | Kind::List | Kind::OneOf(_) | Kind::Dict | Kind::NullOr(_) => {}
+        Kind::Bool | Kind::Int | Kind::List | Kind::OneOf(_) | Kind::Dict | Kind::NullOr(_) | Kind::Any => {}
     }
 }
 
@@ -236,7 +238,18 @@ pub(crate) fn check_login(generation: Generation, data: &Value) -> Result<(), Fa
             model(&fields, true, data, "login_data.SCRAM", &mut complaints);
             if complaints.is_empty() { Ok(()) } else { Err(Failure::Invalid(complaints)) }
         }
-        "PASSWORD_PLAIN" | "TOKEN_PLAIN" | "OTP_TOKEN" => Ok(()),
+        mechanism @ ("PASSWORD_PLAIN" | "TOKEN_PLAIN" | "OTP_TOKEN") => {
+            let fields: &[Param] = match mechanism {
+                "PASSWORD_PLAIN" => &[required("username", Kind::Str), required("password", Kind::Str)],
+                "TOKEN_PLAIN" => &[required("token", Kind::Str)],
+                _ => &[required("otp_token", Kind::Str)],
+            };
+            let common = [required("mechanism", Kind::Str), optional("login_options", options)];
+            let fields = [fields, &common].concat();
+            let mut complaints = Vec::new();
+            model(&fields, true, data, &format!("login_data.{mechanism}"), &mut complaints);
+            if complaints.is_empty() { Ok(()) } else { Err(Failure::Invalid(complaints)) }
+        }
         other => Err(Failure::invalid(
             "login_data",
             format!("Input tag '{other}' found using 'mechanism' does not match any of the expected tags"),

@@ -50,7 +50,8 @@ pub(crate) enum Outgoing {
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
     pub username: String,
-    pub key: i64,
+    /// Number of the API key; `None` for somebody with a password.
+    pub key: Option<i64>,
     pub roles: Roles,
 }
 
@@ -76,6 +77,8 @@ pub(crate) struct Session {
     pub authenticator_stuck: bool,
     /// A login by SCRAM that is half done.
     pub scram: Option<scram::Exchange>,
+    /// Who has given a right password and owes the second factor.
+    pub half_in: Option<String>,
 }
 
 impl Session {
@@ -90,6 +93,7 @@ impl Session {
             py_exceptions: false,
             authenticator_stuck: false,
             scram: None,
+            half_in: None,
         }
     }
 
@@ -397,7 +401,7 @@ impl Connection {
         let (owner, legacy) = {
             let session = lock(&self.session);
             let login = session.login.as_ref().ok_or_else(Failure::unauthorized)?;
-            (Owner { username: login.username.clone(), key: Some(login.key) }, session.legacy_jobs)
+            (Owner { username: login.username.clone(), key: login.key }, session.legacy_jobs)
         };
         let (id, fresh) = self.shared.state(|state| state.enqueue(&plan, owner, message_id))?;
         if fresh {

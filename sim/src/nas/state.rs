@@ -59,6 +59,10 @@ pub struct State {
     pub nfs_shares: Vec<NfsShare>,
     /// Local users.
     pub users: Vec<User>,
+    /// Local groups.
+    pub groups: Vec<Group>,
+    /// What the members of groups may do.
+    pub privileges: Vec<Privilege>,
     /// Disks.
     pub disks: Vec<Disk>,
     /// Systems that could be started besides the one that runs.
@@ -518,6 +522,46 @@ pub struct User {
     pub locked: bool,
     /// Whether it may use SMB.
     pub smb: bool,
+    /// Number in the database of its first group; `None` for one that is its alone and that nobody asks about.
+    pub group: Option<i64>,
+    /// Whether it has no password to log in with.
+    pub password_disabled: bool,
+    /// What it gets when it logs in.
+    pub shell: String,
+}
+
+/// A local group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Number in the database.
+    pub id: i64,
+    /// POSIX number.
+    pub gid: i64,
+    /// Name.
+    pub name: String,
+    /// Whether it came with the system.
+    pub builtin: bool,
+    /// Whether SMB knows it.
+    pub smb: bool,
+    /// Numbers in the database of the users that have joined it.
+    pub users: Vec<i64>,
+}
+
+/// What the members of groups may do.
+#[derive(Clone, Debug)]
+pub struct Privilege {
+    /// Number in the database.
+    pub id: i64,
+    /// Name.
+    pub name: String,
+    /// What it is called inside, if it came with the system.
+    pub builtin: Option<String>,
+    /// POSIX numbers of the groups.
+    pub groups: Vec<i64>,
+    /// Names of roles.
+    pub roles: Vec<String>,
+    /// Whether it lets them use the shell in the browser.
+    pub web_shell: bool,
 }
 
 /// A disk.
@@ -577,6 +621,8 @@ impl State {
             smb_shares: smb_shares(),
             nfs_shares: nfs_shares(),
             users: users(),
+            groups: groups(),
+            privileges: privileges(),
             disks: disks(),
             old_systems: vec!["24.10.2.4".to_owned()],
             update: None,
@@ -659,6 +705,12 @@ impl State {
         let (account, key) = Account::with_key(username, roles, id);
         self.accounts.push(account);
         key
+    }
+
+    /// The roles that members of the group with this POSIX number have by it.
+    pub fn roles_of_group(&self, gid: i64) -> Vec<&str> {
+        let privileges = self.privileges.iter().filter(|privilege| privilege.groups.contains(&gid));
+        privileges.flat_map(|privilege| &privilege.roles).map(String::as_str).collect()
     }
 
     /// Adds a dataset without data of its own.
@@ -1065,6 +1117,9 @@ fn users() -> Vec<User> {
         builtin,
         locked: false,
         smb: !builtin,
+        group: None,
+        password_disabled: false,
+        shell: "/usr/bin/zsh".to_owned(),
     };
     vec![
         user(1, 0, "root", "root", true),
@@ -1072,6 +1127,29 @@ fn users() -> Vec<User> {
         user(71, 3000, "alice", "Alice", false),
         user(72, 3001, "bob", "Bob", false),
     ]
+}
+
+fn groups() -> Vec<Group> {
+    let group = |id, gid, name: &str, builtin, users: &[i64]| Group {
+        id,
+        gid,
+        name: name.to_owned(),
+        builtin,
+        smb: !builtin,
+        users: users.to_vec(),
+    };
+    vec![group(43, 544, "builtin_administrators", true, &[35]), group(112, 3000, "family", false, &[71, 72])]
+}
+
+fn privileges() -> Vec<Privilege> {
+    vec![Privilege {
+        id: 1,
+        name: "Local Administrator".to_owned(),
+        builtin: Some("LOCAL_ADMINISTRATOR".to_owned()),
+        groups: vec![544],
+        roles: vec!["FULL_ADMIN".to_owned()],
+        web_shell: true,
+    }]
 }
 
 fn disks() -> Vec<Disk> {

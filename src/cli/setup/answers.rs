@@ -48,8 +48,23 @@ impl Question {
         Self { name: "reader-key-file", words: "Its API key (not shown)", default: None };
     pub(super) const WRITER_KEY: Self =
         Self { name: "writer-key-file", words: "Its API key (not shown)", default: None };
+    pub(super) const ADMIN: Self = Self {
+        name: "admin",
+        words: "An administrator of the NAS who makes the accounts now; empty, to make them yourself",
+        default: Some(""),
+    };
+    pub(super) const ADMIN_PASSWORD: Self =
+        Self { name: "admin-password-file", words: "Their password (not shown, not kept)", default: None };
+    pub(super) const SECOND_FACTOR: Self =
+        Self { name: "admin-code-file", words: "The code of their second factor", default: None };
+    pub(super) const LISTEN: Self = Self {
+        name: "listen",
+        words: "How clients come in: serve (through `tailscale serve`), tailnet (straight to this machine's tailnet \
+                address), or systemd (as tailnas.socket already has it)",
+        default: Some("serve"),
+    };
 
-    const ALL: [&'static Self; 9] = [
+    const ALL: [&'static Self; 13] = [
         &Self::TAILSCALED,
         &Self::PROVIDER,
         &Self::NAS,
@@ -59,6 +74,10 @@ impl Question {
         &Self::READER_KEY,
         &Self::WRITER,
         &Self::WRITER_KEY,
+        &Self::ADMIN,
+        &Self::ADMIN_PASSWORD,
+        &Self::SECOND_FACTOR,
+        &Self::LISTEN,
     ];
 }
 
@@ -66,10 +85,11 @@ impl Question {
 pub(super) fn help() -> String {
     let mut help = String::from(
         "Ask nothing, and take the answers from FILE: lines of NAME = VALUE. Lines that begin with # are comments. \
-         No key goes into it: reader-key-file and writer-key-file name files of mode 600 that hold one.\n",
+         No secret goes into it: what ends in -file names a file of mode 600 that holds one. An admin makes the accounts \
+         on the NAS, and no key has to be given.\n",
     );
     for question in Question::ALL {
-        let _ = write!(help, "\n  {:<16} {}", question.name, question.words);
+        let _ = write!(help, "\n  {:<19} {}", question.name, question.words);
     }
     help.push_str("\n\nnas-pin is the pin of the NAS's certificate itself, sha256:…, or system.");
     help

@@ -53,6 +53,16 @@ pub(super) fn write(file: &Path, text: &str, mode: Mode) -> Result<(), Trouble> 
     })
 }
 
+/// Takes a file away, if it is there.
+pub(super) fn remove(file: &Path) -> Result<(), Trouble> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Trouble::new(format!("{} cannot be taken away: {error}", file.display()), "Are you root?"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn replace(file: &Path, text: &str, mode: Mode) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     if !folder.exists() {

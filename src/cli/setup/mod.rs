@@ -7,6 +7,7 @@ mod answers;
 mod files;
 mod texts;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,9 +18,11 @@ use super::{CONFIG, complain, doctor, grants, say};
 use crate::audit::Signer;
 use crate::clock::Clock;
 use crate::config::{self, Complaint, Config, Login, Pin, Trust, is_tailnet};
+use crate::dispatch::Catalogue;
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
 use crate::nas;
+use crate::nas::provision::{Account, Admin, Entry};
 use crate::nas::visit::{self, TurnedAway};
 use crate::net::http::Client;
 use crate::oauth::Provider;
@@ -28,8 +31,17 @@ use crate::tailnet::{LocalApi, Node, Roster};
 use crate::telemetry::chain;
 use crate::tools::render;
 
-/// Where the sockets of `tailnas.socket` are changed.
-const SOCKET_DROP_IN: &str = "/etc/systemd/system/tailnas.socket.d/listen.conf";
+/// Where the sockets of `tailnas.socket` are changed, below the folder of units.
+const SOCKET_DROP_IN: &str = "tailnas.socket.d/listen.conf";
+
+/// What tailscaled's unit gives it as its environment, and what has to stand there so that the service, which is not
+/// root's, gets the certificate of this machine.
+const TAILSCALED_DEFAULTS: &str = "/etc/default/tailscaled";
+const CERTIFICATE_FOR_US: &str = "TS_PERMIT_CERT_UID=tailnas";
+
+/// What the accounts on the NAS are called, unless somebody says otherwise.
+const READER: &str = "tailnas-reader";
+const WRITER: &str = "tailnas-writer";
 
 /// Where `tailscale serve` finds us.
 const SERVED: &str = "unix:/run/tailnas/tailnas.sock";
@@ -48,6 +60,12 @@ pub(super) struct Args {
     /// Where keys are kept for systemd
     #[arg(long, default_value = "/etc/credstore", value_name = "DIR")]
     credstore: PathBuf,
+    /// Where units of this machine are changed for systemd
+    #[arg(long, default_value = "/etc/systemd/system", value_name = "DIR")]
+    units: PathBuf,
+    /// Set nothing up; print what makes the accounts on the NAS by hand
+    #[arg(long, conflicts_with = "answers")]
+    by_hand: bool,
 }
 
 /// Why setting up cannot go on, and the one thing to do about it.
@@ -64,6 +82,9 @@ impl Trouble {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
+    if args.by_hand {
+        return by_hand();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -78,6 +99,16 @@ pub(super) fn run(args: &Args) -> Exit {
             Exit::Bad
         }
     }
+}
+
+/// Prints the script for the NAS, with the names of accounts that setup suggests.
+fn by_hand() -> Exit {
+    let catalogue = Catalogue::new();
+    let (looks, changes) = (catalogue.roles_of_looks(), catalogue.roles_of_changes());
+    let accounts = Account::new(READER, &looks).zip(Account::new(WRITER, &changes));
+    let Some((reader, writer)) = accounts else { return Exit::Bug };
+    say(&texts::script(&reader, &writer));
+    Exit::Ok
 }
 
 fn good(what: &str) {
@@ -97,7 +128,7 @@ async fn walk(args: &Args) -> Result<(), Trouble> {
     };
     keys(&config, &args.credstore, &mut answers).await?;
     log(&config, &args.credstore)?;
-    start(&config, roster.own())?;
+    start(&config, roster.own(), &args.units)?;
     say(&texts::farewell(&config, &grants::text(&config, &roster)));
     Ok(())
 }
@@ -126,7 +157,7 @@ async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster),
         nas_name: "nas".to_owned(),
         nas: String::new(),
         trust: Trust::System,
-        reader: "tailnas-reader".to_owned(),
+        reader: READER.to_owned(),
         writer: None,
     };
     good(&format!("the URL of this server, its OAuth resource and its audience: {}", draft.url));
@@ -143,6 +174,7 @@ async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster),
     draft.reader = answers.to(&Question::READER, Some(&draft.reader))?;
     let writer = answers.to(&Question::WRITER, Some(""))?;
     draft.writer = (!writer.is_empty()).then_some(writer);
+    listen(roster.own(), &args.units, answers)?;
 
     let config = draft.parse(&args.config)?;
     files::write(&args.config, &draft.text(), files::READABLE)?;
@@ -231,24 +263,42 @@ fn pinned(pin: Pin) -> Trust {
 
 /// The API keys of the accounts, each tried before it is kept.
 async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Result<(), Trouble> {
+    let catalogue = Catalogue::new();
+    let (looks, changes) = (catalogue.roles_of_looks(), catalogue.roles_of_changes());
     for nas in &config.nas {
-        let accounts = [
-            (Some(&nas.reader), &Question::READER_KEY, texts::Account::Looks),
-            (nas.writer.as_ref(), &Question::WRITER_KEY, texts::Account::Changes),
-        ];
-        for (login, question, account) in accounts {
-            let Some(Login { username, key }) = login else { continue };
+        let accounts: Vec<_> = [
+            (Some(&nas.reader), &Question::READER_KEY, &looks),
+            (nas.writer.as_ref(), &Question::WRITER_KEY, &changes),
+        ]
+        .into_iter()
+        .filter_map(|(login, question, roles)| Some((login?, question, roles)))
+        .collect();
+        let without: Vec<_> = accounts
+            .iter()
+            .filter(|(login, ..)| !files::place(&login.key, credstore).exists())
+            .map(|(login, ..)| login.username.as_str())
+            .collect();
+        let mut admin = if without.is_empty() { None } else { admin(nas, &without, answers).await? };
+        for (login, question, roles) in accounts {
+            let Login { username, key } = login;
             let place = files::place(key, credstore);
             let fresh = !place.exists();
             if fresh {
-                if answers.are_a_persons() {
-                    say(&texts::account(username, account));
-                }
-                let key = answers.secret(question)?;
+                // Before a key is made or typed that could not be kept.
+                files::can_be_written(&place)?;
+                let account = Account::new(username, roles);
+                let key = if let Some(admin) = &mut admin {
+                    made(admin, username, account.as_ref()).await?
+                } else {
+                    if answers.are_a_persons() {
+                        say(&texts::make_it(username, account.as_ref()));
+                    }
+                    answers.secret(question)?
+                };
                 files::write(&place, &format!("{}\n", key.expose()), files::SECRET)?;
             }
             let login = Login { username: username.clone(), key: SecretSource::File(place.clone()) };
-            if let Err(trouble) = let_in(nas, &login).await {
+            if let Err(trouble) = let_in(nas, &login, roles).await {
                 // One that does not work must not be what the next run finds.
                 if fresh {
                     let _ = std::fs::remove_file(&place);
@@ -256,15 +306,66 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
                 return Err(trouble);
             }
         }
+        if let Some(admin) = admin {
+            admin.leave().await;
+        }
     }
     Ok(())
 }
 
-/// Whether the NAS lets this login in.
-async fn let_in(nas: &config::Nas, login: &Login) -> Result<(), Trouble> {
+/// Logs an administrator in who makes these accounts, where there is to be one.
+async fn admin(
+    nas: &config::Nas,
+    accounts: &[&str],
+    answers: &mut Answers,
+) -> Result<Option<Admin>, Trouble> {
+    if answers.are_a_persons() {
+        say(&texts::accounts(accounts));
+    }
+    let username = answers.to(&Question::ADMIN, None)?;
+    if username.is_empty() {
+        return Ok(None);
+    }
+    let password = answers.secret(&Question::ADMIN_PASSWORD)?;
+    let admin = match Admin::log_in(nas, &username, &password).await.map_err(no_admin)? {
+        Entry::In(admin) => admin,
+        Entry::HalfWay(half_way) => {
+            let code = answers.secret(&Question::SECOND_FACTOR)?;
+            half_way.answer(&code).await.map_err(no_admin)?
+        }
+    };
+    good(&format!("NAS: {username} is logged in, to make the accounts"));
+    Ok(Some(admin))
+}
+
+/// An account that an administrator makes, and the key of it.
+async fn made(admin: &mut Admin, username: &str, account: Option<&Account<'_>>) -> Result<Secret, Trouble> {
+    let Some(account) = account else {
+        return Err(Trouble::new(
+            format!("NAS: no local user can be called {}", render::foreign(username, 60)),
+            "Make that account by hand, or give it a name of letters, digits, \"_\", \"-\" and \".\", 32 at most.",
+        ));
+    };
+    let key = admin.make(account).await.map_err(no_admin)?;
+    good(&format!("NAS: {username} is there, with a group, a privilege and a new key"));
+    Ok(key)
+}
+
+fn no_admin(TurnedAway { reason, hint }: TurnedAway) -> Trouble {
+    Trouble::new(format!("NAS: {reason}"), hint)
+}
+
+/// Whether the NAS lets this login in; it should have these roles.
+async fn let_in(nas: &config::Nas, login: &Login, roles: &BTreeSet<&'static str>) -> Result<(), Trouble> {
     match visit::knock(nas, login).await {
         Ok(let_in) => {
             good(&format!("NAS: {} is let in, it runs {}", login.username, let_in.version));
+            let lacks: Vec<_> =
+                roles.iter().copied().filter(|role| !doctor::has(&let_in.roles, role)).collect();
+            // A NAS that tells no roles at all has nothing to say about them.
+            if !lacks.is_empty() && !let_in.roles.is_empty() {
+                say(&texts::lacks(&login.username, &lacks.join(", ")));
+            }
             Ok(())
         }
         Err(TurnedAway { reason, hint }) => {
@@ -333,24 +434,80 @@ fn random() -> Result<[u8; 32], Trouble> {
     }
 }
 
+/// Asks how clients come in, and puts what follows from it where `tailnas.socket` finds it.
+fn listen(own: &Node, units: &Path, answers: &mut Answers) -> Result<(), Trouble> {
+    let drop_in = units.join(SOCKET_DROP_IN);
+    let guess = (way(units) != Way::Serve).then_some("systemd");
+    match answers.to(&Question::LISTEN, guess)?.as_str() {
+        "serve" => files::remove(&drop_in),
+        "tailnet" if own.addresses().is_empty() => {
+            Err(Trouble::new("tailnet: this machine has no address there", "Run: tailscale up"))
+        }
+        "tailnet" => files::write(&drop_in, &texts::sockets(own.addresses()), files::READABLE),
+        "systemd" => Ok(()),
+        other => Err(Trouble::new(
+            format!("{} is no way to listen", render::foreign(other, 60)),
+            "Say serve, tailnet or systemd.",
+        )),
+    }
+}
+
+/// How clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// `tailscale serve` passes them on to the unix socket.
+    Serve,
+    /// Straight to the tailnet address.
+    Tailnet,
+    /// On sockets that somebody has given `tailnas.socket` by hand.
+    AsItIs,
+}
+
+fn way(units: &Path) -> Way {
+    let ours = units.join(SOCKET_DROP_IN);
+    let others = ours.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    if ours.exists() {
+        Way::Tailnet
+    } else if others.count() > 0 {
+        Way::AsItIs
+    } else {
+        Way::Serve
+    }
+}
+
 /// Starts the service, and puts it on the tailnet.
-fn start(config: &Config, own: &Node) -> Result<(), Trouble> {
+fn start(config: &Config, own: &Node, units: &Path) -> Result<(), Trouble> {
     let direct = config.server.listen.iter().any(|listen| *listen != config::Listen::Systemd);
+    let way = if direct { Way::AsItIs } else { way(units) };
+    let read = "Read: journalctl -u tailnas.socket -n 20";
+    // A socket takes new addresses only while nothing holds the old ones.
+    if told("systemctl", &["show", "-P", "NeedDaemonReload", "tailnas.socket"], read)?.trim() == "yes" {
+        told("systemctl", &["stop", "tailnas.service", "tailnas.socket"], read)?;
+    }
+    told("systemctl", &["daemon-reload"], "Read: journalctl -n 20")?;
     if !direct {
-        told(
-            "systemctl",
-            &["enable", "--now", "tailnas.socket"],
-            "Read: journalctl -u tailnas.socket -n 20",
-        )?;
+        told("systemctl", &["enable", "--now", "tailnas.socket"], read)?;
     }
     told("systemctl", &["enable", "tailnas.service"], "Read: journalctl -n 20")?;
     told("systemctl", &["restart", "tailnas.service"], "Read: journalctl -u tailnas -n 20")
         .map_err(with_journal)?;
     good("service: tailnas runs, and will after a restart of this machine");
-    if !direct && !Path::new(SOCKET_DROP_IN).exists() {
-        let mend = "Run it by hand, and do what it says: Serve may have to be allowed for the tailnet once.";
-        told("tailscale", &["serve", "--bg", "--yes", SERVED], mend)?;
-        good(&format!("tailnet: {} is served to it", own.name()));
+    match way {
+        Way::Serve => {
+            let mend =
+                "Run it by hand, and do what it says: Serve may have to be allowed for the tailnet once.";
+            told("tailscale", &["serve", "--bg", "--yes", SERVED], mend)?;
+            good(&format!("tailnet: {} is served to it", own.name()));
+        }
+        Way::Tailnet => {
+            let addresses: Vec<_> = own.addresses().iter().map(IpAddr::to_string).collect();
+            good(&format!("tailnet: it listens on {}, port 443", addresses.join(" and ")));
+            let defaults = std::fs::read_to_string(TAILSCALED_DEFAULTS).unwrap_or_default();
+            if !defaults.lines().any(|line| line.trim() == CERTIFICATE_FOR_US) {
+                say(&texts::permit());
+            }
+        }
+        Way::AsItIs => {}
     }
     let outside: Vec<_> = outside(config).iter().map(IpAddr::to_string).collect();
     if !outside.is_empty() {
@@ -392,12 +549,13 @@ fn with_journal(trouble: Trouble) -> Trouble {
     Trouble { what: format!("{}\n  It said: {words}", trouble.what), ..trouble }
 }
 
-fn told(program: &str, args: &[&str], mend: &str) -> Result<(), Trouble> {
+/// Runs a command, and answers what it printed.
+fn told(program: &str, args: &[&str], mend: &str) -> Result<String, Trouble> {
     let line = format!("{program} {}", args.join(" "));
     let failed = |what: &str| Trouble::new(format!("{line}: {what}"), mend);
     let output = Command::new(program).args(args).output().map_err(|error| failed(&error.to_string()))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let words = render::foreign(&words, LONGEST_WORDS);

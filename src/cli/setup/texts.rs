@@ -1,12 +1,16 @@
 //! What setup writes and says at length.
 
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Trouble, no_policy_file};
+use super::{CERTIFICATE_FOR_US, TAILSCALED_DEFAULTS, Trouble, no_policy_file};
 use crate::config::{self, Config, Pin, Trust};
-use crate::dispatch::Catalogue;
+use crate::nas::provision::Account;
+
+const HTTPS: u16 = 443;
 
 /// A configuration to be.
 pub(super) struct Draft {
@@ -76,38 +80,85 @@ pub(super) fn compare(shown: &Pin) -> String {
     )
 }
 
-/// What an account on the NAS is for.
-#[derive(Clone, Copy)]
-pub(super) enum Account {
-    Looks,
-    Changes,
+/// What makes an account with a key, in the shell of the NAS.
+pub(super) fn by_hand(account: &Account<'_>) -> String {
+    // The two numbers are known only there.
+    let privilege = account.privilege(&json!("GID")).to_string().replace("\"GID\"", "'\"$gid\"'");
+    let user = account.user(&json!("GROUP")).to_string().replace("\"GROUP\"", "'\"$group\"'");
+    let (group, name) = (account.group(), account.username());
+    format!(
+        "group=$(midclt call group.create '{group}')\n\
+         gid=$(midclt call group.get_instance \"$group\" | jq .gid)\n\
+         midclt call privilege.create '{privilege}' >/dev/null\n\
+         midclt call user.create '{user}' >/dev/null\n\
+         midclt call api_key.create '{key}' | jq -r .key\n",
+        key = account.key(name),
+    )
 }
 
-/// How to make an account with a key on the NAS.
-pub(super) fn account(username: &str, account: Account) -> String {
-    let roles = match account {
-        Account::Looks => json!(["READONLY_ADMIN"]),
-        Account::Changes => json!(Catalogue::new().roles_of_changes()),
-    };
-    let group = json!({ "name": username, "smb": false });
-    let privilege = json!({ "name": username, "local_groups": ["GID"], "roles": roles, "web_shell": false })
-        .to_string()
-        .replace("\"GID\"", "'$gid'");
-    let user = json!({
-        "username": username, "full_name": "tailnas", "group": "GROUP", "smb": false, "password_disabled": true,
-        "shell": "/usr/sbin/nologin",
-    })
-    .to_string()
-    .replace("\"GROUP\"", "'$group'");
-    let key = json!({ "name": username, "username": username });
+/// The same for both accounts, as a script that can be looked at before it is run.
+pub(super) fn script(looks: &Account<'_>, changes: &Account<'_>) -> String {
     format!(
-        "An account {username} with an API key. Where there is none yet, this makes both, in the shell of the NAS as \
-         root; the last line prints the key once:\n\n  \
-         group=$(midclt call group.create '{group}')\n  \
-         gid=$(midclt call group.get_instance \"$group\" | jq .gid)\n  \
-         midclt call privilege.create '{privilege}' >/dev/null\n  \
-         midclt call user.create '{user}' >/dev/null\n  \
-         midclt call api_key.create '{key}' | jq -r .key\n\n"
+        "#!/bin/sh\n\
+         # Makes the accounts of tailnas on a TrueNAS, 25.04 or later: for its own shell, as root. `tailnas setup` does the\n\
+         # same when it is told an administrator. Written by: tailnas setup --by-hand\n\
+         set -eu\n\n\
+         # The account that looks. The last line prints its API key, once.\n{}\n\
+         # The account that changes things, with the roles that the tools of this version need for it. Leave it out, and\n\
+         # nothing can be changed; leave roles out, and the tools that need them say so.\n{}",
+        by_hand(looks),
+        by_hand(changes),
+    )
+}
+
+/// Before somebody is asked for an administrator.
+pub(super) fn accounts(names: &[&str]) -> String {
+    format!(
+        "tailnas has accounts of its own on the NAS: {}. An administrator can make them now, with a password that is used \
+         once, over the connection that was just checked, and is kept nowhere.\n",
+        names.join(" and ")
+    )
+}
+
+/// Before somebody is asked for a key.
+pub(super) fn make_it(username: &str, account: Option<&Account<'_>>) -> String {
+    let by_hand = account.map(|account| {
+        let lines = by_hand(account).replace('\n', "\n  ");
+        format!(
+            " Where there is none yet, this makes both, in the shell of the NAS as root; the last line prints the key \
+             once:\n\n  {}\n",
+            lines.trim_end()
+        )
+    });
+    format!("An account {username} with an API key.{}\n", by_hand.unwrap_or_default())
+}
+
+/// Roles that an account does not have.
+pub(super) fn lacks(username: &str, roles: &str) -> String {
+    format!(
+        "· {username} does not have all roles that the tools need. It lacks: {roles}\n  \
+         → Credentials > Groups > Privileges on the NAS; or leave it so, and those tools will say what they lack\n"
+    )
+}
+
+/// What systemd is told so that clients come straight to the tailnet address.
+pub(super) fn sockets(addresses: &[IpAddr]) -> String {
+    let mut streams = String::new();
+    for ip in addresses {
+        let _ = writeln!(streams, "ListenStream={}", SocketAddr::new(*ip, HTTPS));
+    }
+    format!(
+        "# Written by `tailnas setup`. FreeBind: the tailnet's interface may get its address later than this starts.\n\
+         [Socket]\nListenStream=\n{streams}FreeBind=yes\n"
+    )
+}
+
+/// What tailscaled has to be told for that.
+pub(super) fn permit() -> String {
+    format!(
+        "· tailscaled must give this machine's certificate to the user of the service\n  \
+         → echo {CERTIFICATE_FOR_US} >>{TAILSCALED_DEFAULTS} && systemctl restart tailscaled\n  \
+         Until then tailnas waits for the certificate, and says so in: systemctl status tailnas\n"
     )
 }
 

@@ -5,14 +5,22 @@ use serde_json::{Value, json};
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::accounts::{Key, Roles};
 use crate::nas::jobs::date;
-use crate::nas::params::{Kind, Param, QUERY, check_login, required};
+use crate::nas::params::{Kind, Param, QUERY, check_login, optional, required};
 use crate::nas::scram::{self, Exchange};
 use crate::nas::session::Login;
 use crate::nas::state::{Level, State};
-use crate::nas::wire::{EINVAL, EOPNOTSUPP, Failure};
-use crate::nas::{CANARY, Generation};
+use crate::nas::wire::{EACCES, EINVAL, EOPNOTSUPP, Failure};
+use crate::nas::{CANARY, Generation, random_text};
 
 const LOGIN: &[Param] = &[required("login_data", Kind::Open(&[required("mechanism", Kind::Str)]))];
+const NEW_KEY: &[Param] = &[required(
+    "api_key_create",
+    Kind::Model(&[
+        required("name", Kind::Name),
+        required("username", Kind::Name),
+        optional("expires_at", Kind::NullOr(&Kind::Dict)),
+    ]),
+)];
 const API_KEY: &[Param] = &[required("api_key", Kind::Str)];
 
 pub(super) const METHODS: &[Method] = &[
@@ -22,6 +30,7 @@ pub(super) const METHODS: &[Method] = &[
     method("auth.me", Access::Session, &[], me),
     method("auth.logout", Access::Session, &[], logout),
     method("api_key.query", Access::Role("API_KEY_READ"), QUERY, keys),
+    method("api_key.create", Access::Role("READONLY_ADMIN"), NEW_KEY, create_key),
     method("privilege.become_readonly", Access::Role("READONLY_ADMIN"), &[], become_readonly)
         .since(Generation::V26),
 ];
@@ -39,14 +48,17 @@ fn login_ex(context: &mut Context<'_>) -> Result<Answer, Failure> {
     }
     let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
     let half = context.session.scram.take();
+    let half_in = context.session.half_in.take();
     let verdict = match text("mechanism").as_str() {
         "SCRAM" => return Ok(Answer::Value(by_scram(context, half, &text("scram_type"), &text("rfc_str")))),
         "API_KEY_PLAIN" => authenticate(context, Some(&text("username")), &text("api_key")),
-        "OTP_TOKEN" => {
-            return Err(Failure::call(EINVAL, "OTP authentication is not currently in progress"));
-        }
-        // No account has a password and there are no tokens.
-        "PASSWORD_PLAIN" | "TOKEN_PLAIN" => Verdict::Wrong,
+        "PASSWORD_PLAIN" => by_password(context, &text("username"), &text("password")),
+        "OTP_TOKEN" => match half_in {
+            Some(username) => by_second_factor(context, &username, &text("otp_token")),
+            None => return Err(Failure::call(EINVAL, "OTP authentication is not currently in progress")),
+        },
+        // There are none.
+        "TOKEN_PLAIN" => Verdict::Wrong,
         other => {
             return Err(Failure::call(EOPNOTSUPP, format!("{other}: mechanism is not supported")));
         }
@@ -68,6 +80,11 @@ fn login_ex(context: &mut Context<'_>) -> Result<Answer, Failure> {
             json!({"response_type": "AUTH_ERR"})
         }
         Verdict::Expired => json!({"response_type": "EXPIRED"}),
+        Verdict::WantsMore(username) => {
+            let answer = json!({"response_type": "OTP_REQUIRED", "username": username});
+            context.session.half_in = Some(username);
+            answer
+        }
     }))
 }
 
@@ -107,7 +124,7 @@ fn by_scram(context: &mut Context<'_>, half: Option<Exchange>, scram_type: &str,
     let Some(signature) = half.finish(text, context.end_point) else { return refused };
     let owner = context.state.accounts.iter().find_map(|account| {
         let key = account.keys.iter().find(|key| key.id == half.key && usable(key))?;
-        Some(Login { username: account.username.clone(), key: key.id, roles: account.roles.clone() })
+        Some(Login { username: account.username.clone(), key: Some(key.id), roles: account.roles.clone() })
     });
     let Some(login) = owner else { return refused };
     let info = user_info(context.state, &login);
@@ -119,6 +136,33 @@ enum Verdict {
     Right(Login),
     Wrong,
     Expired,
+    /// A second factor, of the user with this name.
+    WantsMore(String),
+}
+
+fn by_password(context: &Context<'_>, username: &str, given: &str) -> Verdict {
+    let mut accounts = context.state.accounts.iter();
+    match accounts.find(|account| account.username == username && account.password.as_deref() == Some(given))
+    {
+        Some(account) if account.second_factor.is_some() => Verdict::WantsMore(username.to_owned()),
+        // Who may do nothing cannot log in to the API.
+        Some(account) if !account.roles.is_empty() => {
+            Verdict::Right(Login { username: username.to_owned(), key: None, roles: account.roles.clone() })
+        }
+        _ => Verdict::Wrong,
+    }
+}
+
+fn by_second_factor(context: &Context<'_>, username: &str, given: &str) -> Verdict {
+    let mut accounts = context.state.accounts.iter();
+    match accounts
+        .find(|account| account.username == username && account.second_factor.as_deref() == Some(given))
+    {
+        Some(account) => {
+            Verdict::Right(Login { username: username.to_owned(), key: None, roles: account.roles.clone() })
+        }
+        None => Verdict::Wrong,
+    }
 }
 
 /// A right key that came over an insecure transport is revoked, and for good: it may have been read.
@@ -139,7 +183,7 @@ fn authenticate(context: &mut Context<'_>, username: Option<&str>, given: &str) 
         return if key.expires.is_some() { Verdict::Expired } else { Verdict::Wrong };
     }
     if secure {
-        return Verdict::Right(Login { username: username.clone(), key: key.id, roles: roles.clone() });
+        return Verdict::Right(Login { username: username.clone(), key: Some(key.id), roles: roles.clone() });
     }
     key.revoked = true;
     let text =
@@ -182,36 +226,70 @@ fn keys(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let generation = context.generation();
     let accounts = context.state.accounts.iter();
     let keys = accounts.flat_map(|account| account.keys.iter().map(|key| (&account.username, key)));
-    let rows = keys.map(|(username, key)| {
-        let mut row = json!({
-            "id": key.id,
-            "name": username,
-            "username": username,
-            "user_identifier": 3000 + key.id,
-            "created_at": date(chrono::DateTime::UNIX_EPOCH),
-            "expires_at": key.expires.map(date),
-            "local": true,
-            "revoked": key.revoked,
-        });
-        if generation >= Generation::V25_10 {
-            row["revoked_reason"] = Value::Null;
-        }
-        if generation >= Generation::V26 {
-            row["iterations"] = context.state.pace.scram_rounds.into();
-            for field in ["salt", "stored_key", "server_key"] {
-                row[field] = CANARY.into();
-            }
-        } else {
-            row["keyhash"] = CANARY.into();
-        }
-        row
-    });
+    let rows = keys.map(|(username, key)| key_row(username, key, generation, context.state));
     context.query(rows.collect())
+}
+
+fn create_key(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let generation = context.generation();
+    let new = context.args.get(0).clone();
+    let text = |name: &str| new[name].as_str().unwrap_or_default();
+    let login = context.login()?;
+    if login.username != text("username") && !login.roles.allow("API_KEY_WRITE") {
+        let words = "authenticated user lacks privileges to create or modify API keys of other users.";
+        return Err(Failure::call(EACCES, format!("{}: {words}", login.username)));
+    }
+    let state = &mut *context.state;
+    let keys = state.accounts.iter().flat_map(|account| &account.keys);
+    if keys.clone().any(|key| key.name.as_deref() == Some(text("name"))) {
+        return Err(Failure::invalid("api_key_create", "name must be unique"));
+    }
+    let id = 1 + keys.map(|key| key.id).max().unwrap_or(0);
+    let Some(account) = state.accounts.iter_mut().find(|account| account.username == text("username")) else {
+        return Err(Failure::invalid("api_key_create", "User does not exist."));
+    };
+    if account.roles.is_empty() {
+        return Err(Failure::invalid("api_key_create", "User lacks privilege role membership."));
+    }
+    let secret = random_text(64);
+    let key = Key { name: Some(text("name").to_owned()), ..Key::new(id, secret.clone()) };
+    account.keys.push(key.clone());
+    let mut row = key_row(text("username"), &key, generation, state);
+    row["key"] = format!("{id}-{secret}").into();
+    if generation >= Generation::V26 {
+        row["client_key"] = CANARY.into();
+    }
+    Ok(Answer::Value(row))
+}
+
+fn key_row(username: &str, key: &Key, generation: Generation, state: &State) -> Value {
+    let mut row = json!({
+        "id": key.id,
+        "name": key.name.as_deref().unwrap_or(username),
+        "username": username,
+        "user_identifier": 3000 + key.id,
+        "created_at": date(chrono::DateTime::UNIX_EPOCH),
+        "expires_at": key.expires.map(date),
+        "local": true,
+        "revoked": key.revoked,
+    });
+    if generation >= Generation::V25_10 {
+        row["revoked_reason"] = Value::Null;
+    }
+    if generation >= Generation::V26 {
+        row["iterations"] = state.pace.scram_rounds.into();
+        for field in ["salt", "stored_key", "server_key"] {
+            row[field] = CANARY.into();
+        }
+    } else {
+        row["keyhash"] = CANARY.into();
+    }
+    row
 }
 
 fn user_info(state: &State, login: &Login) -> Value {
     let user = state.users.iter().find(|user| user.username == login.username);
-    let uid = user.map_or(3000 + login.key, |user| user.uid);
+    let uid = user.map_or(3000 + login.key.unwrap_or_default(), |user| user.uid);
     json!({
         "pw_name": login.username,
         "pw_gecos": user.map_or(login.username.as_str(), |user| user.full_name.as_str()),

@@ -17,6 +17,7 @@ mod filesystem;
 mod iscsi;
 mod network;
 pub(crate) mod pool;
+mod privilege;
 mod reporting;
 mod service;
 mod share;
@@ -110,6 +111,7 @@ const FAMILIES: &[Family] = &[
     iscsi::METHODS,
     network::METHODS,
     pool::METHODS,
+    privilege::METHODS,
     reporting::METHODS,
     service::METHODS,
     share::METHODS,

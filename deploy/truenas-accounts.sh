@@ -1,0 +1,19 @@
+#!/bin/sh
+# Makes the accounts of tailnas on a TrueNAS, 25.04 or later: for its own shell, as root. `tailnas setup` does the
+# same when it is told an administrator. Written by: tailnas setup --by-hand
+set -eu
+
+# The account that looks. The last line prints its API key, once.
+group=$(midclt call group.create '{"name":"tailnas-reader","smb":false}')
+gid=$(midclt call group.get_instance "$group" | jq .gid)
+midclt call privilege.create '{"local_groups":['"$gid"'],"name":"tailnas-reader","roles":["READONLY_ADMIN"],"web_shell":false}' >/dev/null
+midclt call user.create '{"full_name":"tailnas","group":'"$group"',"password_disabled":true,"shell":"/usr/sbin/nologin","smb":false,"username":"tailnas-reader"}' >/dev/null
+midclt call api_key.create '{"name":"tailnas-reader","username":"tailnas-reader"}' | jq -r .key
+
+# The account that changes things, with the roles that the tools of this version need for it. Leave it out, and
+# nothing can be changed; leave roles out, and the tools that need them say so.
+group=$(midclt call group.create '{"name":"tailnas-writer","smb":false}')
+gid=$(midclt call group.get_instance "$group" | jq .gid)
+midclt call privilege.create '{"local_groups":['"$gid"'],"name":"tailnas-writer","roles":["ALERT_LIST_WRITE","APPS_WRITE","DATASET_DELETE","DATASET_WRITE","SERVICE_WRITE","SNAPSHOT_DELETE","SNAPSHOT_WRITE"],"web_shell":false}' >/dev/null
+midclt call user.create '{"full_name":"tailnas","group":'"$group"',"password_disabled":true,"shell":"/usr/sbin/nologin","smb":false,"username":"tailnas-writer"}' >/dev/null
+midclt call api_key.create '{"name":"tailnas-writer","username":"tailnas-writer"}' | jq -r .key
