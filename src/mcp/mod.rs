@@ -5,6 +5,8 @@
 //! earlier one.
 
 mod completions;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod prompts;
 pub mod resources;
 
@@ -64,12 +66,20 @@ const INSTRUCTIONS: &str = "Tools for TrueNAS; with more than one, each takes na
     to yours. There is no tool that approves.";
 
 /// The MCP service, to be put behind admission: each request must carry its [`Caller`] as an extension.
-pub type Service = StreamableHttpService<Arc<Handler>, NeverSessionManager>;
+pub type Service = StreamableHttpService<Arc<Served>, NeverSessionManager>;
+
+#[cfg(not(feature = "conformance"))]
+type Served = Handler;
+#[cfg(feature = "conformance")]
+type Served = conformance::WithFixtures;
 
 /// Makes the MCP service. `host` is the authority that our URL has; the server has checked it already.
 #[must_use]
 pub fn service(dispatcher: Arc<Dispatcher>, lifecycle: &Lifecycle, largest_body: usize) -> Service {
-    let handler = Arc::new(Handler::new(dispatcher, lifecycle.clone()));
+    let handler = Handler::new(dispatcher, lifecycle.clone());
+    #[cfg(feature = "conformance")]
+    let handler = conformance::WithFixtures::of(handler);
+    let handler = Arc::new(handler);
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
@@ -281,7 +291,9 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let no_such = || ErrorData::resource_not_found("There is no such resource", None);
+        // SEP-2164: which one, as the client spelled it.
+        let uri = || Some(json!({ "uri": &request.uri }));
+        let no_such = || ErrorData::resource_not_found("There is no such resource", uri());
         let address: Address = request.uri.parse().map_err(|NoResource| no_such())?;
         let origin = origin(&context, "resources/read")?;
         let call = Call { gone: context.ct, ..origin.call(address.tool(), address.arguments()) };
