@@ -103,17 +103,30 @@ async fn demo(args: &Args) -> std::io::Result<bool> {
     let program = std::env::current_exe()?;
     let command = daemon::command(&world);
     let mut daemon = Daemon::start(&program, &command, dir.path()).await?;
-    if let Some(file) = &args.ready_file {
-        std::fs::write(file, welcome::ready_file(&world, TOKEN_LIFETIME))?;
-    }
+    let tell = |daemon: &Daemon| match &args.ready_file {
+        Some(file) => std::fs::write(file, welcome::ready_file(&world, daemon, TOKEN_LIFETIME)),
+        None => Ok(()),
+    };
+    tell(&daemon)?;
     let well = if args.once {
         tour::walk(&world, &daemon).await?
     } else {
         println!("{}", welcome::text(&world, &daemon, TOKEN_LIFETIME));
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            pressed = tokio::signal::ctrl_c() => pressed?,
-            _ = terminate.recv() => {}
+        // For tests of clients: the daemon is restarted; what a login gave is good no more, as after five minutes.
+        let mut restart = signal(SignalKind::user_defined2())?;
+        let mut expire = signal(SignalKind::user_defined1())?;
+        loop {
+            tokio::select! {
+                pressed = tokio::signal::ctrl_c() => break pressed?,
+                _ = terminate.recv() => break,
+                _ = expire.recv() => world.tsidp.expire_logins(),
+                _ = restart.recv() => {
+                    daemon.stop().await?;
+                    daemon = Daemon::start(&program, &command, dir.path()).await?;
+                    tell(&daemon)?;
+                }
+            }
         }
         println!("\nStopping.");
         true

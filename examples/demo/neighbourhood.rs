@@ -17,13 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Where alice calls from when she comes over the tailnet; `tailscale serve` would tell it.
 const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(100, 64, 0, 7));
 
-/// Runs until it is told to stop. Puts the answers for `tailnas setup` into `dir`, and a token for `url`.
+/// Runs until it is told to stop. Puts the answers for `tailnas setup` into `dir`, and tokens for `url`.
 pub async fn run(dir: &Path, url: &str, lifetime: Duration) -> io::Result<()> {
     let world = World::start(dir, 0, Generation::V25_10).await?;
     world.tailnet.add_user_node(PHONE, "phone", User::new(456, "alice@example.com", "Alice Doe"));
     world.tailnet.grant(PHONE, CAPABILITY, vec![json!({ "scopes": ALICE.scopes, "nas": ["*"] })]);
-    let token = world.tsidp.mint(TokenSpec { lifetime, ..TokenSpec::new("alice@example.com", url) });
-    world.write("token", &token)?;
+    for (file, login) in [("token", "alice@example.com"), ("token-bob", "bob@github")] {
+        let token = world.tsidp.mint(TokenSpec { lifetime, ..TokenSpec::new(login, url) });
+        world.write(file, &token)?;
+    }
     let dir_text = dir.display();
     let answers = format!(
         "provider = {}\nnas = {}\nnas-name = homenas\nreader = {}\nreader-key-file = {dir_text}/reader.key\n\

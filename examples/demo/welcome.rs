@@ -76,7 +76,7 @@ Ctrl-C ends it; nothing is left behind."#,
 }
 
 /// The same for programs.
-pub fn ready_file(world: &World, lifetime: Duration) -> String {
+pub fn ready_file(world: &World, daemon: &Daemon, lifetime: Duration) -> String {
     let users: Vec<_> = PEOPLE
         .iter()
         .map(|person| {
@@ -89,6 +89,7 @@ pub fn ready_file(world: &World, lifetime: Duration) -> String {
         })
         .collect();
     let ready = json!({
+        "pid": daemon.pid(),
         "mcp_url": world.mcp_url(),
         "console": format!("{}/console", world.origin()),
         "config": world.config(),

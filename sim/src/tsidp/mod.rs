@@ -216,6 +216,15 @@ impl Tsidp {
         }
     }
 
+    /// Let every access token that came of a login expire now. Those of [`Tsidp::mint`] stay.
+    pub fn expire_logins(&self) {
+        let mut state = self.idp.state();
+        let past = state.now() - TimeDelta::seconds(1);
+        for grant in state.access.values_mut().filter(|grant| grant.client.is_some()) {
+            grant.expires = past;
+        }
+    }
+
     /// Stop the clock at `now`. Until this is called it is the system's.
     pub fn set_now(&self, now: DateTime<Utc>) {
         self.idp.state().now = Some(now);

@@ -1,22 +1,24 @@
 // Clients of other people against the demo: the TypeScript SDK (both of its lines, both eras), Inspector's command line,
-// mcp-remote with the whole OAuth flow, and the requests that editors are known to send.
+// mcp-remote, each with the whole OAuth flow too, through a restart of the daemon and the end of its token, and the
+// requests that editors are known to send.
 //
-// Given the file that `cargo demo -- --ready-file F` writes (a URL and tokens), and, to hold the answers against, what
-// `tailnas tools --json` prints.
+// Given the file that `cargo demo -- --ready-file F` writes (a URL and tokens), what `tailnas tools --json` prints, to
+// hold the answers against, and the process of the demo, which restarts the daemon (SIGUSR2) and ends tokens (SIGUSR1).
 
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { Client, StreamableHTTPClientTransport, UnauthorizedError } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { UnauthorizedError as UnauthorizedV1 } from "@modelcontextprotocol/sdk/client/auth.js";
 import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as TransportV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
-const [readyFile, catalogueFile] = process.argv.slice(2);
+const [readyFile, catalogueFile, demo] = process.argv.slice(2);
 const ready = JSON.parse(await readFile(readyFile, "utf8"));
 const catalogue = JSON.parse(await readFile(catalogueFile, "utf8")).tools;
 const alice = ready.users.find((user) => user.name === "alice");
@@ -73,6 +75,73 @@ async function sdkOne() {
   await client.close();
 }
 
+async function restarted() {
+  const { pid } = JSON.parse(await readFile(readyFile, "utf8"));
+  process.kill(Number(demo), "SIGUSR2");
+  for (let attempt = 0; attempt < 300; attempt += 1) {
+    const now = await readFile(readyFile, "utf8").then(JSON.parse).catch(() => ({ pid }));
+    if (now.pid !== pid) return;
+    await pause(100);
+  }
+  throw new Error("the daemon did not come back");
+}
+
+// A daemon that is started again, and a token that is good no more: neither may trouble a client. `token` says which
+// token it has, and `logins` how often a person had to log in.
+async function outlives(name, client, token, logins) {
+  const calls = async (what) => {
+    const pools = await patiently(() => client.callTool({ name: "pools_list", arguments: {} })).catch((error) => error);
+    check(`${name}: calls ${what}`, pools.content?.[0]?.text?.includes("tank"), `${pools.message ?? JSON.stringify(pools)}`);
+  };
+  const first = await token();
+  await restarted();
+  await calls("a daemon that was restarted");
+  check(`${name}: has the same token still`, (await token()) === first);
+  process.kill(Number(demo), "SIGUSR1");
+  // So that nobody remembers the token as good.
+  await restarted();
+  await calls("when its token is good no more");
+  check(`${name}: has got another`, (await token()) !== first);
+  check(`${name}: without another login`, logins() === 1, logins());
+}
+
+// What a program that uses an SDK keeps for it. The browser is a fetch: the provider knows alice by her address.
+class Keeper {
+  logins = 0;
+  redirectUrl = "http://127.0.0.1:33418/callback";
+  clientMetadata = {
+    client_name: "peer",
+    redirect_uris: [this.redirectUrl],
+    grant_types: ["authorization_code", "refresh_token"],
+    response_types: ["code"],
+    token_endpoint_auth_method: "client_secret_post",
+  };
+  clientInformation() { return this.client; }
+  saveClientInformation(client) { this.client = client; }
+  tokens() { return this.kept; }
+  saveTokens(tokens) { this.kept = tokens; }
+  saveCodeVerifier(verifier) { this.verifier = verifier; }
+  codeVerifier() { return this.verifier; }
+  async redirectToAuthorization(url) {
+    this.logins += 1;
+    const sent = await fetch(url, { redirect: "manual" });
+    this.code = new URL(sent.headers.get("location")).searchParams.get("code");
+  }
+}
+
+async function login(name, client, Transport, Unauthorized) {
+  const authProvider = new Keeper();
+  const transport = () => new Transport(new URL(ready.mcp_url), { authProvider });
+  const first = transport();
+  const refused = await client.connect(first).then(() => undefined, (error) => error);
+  check(`${name}: is sent to log in`, refused instanceof Unauthorized, refused);
+  await first.finishAuth(authProvider.code);
+  await client.connect(transport());
+  await used(`${name}, logged in`, client);
+  await outlives(name, client, () => authProvider.kept.access_token, () => authProvider.logins);
+  await client.close();
+}
+
 function run(command, args, env = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
@@ -120,12 +189,12 @@ async function mcpRemote(protocol) {
     stderr: "pipe",
   });
   let said = "";
-  let visiting = false;
+  const visited = new Set();
   transport.stderr.on("data", async (data) => {
     said += data;
-    const url = said.match(/https?:\/\/\S+\/authorize\?\S+/)?.[0];
-    if (!url || visiting) return;
-    visiting = true;
+    const url = said.match(/https?:\/\/\S+\/authorize\?\S+/g)?.at(-1);
+    if (!url || visited.has(url)) return;
+    visited.add(url);
     const sent = await fetch(url, { redirect: "manual" });
     const back = sent.headers.get("location");
     // The address is printed before the callback listens.
@@ -137,8 +206,14 @@ async function mcpRemote(protocol) {
   const client = new Client({ name: "peer", version: "1" });
   try {
     await client.connect(transport, { timeout: 60_000 });
-    check(`${name}: registers, logs in and comes back with a token`, visiting, said);
+    check(`${name}: registers, logs in and comes back with a token`, visited.size === 1, said);
     await used(name, client);
+    const token = async () => {
+      const files = await readdir(join(work, protocol), { recursive: true });
+      const file = files.find((file) => file.endsWith("_tokens.json"));
+      return JSON.parse(await readFile(join(work, protocol, file), "utf8")).access_token;
+    };
+    await outlives(name, client, token, () => visited.size);
   } catch (error) {
     check(`${name}: connects`, false, `${error}\n${said}`);
   } finally {
@@ -235,6 +310,11 @@ try {
   await sdkTwo("TypeScript SDK 2, 2026-07-28", { mode: { pin: "2026-07-28" } });
   await sdkTwo("TypeScript SDK 2, auto", { mode: "auto" });
   await sdkOne();
+  for (const [era, versionNegotiation] of [["legacy", undefined], ["2026-07-28", { mode: { pin: "2026-07-28" } }]]) {
+    const client = new Client({ name: "peer", version: "1" }, { versionNegotiation });
+    await login(`TypeScript SDK 2, ${era}`, client, StreamableHTTPClientTransport, UnauthorizedError);
+  }
+  await login("TypeScript SDK 1", new ClientV1({ name: "peer", version: "1" }), TransportV1, UnauthorizedV1);
   await inspector();
   await mcpRemote("legacy");
   await mcpRemote("auto");

@@ -27,4 +27,4 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 [ -s "$work/ready.json" ] || { cat "$work/demo.log"; echo "the demo was not ready within 10 s"; exit 1; }
-timeout 300 node "$work/peer.mjs" "$work/ready.json" "$work/catalogue.json" || { cat "$work/demo.log"; exit 1; }
+timeout 300 node "$work/peer.mjs" "$work/ready.json" "$work/catalogue.json" "$demo" || { cat "$work/demo.log"; exit 1; }

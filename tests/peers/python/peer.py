@@ -1,17 +1,22 @@
-"""The Python MCP SDK's own client against the demo, in both eras of the protocol.
+"""The Python MCP SDK's own client against the demo, in both eras of the protocol, and through the whole OAuth flow.
 
-Given the file that `cargo demo -- --ready-file F` writes (a URL and tokens), and, to hold the answers against, what
-`tailnas tools --json` prints.
+Given the file that `cargo demo -- --ready-file F` writes (a URL and tokens), what `tailnas tools --json` prints, to hold
+the answers against, and the process of the demo, which restarts the daemon (SIGUSR2) and ends tokens (SIGUSR1).
 """
 
 import asyncio
 import json
+import os
+import signal
 import sys
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 from mcp import Client, MCPError
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.shared.auth import OAuthClientMetadata
 
 # What the demo's NAS has, for the arguments that a tool demands.
 REQUIRED = {
@@ -132,7 +137,86 @@ async def status_of(ready, token, source):
         return (await client.post(ready["mcp_url"], json=body, headers=headers)).status_code
 
 
-async def main(ready_file, catalogue_file):
+class Keeper:
+    """What a program that uses the SDK keeps for it. The browser is a GET: the provider knows alice by her address."""
+
+    tokens = None
+    client = None
+    logins = 0
+    back = "http://127.0.0.1:33418/callback"
+
+    async def get_tokens(self):
+        return self.tokens
+
+    async def set_tokens(self, tokens):
+        self.tokens = tokens
+
+    async def get_client_info(self):
+        return self.client
+
+    async def set_client_info(self, client_info):
+        self.client = client_info
+
+    async def redirect(self, url):
+        self.logins += 1
+        async with httpx2.AsyncClient() as browser:
+            sent = await browser.get(url)
+        self.sent_back = parse_qs(urlsplit(sent.headers["location"]).query)
+
+    async def callback(self):
+        return AuthorizationCodeResult(code=self.sent_back["code"][0], state=self.sent_back["state"][0])
+
+
+async def restart(ready_file, demo):
+    def pid():
+        try:
+            with open(ready_file, encoding="utf-8") as file:
+                return json.load(file)["pid"]
+        except json.JSONDecodeError:
+            return before
+
+    before = None
+    before = pid()
+    os.kill(demo, signal.SIGUSR2)
+    for _ in range(300):
+        if pid() != before:
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError("the daemon did not come back")
+
+
+async def through_restart_and_refresh(ready_file, url, demo, mode):
+    """A daemon that is started again, and a token that is good no more: neither may trouble a client."""
+    keeper = Keeper()
+    metadata = OAuthClientMetadata(
+        client_name="peer", redirect_uris=[keeper.back], token_endpoint_auth_method="client_secret_post"
+    )
+    auth = OAuthClientProvider(url, metadata, keeper, keeper.redirect, keeper.callback)
+    http = create_mcp_http_client(auth=auth)
+    async with http, Client(streamable_http_client(url, http_client=http), mode=mode) as client:
+        async def calls(what):
+            answer = await patiently(lambda: client.call_tool("pools_list", {}))
+            check(f"{mode}, logged in: calls {what}", not answer.is_error)
+
+        await calls("a tool")
+        first = keeper.tokens.access_token
+        await restart(ready_file, demo)
+        await calls("a daemon that was restarted")
+        check(f"{mode}: has the same token still", keeper.tokens.access_token == first)
+        # This SDK goes by its own clock alone.
+        auth.context.token_expiry_time = 1
+        await calls("when its token has run out by its clock")
+        second = keeper.tokens.access_token
+        check(f"{mode}: has refreshed it", second != first and keeper.logins == 1)
+        os.kill(demo, signal.SIGUSR1)
+        # So that nobody remembers the token as good.
+        await restart(ready_file, demo)
+        await calls("when its token is good no more, and it did not know")
+        check(f"{mode}: has got another", keeper.tokens.access_token != second)
+        check(f"{mode}: by a second login, since a 401 makes it log in again and not refresh", keeper.logins == 2)
+
+
+async def main(ready_file, catalogue_file, demo):
     with open(ready_file, encoding="utf-8") as file:
         ready = json.load(file)
     with open(catalogue_file, encoding="utf-8") as file:
@@ -141,6 +225,8 @@ async def main(ready_file, catalogue_file):
     for mode in ["legacy", "2026-07-28", "auto"]:
         for name in ["alice", "bob"]:
             await tools_of(ready, catalogue, users[name], mode)
+    for mode in ["legacy", "2026-07-28"]:
+        await through_restart_and_refresh(ready_file, ready["mcp_url"], int(demo), mode)
     check("alice's token from bob's address: 401", await status_of(ready, users["alice"]["token"], "127.0.0.2") == 401)
     check("a tagged node: 403", await status_of(ready, users["alice"]["token"], "127.0.0.3") == 403)
     check("a token nobody issued: 401", await status_of(ready, "0" * 32, "127.0.0.1") == 401)
