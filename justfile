@@ -17,11 +17,20 @@ demo *args:
 deny:
     cargo deny --all-features check bans licenses sources
 
-# real clients and a real browser against the demo
+# the official conformance suite, real clients, a real browser and real tailscaled; the last takes root
 peers:
+    tests/peers/conformance/run.sh
     tests/peers/python/run.sh
     tests/peers/node/run.sh
+    tests/peers/note/run.sh
     tests/peers/browser/run.sh
+    tests/peers/tailnet/run.sh
+
+# the peers that take long or take root, and what they said, kept in docs/evidence
+nightly:
+    tests/peers/evidence.sh conformance tests/peers/conformance/run.sh
+    tests/peers/evidence.sh clients tests/peers/node/run.sh
+    tests/peers/evidence.sh tailnet tests/peers/tailnet/run.sh
 
 # installed into a booted Debian, and by ct/tailnas.sh into a real unprivileged LXC; takes root
 lab:
