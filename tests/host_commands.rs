@@ -154,8 +154,8 @@ async fn a_notice_is_a_count_and_a_link_and_holds_nothing_up() {
     // One service is away and another never answers; nothing waits for them.
     assert!(!plan(&bench, "dataset_delete").await.is_error());
     let [notice] = &hooked()[..] else { panic!("one notice: {:?}", hooked()) };
-    let (head, body) = notice.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("POST /hook HTTP/1.1"), "{head}");
+    let (start, body) = notice.split_once("\r\n\r\n").unwrap();
+    assert!(start.starts_with("POST /hook HTTP/1.1"), "{start}");
     let text = format!("1 change waits for approval: {link}");
     let wanted = json!({ "event": "waiting", "waiting": 1, "text": text, "url": link });
     assert_eq!(serde_json::from_str::<Value>(body).unwrap(), wanted);
@@ -170,6 +170,6 @@ async fn a_notice_is_a_count_and_a_link_and_holds_nothing_up() {
     assert_eq!(tested.status.code(), Some(1), "one of them is away: {}", said(&tested));
     assert!(said(&tested).contains("✓ notify[0], webhook: taken"), "{}", said(&tested));
     assert!(said(&tested).contains("✗ notify[1], ntfy: "), "{}", said(&tested));
-    let test = hooked().pop().unwrap();
-    assert!(test.contains("A test. Nothing waits") && test.contains(&link), "{test}");
+    let last = hooked().pop().unwrap();
+    assert!(last.contains("A test. Nothing waits") && last.contains(&link), "{last}");
 }

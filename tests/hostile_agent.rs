@@ -8,6 +8,8 @@
 //! `TAILNAS_STEPS` says how many steps it takes, `TAILNAS_SEED` which. A failure names both.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may panic")]
 
+#![expect(clippy::match_bool, clippy::single_match_else, reason = "two choices read best side by side")]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +45,7 @@ const ACTS: &[&str] = &[
     "/console/thaw/finish",
 ];
 
-/// Enough of a random number: every run of a seed is the same run. (Vigna's SplitMix64.)
+/// Enough of a random number: every run of a seed is the same run. (Vigna's `SplitMix64`.)
 struct Dice(u64);
 
 impl Dice {
@@ -86,7 +88,9 @@ impl Treasure {
             let inside = format!("/mnt/{name}");
             let paths =
                 was.smb_shares.iter().map(|one| &one.path).chain(was.nfs_shares.iter().map(|one| &one.path));
-            paths.chain(was.apps.iter().map(|one| &one.mount.0)).any(|path| path.starts_with(&inside))
+            paths
+                .chain(was.apps.iter().filter_map(|one| Some(&one.mount.as_ref()?.0)))
+                .any(|path| path.starts_with(&inside))
         };
         for old in &was.datasets {
             let found = now.datasets.iter().find(|new| new.guid == old.guid);
@@ -389,7 +393,7 @@ impl Agent {
         let form = form.as_str();
         let answer = if act.ends_with("/finish") {
             let begin = act.replace("/finish", "/begin");
-            let begun = match dice.one_in(3) || self.ceremonies.is_empty() {
+            let options = match dice.one_in(3) || self.ceremonies.is_empty() {
                 true => {
                     let form = self.browser.form(&page, &begin).await.unwrap();
                     let asked = json!({ "form": form });
@@ -399,9 +403,9 @@ impl Agent {
             };
             let ceremony = match dice.one_in(5) {
                 true => json!("0".repeat(64)),
-                false => begun["ceremony"].clone(),
+                false => options["ceremony"].clone(),
             };
-            let answer = self.forge(dice, &begun["options"]);
+            let answer = self.forge(dice, &options["options"]);
             self.browser.script(&act, &json!({ "ceremony": ceremony, "answer": answer })).await.unwrap()
         } else if act.ends_with("/begin") {
             let used = self.link.split_once('#').map_or("", |(_, secret)| secret);

@@ -170,8 +170,8 @@ impl Machine {
         }
         let Ok(keys) = fs::read_dir(self.path("etc/credstore")) else { return };
         for key in keys {
-            let mode = key.unwrap().metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
+            let permissions = key.unwrap().metadata().unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o777, 0o600);
         }
     }
 }

@@ -30,7 +30,6 @@ fn all() -> Vec<&'static str> {
 fn arguments(tool: &str) -> Value {
     let catalogue = Catalogue::new();
     match tool {
-        "compose_validate" => json!({ "compose": "services: {web: {image: 'nginx:1.29'}}" }),
         "app_get" | "app_config" | "app_upgrade_summary" => json!({ "app": "plex" }),
         "app_logs" => json!({ "app": "plex", "lines": 5 }),
         "catalog_get" => json!({ "app": "syncthing" }),

@@ -250,7 +250,7 @@ mod tests {
         }
         let [sample] = ends.samples().try_into().unwrap();
         assert_eq!(sample.name, "tailnas_certificate_expiry_timestamp_seconds");
-        assert_eq!(sample.label, None);
+        assert!(sample.labels.is_empty());
         let end = certificate::ends(&shown).unwrap().timestamp();
         assert_eq!(sample.value.to_string(), end.to_string());
         lifecycle.end();

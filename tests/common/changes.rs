@@ -38,6 +38,7 @@ pub fn prepare(state: &mut State) {
 }
 
 /// How this tool is called.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn example(tool: &str) -> Example {
     const MADE_AGAIN: &str = "it was destroyed and made again under its name";
     const GONE: &str = "it is gone";
@@ -124,37 +125,44 @@ pub fn example(tool: &str) -> Example {
         }
         "app_control" => example_of(json!({ "app": "nextcloud", "action": "start" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "nextcloud")),
-        "app_install" => example_of(json!({ "app": "syncthing" })).unless("there is one of that name", |nas| {
-            nas.apps[0].name = "syncthing".to_owned();
-        }),
+        "app_install" => {
+            example_of(json!({ "app": "syncthing" })).unless("there is one of that name", |nas| {
+                "syncthing".clone_into(&mut nas.apps[0].name);
+            })
+        }
         "app_deploy" => {
             let compose = "services:\n  web: {image: 'nginx:1.29', ports: ['8080:80']}\n";
             example_of(json!({ "app": "web", "compose": compose }))
-                .unless("there is one of that name", |nas| nas.apps[0].name = "web".to_owned())
+                .unless("there is one of that name", |nas| "web".clone_into(&mut nas.apps[0].name))
                 .unless("another app has the port", |nas| nas.apps[0].port = Some((80, 8080)))
         }
         "app_update" => {
             example_of(json!({ "app": "plex", "values": { "resources": { "limits": { "cpus": 4 } } } }))
                 .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-                .unless("somebody else changed it", |nas| nas.apps[0].config["resources"]["limits"]["cpus"] = json!(3))
+                .unless("somebody else changed it", |nas| {
+                    nas.apps[0].config["resources"]["limits"]["cpus"] = json!(3);
+                })
         }
         "app_upgrade" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
             .unless("there is a newer one yet", |nas| nas.apps[0].latest = Some("1.3.0".to_owned())),
         "app_rollback" => example_of(json!({ "app": "plex", "version": "1.1.19" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-            .unless("it was upgraded", |nas| nas.apps[0].version = "1.2.0".to_owned()),
+            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version)),
         "app_pull_images" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-            .unless("it was upgraded", |nas| nas.apps[0].version = "1.2.0".to_owned()),
+            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version)),
         "app_delete" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-            .unless("it was upgraded", |nas| nas.apps[0].version = "1.2.0".to_owned())
+            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
             .unless("the NAS keeps one more volume for it", |nas| {
                 nas.ix_volumes.push(("plex".to_owned(), "data".to_owned()));
             }),
-        "boot_env_delete" => example_of(json!({ "id": "24.10.2.4" })).unless(GONE, |nas| nas.old_systems.clear()),
-        "backup_run" => example_of(json!({ "kind": "snapshots", "id": 1 })).unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos")),
+        "boot_env_delete" => {
+            example_of(json!({ "id": "24.10.2.4" })).unless(GONE, |nas| nas.old_systems.clear())
+        }
+        "backup_run" => example_of(json!({ "kind": "snapshots", "id": 1 }))
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos")),
         "alert_dismiss" => example_of(json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }))
             .unless(GONE, |nas| nas.alerts.clear())
             .unless("somebody was first", |nas| nas.alerts.iter_mut().for_each(|one| one.dismissed = true)),
