@@ -14,6 +14,6 @@ midclt call api_key.create '{"name":"tailnas-reader","username":"tailnas-reader"
 # nothing can be changed; leave roles out, and the tools that need them say so.
 group=$(midclt call group.create '{"name":"tailnas-writer","smb":false}')
 gid=$(midclt call group.get_instance "$group" | jq .gid)
-midclt call privilege.create '{"local_groups":['"$gid"'],"name":"tailnas-writer","roles":["ALERT_LIST_WRITE","APPS_WRITE","DATASET_DELETE","DATASET_WRITE","SERVICE_WRITE","SNAPSHOT_DELETE","SNAPSHOT_WRITE"],"web_shell":false}' >/dev/null
+midclt call privilege.create '{"local_groups":['"$gid"'],"name":"tailnas-writer","roles":["ALERT_LIST_WRITE","APPS_WRITE","BOOT_ENV_WRITE","CLOUD_SYNC_WRITE","DATASET_DELETE","DATASET_WRITE","POOL_WRITE","REPLICATION_TASK_WRITE","SERVICE_WRITE","SHARING_NFS_WRITE","SHARING_SMB_WRITE","SNAPSHOT_DELETE","SNAPSHOT_TASK_WRITE","SNAPSHOT_WRITE","VM_WRITE"],"web_shell":false}' >/dev/null
 midclt call user.create '{"full_name":"tailnas","group":'"$group"',"password_disabled":true,"shell":"/usr/sbin/nologin","smb":false,"username":"tailnas-writer"}' >/dev/null
 midclt call api_key.create '{"name":"tailnas-writer","username":"tailnas-writer"}' | jq -r .key

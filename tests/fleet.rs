@@ -155,7 +155,7 @@ async fn what_a_caller_sees_follows_the_nas_that_their_grants_name() {
         scopes.iter().find(|granted| granted["scope"] == name).unwrap()["on"].clone()
     };
     assert_eq!((scope("storage:read"), scope("alerts:read")), (json!(["attic"]), Value::Null));
-    assert!(whoami.text().contains("storage:read (tailnet; on attic alone)"), "{}", whoami.text());
+    assert!(whoami.text().contains("Scopes by tailnet, on attic alone: storage:read."), "{}", whoami.text());
 
     // The command says the same of each.
     let config = bench.world.config();

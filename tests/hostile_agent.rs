@@ -7,7 +7,6 @@
 //!
 //! `TAILNAS_STEPS` says how many steps it takes, `TAILNAS_SEED` which. A failure names both.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may panic")]
-
 #![expect(clippy::match_bool, clippy::single_match_else, reason = "two choices read best side by side")]
 
 mod common;
@@ -197,6 +196,8 @@ struct Agent {
     plans: Vec<Heard>,
     forms: Vec<String>,
     ceremonies: Vec<Value>,
+    /// Numbers of records in the log.
+    records: Vec<u64>,
     /// A link to enrol that its person has used up.
     link: String,
     /// Of the next times it draws: every tool and every endpoint comes up.
@@ -214,6 +215,7 @@ impl Agent {
             plans: Vec::new(),
             forms: Vec::new(),
             ceremonies: Vec::new(),
+            records: Vec::new(),
             link,
             tools: Vec::new(),
             acts: Vec::new(),
@@ -240,11 +242,13 @@ impl Agent {
             self.forms.extend(rest.split('"').next().map(str::to_owned));
         }
         let json = answer.json();
+        self.records.extend(json["result"]["_meta"]["tailnas.dev/audit"]["seq"].as_u64());
         if json["ceremony"].is_string() {
             self.ceremonies.push(json);
         }
         // It forgets, or everything it tries would be long over.
         self.forms.drain(..self.forms.len().saturating_sub(40));
+        self.records.drain(..self.records.len().saturating_sub(20));
         self.ceremonies.drain(..self.ceremonies.len().saturating_sub(8));
         self.plans.drain(..self.plans.len().saturating_sub(8));
     }
@@ -259,7 +263,8 @@ impl Agent {
         }
         let spec = self.tools.swap_remove(dice.below(self.tools.len()));
         let changes = spec.risk > Risk::Read;
-        let mut arguments = match changes && !dice.one_in(3) {
+        // `undo` has no arguments of its own that would fit every world.
+        let mut arguments = match changes && !spec.needs.is_empty() && !dice.one_in(3) {
             true => example(spec.name).arguments,
             false => value_of(&Value::Object(spec.input.clone()), dice, words),
         };
@@ -270,6 +275,11 @@ impl Agent {
                 let name = dice.pick(&names).clone();
                 arguments[&name] = value_of(&spec.input["properties"][&name], dice, words);
             }
+        }
+        if spec.name == "undo" && !self.records.is_empty() {
+            // The change is a few records before what its answer names.
+            let seen = *dice.pick(&self.records);
+            arguments = json!({ "change": seen.saturating_sub(dice.roll() % 6) });
         }
         if let Some(arguments) = arguments.as_object_mut() {
             arguments.remove("plan");

@@ -461,8 +461,8 @@ async fn the_accounts_leg() {
     }
     let lost = |machine: &Machine| machine.world.nas.faults_of("api_key.create").once(Fault::HalfFrame);
     unmade("during api_key.create", "an API key nas-looks-", lost, nothing).await;
-    let name = |machine: &Machine| machine.answer("reader", "looks at all");
-    let of_nobody = "no local user can be called looks at all";
+    let name = |machine: &Machine| machine.answer("reader", "EXAMPLE\\looks");
+    let of_nobody = "no local user can be called EXAMPLE\\looks";
     let begin_anew = |machine: &Machine| fs::remove_file(machine.path("etc/tailnas/config.toml")).unwrap();
     unmade(of_nobody, "letters, digits", name, begin_anew).await;
 }

@@ -156,6 +156,7 @@ async fn only_ones_own_changes_are_taken_back_and_only_those_that_were_made() {
     }
     // The scope of what takes it back is needed, and asked for by name.
     let only = vec![json!({ "scopes": ["storage:read", "storage:write"], "nas": ["*"] })];
+    bench.world.tailnet.revoke(ALICE.address.into(), CAPABILITY);
     bench.world.tailnet.grant(ALICE.address.into(), CAPABILITY, only);
     let answer = alice
         .modern("tools/call", json!({ "name": "undo", "arguments": { "change": change } }))

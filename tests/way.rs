@@ -57,7 +57,10 @@ const fn version(generation: Generation) -> &'static str {
 /// The tools that a generation has no method for.
 const fn lacking(generation: Generation) -> &'static [&'static str] {
     match generation {
-        Generation::V25_04 => &["dataset_restore"],
+        // Of snapshots, 25.04 leaves more than taking and deleting to full administrators, which our account is not.
+        Generation::V25_04 => {
+            &["dataset_restore", "snapshot_clone", "snapshot_hold", "snapshot_release", "snapshot_rollback"]
+        }
         Generation::V25_10 | Generation::V26 => &[],
     }
 }
@@ -182,7 +185,10 @@ async fn bob_sees_and_can_call_only_storage_reads() {
     let listed = tool_names(&bob.modern("tools/list", json!({})).await.unwrap());
     assert_eq!(listed, given_by(BOB.scopes));
     assert!(listed.contains(&"pools_list".to_owned()) && !listed.contains(&"system_info".to_owned()));
-    let before = bench.nas_calls().len();
+    // When its own keys end, the daemon asks by itself.
+    let asked =
+        || bench.nas_calls().into_iter().filter(|method| method != "api_key.query").collect::<Vec<_>>();
+    let before = asked();
     // Who can propose nothing is not told of plans, and may ask for his none all the same.
     let hidden =
         |tool: &&str| !listed.contains(&(*tool).to_owned()) && !tool.starts_with("plan") && *tool != "undo";
@@ -194,7 +200,7 @@ async fn bob_sees_and_can_call_only_storage_reads() {
         assert!(answer.text().contains("no grant gives it to bob@github"), "{tool}: {}", answer.text());
         assert!(answer.text().contains("Nothing was sent to the NAS"), "{tool}: {}", answer.text());
     }
-    assert_eq!(bench.nas_calls().len(), before, "a refusal reached the NAS");
+    assert_eq!(asked(), before, "a refusal reached the NAS");
     let denied = bench.record("the refusal", |r| r["type"] == "denied" && r["tool"] == "alerts_list").await;
     assert_eq!(denied["peer"]["user"], "bob@github");
     assert_eq!(denied["decision"]["missing"], "alerts:read");

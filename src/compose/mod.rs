@@ -107,6 +107,3 @@ pub fn read(text: &str) -> Result<Map<String, Value>, Refusal> {
 pub fn judge(file: Map<String, Value>, bounds: &Bounds<'_>) -> Result<Stack, Vec<Refusal>> {
     judge::stack(file, bounds)
 }
-
-#[cfg(test)]
-mod tests;

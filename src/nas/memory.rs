@@ -141,11 +141,12 @@ impl Memory {
 }
 
 impl Turn<'_> {
-    /// The answer, if it is still true.
-    pub(super) fn recall(&self) -> Option<Arc<str>> {
+    /// The answer, if it came over the session that `watch` is of, and is still true.
+    pub(super) fn recall(&self, watch: &Watch) -> Option<Arc<str>> {
         let places = self.memory.places();
         let kept = places.get(&self.key)?.kept.as_ref()?;
-        self.memory.holds(&kept.asked).then(|| Arc::clone(&kept.text))
+        let holds = kept.asked.watch.is(watch) && self.memory.holds(&kept.asked);
+        holds.then(|| Arc::clone(&kept.text))
     }
 
     /// Keeps an answer that was asked for when things stood so.
@@ -196,11 +197,11 @@ mod tests {
             turn.keep(memory.asked(watch.clone()), &half);
             assert!(bytes(&memory.places()) <= MOST);
         }
-        assert!(memory.turn("pool.query", "0".into()).await.recall().is_none());
-        assert!(memory.turn("pool.query", "19".into()).await.recall().is_some());
+        assert!(memory.turn("pool.query", "0".into()).await.recall(&watch).is_none());
+        assert!(memory.turn("pool.query", "19".into()).await.recall(&watch).is_some());
         let turn = memory.turn("pool.query", "large".into()).await;
         turn.keep(memory.asked(watch.clone()), &"x".repeat(LARGEST));
-        assert!(memory.turn("pool.query", "large".into()).await.recall().is_none());
+        assert!(memory.turn("pool.query", "large".into()).await.recall(&watch).is_none());
         // Places are not kept for what nobody asks for any more.
         for number in 0..1000 {
             drop(memory.turn("app.query", number.to_string()).await);

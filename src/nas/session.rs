@@ -244,21 +244,22 @@ impl<'w, A: Access> Session<'w, A> {
         let nas = line.live(deadline).await?;
         let method = choose(M::CANDIDATES, &nas)?;
         let begun = Instant::now();
+        // Before anything is asked for, so that no change can fall in between.
+        let Some(watch) = nas.connection.watch(event, deadline.min(begun + AGREE)).await else {
+            let (answer, about) = self.ask::<M>(params, line, deadline).await?;
+            return parse(about, answer.json());
+        };
         let text = serde_json::to_string(params).unwrap_or_default();
         let turn = tokio::time::timeout_at(deadline, memory.turn(method, text)).await;
         let turn = turn.map_err(|_| NasError::Timeout { after: M::DEADLINE })?;
-        if let Some(text) = turn.recall() {
+        if let Some(text) = turn.recall(&watch) {
             self.tally.recalled(method);
             self.note(Trip { recalled: true, ..Trip::of(method, begun, true) });
             return parse(About::of::<M>(method), &text);
         }
-        // Before it is asked for, so that no change can fall in between.
-        let watch = nas.connection.watch(event, deadline.min(begun + AGREE)).await;
-        let asked = watch.map(|watch| memory.asked(watch));
+        let asked = memory.asked(watch);
         let (answer, about) = self.ask::<M>(params, line, deadline).await?;
-        if let Some(asked) = asked {
-            turn.keep(asked, answer.json());
-        }
+        turn.keep(asked, answer.json());
         parse(about, answer.json())
     }
 

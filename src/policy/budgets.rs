@@ -22,6 +22,10 @@ const REMEMBERED: usize = 1024;
 /// How long it takes, roughly, until one of the calls in progress is over.
 const SOON: Duration = Duration::from_millis(500);
 
+/// However few calls there may be, a node may knock as for so many a second, and so many at once: lists, logins and
+/// pages are no calls.
+const LEAST: Rate = Rate { per_second: 20, burst: 40 };
+
 /// Nodes that are told apart; those beyond share one allowance. A tailnet has fewer.
 const NODES: usize = 4096;
 
@@ -203,12 +207,16 @@ impl Budgets {
 impl Knock {
     /// A call is a request, and a client asks for more than calls. One that makes a connection for each of its requests
     /// is to be told about these, and not closed.
-    const fn rate(self, limits: Limits) -> Rate {
+    fn rate(self, limits: Limits) -> Rate {
         let times = match self {
             Self::Request => 2,
             Self::Connection => 4,
         };
-        Rate { per_second: times * limits.calls_per_second, burst: times * limits.burst }
+        let Limits { calls_per_second, burst, .. } = limits;
+        Rate {
+            per_second: times * calls_per_second.max(LEAST.per_second),
+            burst: times * burst.max(LEAST.burst),
+        }
     }
 }
 
@@ -379,6 +387,9 @@ mod tests {
         turn(&hand, 1000);
         assert_eq!(knocks(1, Knock::Request), 40);
         assert_eq!(calls(&budgets, 1), 40, "and a caller's calls are counted by themselves");
+        budgets.use_limits(Limits { calls_per_second: 1, burst: 1, ..LIMITS });
+        assert_eq!(knocks(3, Knock::Request), 80, "what is no call is no call");
+        budgets.use_limits(LIMITS);
         for number in 0..100_000 {
             let _ = budgets.knock(node(number), Knock::Request);
         }

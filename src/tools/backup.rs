@@ -127,8 +127,8 @@ pub(super) struct Task {
 impl Tool for List {
     const NAME: &'static str = "backup_list";
     const TITLE: &'static str = "Backup tasks";
-    const DESCRIPTION: &'static str = "Tasks that take snapshots, replicate, copy to a cloud or by rsync: schedule, how it went last and when, those \
-         that failed first. For what is not backed up at all use backup_coverage.";
+    const DESCRIPTION: &'static str = "Tasks that take snapshots, replicate, copy to a cloud or by rsync: \
+        schedule, last and next run, failed ones first. What has no task: backup_coverage.";
     const SCOPE: Scope = Scope::BackupRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

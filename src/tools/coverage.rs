@@ -97,8 +97,8 @@ enum Verdict {
 impl Tool for Coverage {
     const NAME: &'static str = "backup_coverage";
     const TITLE: &'static str = "What is backed up";
-    const DESCRIPTION: &'static str = "For each dataset its newest snapshot and its copies elsewhere (replication, cloud, rsync) with a verdict, the gaps \
-         first: what has no backup, whose copies fail or are old. Says what it could not see.";
+    const DESCRIPTION: &'static str = "For each dataset its newest snapshot and its copies elsewhere, with \
+        a verdict, the gaps first: no backup, failing or old copies. Says what it could not see.";
     const SCOPE: Scope = Scope::BackupRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
@@ -141,7 +141,8 @@ impl Tool for Coverage {
             seen.not.push("the time on the NAS, so that age was not judged".to_owned());
         }
         seen.not.push(
-            "Copies that other machines pull from here, and whether any copy can be restored: not known to the NAS"
+            "Copies that other machines pull from here, and whether any copy can be restored: not known to \
+                the NAS"
                 .to_owned(),
         );
         let mut rows: Vec<_> =

@@ -80,8 +80,8 @@ struct Job {
 impl Tool for List {
     const NAME: &'static str = "jobs_list";
     const TITLE: &'static str = "Jobs";
-    const DESCRIPTION: &'static str = "Jobs of the NAS, newest first: what runs, how far it is, what failed and why. A NAS shows an account that is \
-         no full administrator only the jobs it started itself.";
+    const DESCRIPTION: &'static str = "Jobs of the NAS, newest first: what runs, how far it is, what \
+        failed and why. An account that is no full administrator sees only its own.";
     const SCOPE: Scope = Scope::JobsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

@@ -182,8 +182,8 @@ const MOST_THINGS: usize = 60;
 impl Tool for Metrics {
     const NAME: &'static str = "metrics";
     const TITLE: &'static str = "Measurements over time";
-    const DESCRIPTION: &'static str = "Processor, memory, network, disk, temperatures, load, ARC or UPS over the last hour to year: least, mean, most, \
-         share of what there is, and a trend with its uncertainty. Full memory is normal: ZFS caches in what is free.";
+    const DESCRIPTION: &'static str = "Processor, memory, network, disk, temperatures, load, ARC or UPS \
+        over the last hour to year: least, mean, most, share, and a trend with its uncertainty.";
     const SCOPE: Scope = Scope::MetricsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("kind", Log::Plain), ("span", Log::Plain)];

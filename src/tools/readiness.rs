@@ -53,8 +53,8 @@ const OLD: TimeDelta = TimeDelta::days(7);
 impl Tool for Readiness {
     const NAME: &'static str = "upgrade_readiness";
     const TITLE: &'static str = "Whether it is safe to upgrade";
-    const DESCRIPTION: &'static str = "Go or no-go for upgrading TrueNAS: what blocks it, what the new version drops and this NAS uses, age of backups, \
-         alerts, running jobs, and the boot environment to return to. Changes nothing.";
+    const DESCRIPTION: &'static str = "Go or no-go for upgrading TrueNAS: what blocks it, what the new \
+        version drops, backups, alerts, jobs, and the boot environment to return to. Changes nothing.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
@@ -297,7 +297,8 @@ impl Check {
 
     fn report(mut self, newer: Option<&str>) -> Report<Verdict> {
         self.unseen.not.push(
-            "whether the configuration was saved outside the NAS, and whether the new version knows this hardware"
+            "whether the configuration was saved outside the NAS, and whether the new version knows this \
+                hardware"
                 .to_owned(),
         );
         let target = newer.unwrap_or("a newer version");

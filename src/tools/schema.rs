@@ -96,13 +96,36 @@ fn kind(schema: &Value) -> Value {
     Value::Object(kept.collect())
 }
 
-/// The schema of arguments as it goes over the wire: that one may be left out, it need not say in three ways.
+/// Arguments that many tools have. What they are, the instructions of the server say once.
+const COMMON: [&str; 3] = ["limit", "plan", "reason"];
+
+/// Limits that hardly any call meets. One that does is told.
+const SAID_BY_REFUSALS: [&str; 4] = ["format", "maxLength", "maximum", "minimum"];
+
+/// What goes without saying of an argument that may be left out.
+const USUAL: [&str; 3] = [" Default: all.", " Default: any.", " Default: no."];
+
+/// The schema of arguments as it goes over the wire: that one may be left out, it need not say in three ways, nor in each
+/// tool what holds for all of them. That no others are taken is said to whoever tries.
 #[must_use]
 pub fn lean(schema: &Map<String, Value>) -> Map<String, Value> {
     let mut schema = schema.clone();
-    for (_, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+    schema.remove("additionalProperties");
+    for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
+    {
         if let Some(property) = property.as_object_mut() {
-            property.retain(|key, _| key != "maxLength" && key != "format");
+            property.retain(|key, value| !SAID_BY_REFUSALS.contains(&key.as_str()) && *value != json!(false));
+            if COMMON.contains(&name.as_str()) {
+                property.remove("description");
+            }
+            if let Some(Value::String(words)) = property.get_mut("description") {
+                for usual in USUAL {
+                    words.truncate(words.strip_suffix(usual).unwrap_or(words).len());
+                }
+            }
+            if let Some(item) = property.get_mut("items").and_then(Value::as_object_mut) {
+                item.retain(|key, _| key != "description" && !SAID_BY_REFUSALS.contains(&key.as_str()));
+            }
         }
         if property["default"].is_null() {
             never_null(property);

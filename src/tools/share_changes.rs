@@ -617,7 +617,8 @@ struct OneSmb {
 impl Change for SmbDelete {
     const NAME: &'static str = "smb_share_delete";
     const TITLE: &'static str = "Take an SMB share away";
-    const DESCRIPTION: &'static str = "Takes an SMB share away. The files stay; whoever uses it loses it. smb_share_update can switch it off instead.";
+    const DESCRIPTION: &'static str = "Takes an SMB share away. The files stay; whoever uses it loses it. \
+        smb_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::SmbShares];
@@ -666,8 +667,8 @@ struct NfsCreateArgs {
 impl Change for NfsCreate {
     const NAME: &'static str = "nfs_share_create";
     const TITLE: &'static str = "Share a dataset by NFS";
-    const DESCRIPTION: &'static str = "Gives a dataset to the network by NFS. Root of a client is nobody here; apart from that NFS believes clients. \
-         The plan says who will be able to reach it.";
+    const DESCRIPTION: &'static str = "Gives a dataset to the network by NFS, which believes its clients. \
+        The plan says who will be able to reach it.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![
@@ -803,7 +804,8 @@ struct OneNfs {
 impl Change for NfsDelete {
     const NAME: &'static str = "nfs_share_delete";
     const TITLE: &'static str = "Take an NFS share away";
-    const DESCRIPTION: &'static str = "Takes an NFS share away. The files stay; whoever uses it loses it. nfs_share_update can switch it off instead.";
+    const DESCRIPTION: &'static str = "Takes an NFS share away. The files stay; whoever uses it loses it. \
+        nfs_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::NfsShares];

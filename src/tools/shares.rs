@@ -88,8 +88,9 @@ pub(super) struct Share {
 impl Tool for List {
     const NAME: &'static str = "shares_list";
     const TITLE: &'static str = "Shares";
-    const DESCRIPTION: &'static str = "SMB and NFS shares and iSCSI targets: what they give, to which hosts, read-only or not, with warnings where a \
-         share has no limit of hosts, lets guests in, or makes a client's root root. File permissions are not looked at.";
+    const DESCRIPTION: &'static str = "SMB and NFS shares and iSCSI targets: what they give, to which \
+        hosts, read-only or not, and where one is more open than it may be meant to be. File permissions \
+        are not looked at.";
     const SCOPE: Scope = Scope::SharesRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

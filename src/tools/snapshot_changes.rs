@@ -128,8 +128,8 @@ struct Release;
 impl Change for Hold {
     const NAME: &'static str = "snapshot_hold";
     const TITLE: &'static str = "Hold a snapshot";
-    const DESCRIPTION: &'static str = "Keeps a snapshot from being deleted, by a schedule too, until snapshot_release. On request those of the same \
-         name below its dataset. Since TrueNAS 25.10.";
+    const DESCRIPTION: &'static str = "Keeps a snapshot from being deleted, by a schedule too, until \
+        snapshot_release. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![snapshot::Snapshots];
@@ -183,8 +183,8 @@ impl Change for Hold {
 impl Change for Release {
     const NAME: &'static str = "snapshot_release";
     const TITLE: &'static str = "Release a snapshot";
-    const DESCRIPTION: &'static str = "Takes away what keeps a snapshot from being deleted: a schedule may delete it then. On request those of the \
-         same name below its dataset. Since TrueNAS 25.10.";
+    const DESCRIPTION: &'static str = "Takes away what keeps a snapshot from being deleted: a schedule may \
+        delete it then. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageWrite;
     /// Nothing is lost by it, but a schedule or a script may be waiting to delete what it releases.
     const RISK: Risk = Risk::Disruptive;
@@ -260,8 +260,8 @@ struct CloneArgs {
 impl Change for MakeClone {
     const NAME: &'static str = "snapshot_clone";
     const TITLE: &'static str = "Clone a snapshot";
-    const DESCRIPTION: &'static str = "Makes a new dataset of what a snapshot holds, beside the one it is of: the way to an old state without losing \
-         the new one. Takes no space until it is written to. Since TrueNAS 25.10.";
+    const DESCRIPTION: &'static str = "Makes a new dataset of what a snapshot holds: the way to an old \
+        state without losing the new one. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![
@@ -366,8 +366,8 @@ struct RollbackArgs {
 impl Change for Rollback {
     const NAME: &'static str = "snapshot_rollback";
     const TITLE: &'static str = "Take a dataset back to a snapshot";
-    const DESCRIPTION: &'static str = "Takes a dataset back to a snapshot: everything written since is lost. With newer snapshots it goes back only \
-         with destroy_newer, which destroys them. snapshot_clone loses nothing. Since TrueNAS 25.10.";
+    const DESCRIPTION: &'static str = "Takes a dataset back to a snapshot: all written since is lost, and \
+        with destroy_newer the newer snapshots too. snapshot_clone loses nothing. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] =
@@ -503,7 +503,8 @@ struct Delete;
 impl Change for Delete {
     const NAME: &'static str = "snapshot_delete";
     const TITLE: &'static str = "Delete a snapshot";
-    const DESCRIPTION: &'static str = "Deletes a snapshot, on request those of the same name below its dataset too. What only they keep is lost.";
+    const DESCRIPTION: &'static str = "Deletes a snapshot, on request those of the same name below its \
+        dataset too. What only they keep is lost.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] = needs![snapshot::Snapshots, dataset::Datasets];

@@ -59,7 +59,8 @@ struct Service {
 impl Tool for Services {
     const NAME: &'static str = "services_list";
     const TITLE: &'static str = "System services";
-    const DESCRIPTION: &'static str = "System services (SMB as cifs, NFS, iSCSI, SSH and so on): whether each runs, and whether it starts at boot.";
+    const DESCRIPTION: &'static str = "System services (SMB as cifs, NFS, iSCSI, SSH and so on): whether \
+        each runs, and whether it starts at boot.";
     const SCOPE: Scope = Scope::ServicesRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
@@ -125,8 +126,8 @@ struct UpdatesOutput {
 impl Tool for Updates {
     const NAME: &'static str = "update_check";
     const TITLE: &'static str = "Updates of the NAS";
-    const DESCRIPTION: &'static str = "Version that runs, and whether TrueNAS offers a newer one. The NAS asks its update server, which takes seconds. \
-         Changes nothing and downloads nothing.";
+    const DESCRIPTION: &'static str = "Version that runs, and whether TrueNAS offers a newer one. \
+        Downloads nothing. Takes seconds.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
@@ -233,7 +234,8 @@ struct BootEnvironment {
 impl Tool for BootEnvironments {
     const NAME: &'static str = "boot_env_list";
     const TITLE: &'static str = "Boot environments";
-    const DESCRIPTION: &'static str = "Boot environments: which runs, which starts next, and to which older ones an upgrade could be taken back.";
+    const DESCRIPTION: &'static str = "Boot environments: which runs, which starts next, and to which \
+        older ones an upgrade could be taken back.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];

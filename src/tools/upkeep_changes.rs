@@ -61,8 +61,8 @@ fn fingerprint(pool: &pool::Pool, scans: bool) -> Fingerprint {
 impl Change for ScrubStart {
     const NAME: &'static str = "scrub_start";
     const TITLE: &'static str = "Scrub a pool now";
-    const DESCRIPTION: &'static str = "Reads all data of a pool and mends what it can, however long ago the last scrub was. The pool is slower \
-         until it ends, which takes hours.";
+    const DESCRIPTION: &'static str = "Reads all data of a pool and mends what it can. The pool is slower \
+        until it ends, which takes hours.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![pool::Pools];
@@ -503,7 +503,8 @@ struct BootEnvArgs {
 impl Change for BootEnvDelete {
     const NAME: &'static str = "boot_env_delete";
     const TITLE: &'static str = "Delete a boot environment";
-    const DESCRIPTION: &'static str = "Deletes an old system that could be started instead. Never the one that runs or the one that starts next.";
+    const DESCRIPTION: &'static str = "Deletes an old system that could be started instead. Never the one \
+        that runs or the one that starts next.";
     const SCOPE: Scope = Scope::SystemAdmin;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] = needs![boot::Environments];

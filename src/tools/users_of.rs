@@ -51,8 +51,8 @@ const MOST: u32 = 1000;
 impl Tool for WhoIsUsing {
     const NAME: &'static str = "who_is_using";
     const TITLE: &'static str = "Who uses the NAS";
-    const DESCRIPTION: &'static str = "Who uses the NAS at this moment, and so would be hit by a reboot: NFS, SMB and iSCSI clients, running jobs, \
-         apps, virtual machines and containers. Says whom it could not see.";
+    const DESCRIPTION: &'static str = "Who uses the NAS now, and so would be hit by a reboot: NFS, SMB and \
+        iSCSI clients, jobs, apps, machines. Says whom it could not see.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
@@ -140,7 +140,8 @@ impl Tool for WhoIsUsing {
             count => (
                 Verdict::InUse,
                 format!("{count} clients, jobs and machines use the NAS and would be hit by a reboot."),
-                "Let jobs end, shut machines down from within, and tell the clients before the NAS goes down.",
+                "Let jobs end, shut machines down from within, and tell the clients before the NAS goes \
+                    down.",
             ),
         };
         let report = Report {

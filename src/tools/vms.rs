@@ -178,8 +178,8 @@ struct Device {
 impl Tool for Devices {
     const NAME: &'static str = "vm_devices";
     const TITLE: &'static str = "Devices of a virtual machine";
-    const DESCRIPTION: &'static str = "Disks, network devices, displays and handed-through hardware of one virtual machine, in the order of booting. \
-         Passwords of displays are never read.";
+    const DESCRIPTION: &'static str = "Disks, network devices, displays and handed-through hardware of one \
+        virtual machine, in the order of booting.";
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain)];

@@ -6,6 +6,7 @@ mod schemas;
 mod turn;
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tailnas_sim::daemon::Daemon;
 use tailnas_sim::nas::{Generation, Nas};
 use tailnas_sim::world::{ALICE, Person, World};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -44,17 +46,20 @@ pub struct Inside {
 }
 
 impl Inside {
-    async fn start(world: &World, clock: Turn) -> Self {
+    async fn start(world: &World, clock: Turn, listener: TcpListener) -> Self {
         let (config, _) = config::examine(&world.config(), Credentials::MustBeThere).unwrap();
-        let listener = tokio::net::TcpListener::bind(world.address()).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let until = async { drop(stopped.await) };
         let run = app::run(config, vec![Listener::Plain(listener)], clock.clock(), until);
         #[allow(clippy::disallowed_methods, reason = "it stands for a process")]
-        let running = tokio::spawn(run);
+        let mut running = tokio::spawn(run);
         // Whoever connects waits until somebody serves.
-        let page = world.client(ALICE).send(Method::GET, "/console/static/console.css", &[], "").await;
-        assert_eq!(page.unwrap().status, 200);
+        let client = world.client(ALICE);
+        let page = client.send(Method::GET, "/console/static/console.css", &[], "");
+        tokio::select! {
+            page = page => assert_eq!(page.unwrap().status, 200),
+            ended = &mut running => panic!("the daemon ended before it served anybody: {ended:?}"),
+        }
         Self { clock, stop, running }
     }
 }
@@ -62,9 +67,15 @@ impl Inside {
 impl Bench<Inside> {
     /// A daemon in a neighbourhood that was changed before it started. Browsers have passkeys for its name.
     pub async fn inside(change: impl AsyncFnOnce(&mut World)) -> Self {
-        let (dir, mut world) = neighbourhood_of("localhost").await;
+        // Held from here on: whatever port is let go of may be somebody else's a moment later, with so many around. So
+        // there are no metrics either.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (dir, mut world) = neighbourhood_of("localhost", listener.local_addr().unwrap().port()).await;
+        let config = std::fs::read_to_string(world.config()).unwrap();
+        let (config, _) = config.split_once("[metrics]").unwrap();
+        world.write("config.toml", config).unwrap();
         change(&mut world).await;
-        let daemon = Inside::start(&world, Turn::default()).await;
+        let daemon = Inside::start(&world, Turn::default(), listener).await;
         Self { world, daemon, dir }
     }
 
@@ -78,7 +89,8 @@ impl Bench<Inside> {
 
     /// Starts it on what another left behind.
     pub async fn started(world: World, dir: TempDir) -> Self {
-        let daemon = Inside::start(&world, Turn::default()).await;
+        let listener = TcpListener::bind(world.address()).await.unwrap();
+        let daemon = Inside::start(&world, Turn::default(), listener).await;
         Self { world, daemon, dir }
     }
 }
@@ -266,13 +278,13 @@ pub fn hold_against_schemas(nas: &Nas, generation: &str) {
 
 /// A neighbourhood without its daemon.
 pub async fn neighbourhood() -> (TempDir, World) {
-    neighbourhood_of("127.0.0.1").await
+    neighbourhood_of("127.0.0.1", 0).await
 }
 
-/// The same, of a daemon of this name.
-async fn neighbourhood_of(name: &str) -> (TempDir, World) {
+/// The same, of a daemon of this name that listens on this port; 0 takes a free one.
+async fn neighbourhood_of(name: &str, port: u16) -> (TempDir, World) {
     let dir = tempfile::Builder::new().prefix("tailnas-test-").tempdir().unwrap();
-    let world = World::start_as(name, dir.path(), 0, Generation::V25_10).await.unwrap();
+    let world = World::start_as(name, dir.path(), port, Generation::V25_10).await.unwrap();
     (dir, world)
 }
 

@@ -86,6 +86,11 @@ impl Watch {
         !self.0.over.load(Ordering::Acquire)
     }
 
+    /// Whether the other is of the same collection on the same connection.
+    pub(in crate::nas) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     #[cfg(test)]
     pub(in crate::nas) fn standing() -> Self {
         Self(Arc::default())

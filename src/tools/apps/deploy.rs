@@ -238,8 +238,8 @@ impl InstallArgs {
 impl Change for Install {
     const NAME: &'static str = "app_install";
     const TITLE: &'static str = "Install an app";
-    const DESCRIPTION: &'static str = "Installs an app of the catalogue. Paths of the NAS in its values must lie in datasets that the configuration \
-         allows; privileged and the NAS's own network are refused.";
+    const DESCRIPTION: &'static str = "Installs an app of the catalogue. Host paths must lie in datasets \
+        that the configuration allows; privileged and host networking are refused.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![app::Apps, app::Available, app::UsedPorts, file::Stat];

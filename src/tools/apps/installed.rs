@@ -187,7 +187,8 @@ struct Mount {
 impl Tool for Get {
     const NAME: &'static str = "app_get";
     const TITLE: &'static str = "An app";
-    const DESCRIPTION: &'static str = "One app: state, versions, containers with images, ports, what of the NAS is mounted into it, and its pages.";
+    const DESCRIPTION: &'static str = "One app: state, versions, containers with images, ports, what of \
+        the NAS is mounted into it, and its pages.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
@@ -306,8 +307,8 @@ struct Usage {
 impl Tool for Stats {
     const NAME: &'static str = "app_stats";
     const TITLE: &'static str = "What apps use";
-    const DESCRIPTION: &'static str = "Processor, memory, network and disk use of running apps at this moment, the busiest first. One sample, so take \
-         it again before drawing conclusions; it takes some seconds.";
+    const DESCRIPTION: &'static str = "Processor, memory, network and disk use of running apps now, the \
+        busiest first. One sample; takes some seconds.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
@@ -424,7 +425,8 @@ struct Image {
 impl Tool for Images {
     const NAME: &'static str = "images_list";
     const TITLE: &'static str = "Container images";
-    const DESCRIPTION: &'static str = "Container images on the NAS, the largest first, with size, and whether they are unused or have a newer version.";
+    const DESCRIPTION: &'static str = "Container images on the NAS, the largest first, with size, and \
+        whether they are unused or have a newer version.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
@@ -492,8 +494,8 @@ struct PortsOutput {
 impl Tool for Ports {
     const NAME: &'static str = "app_ports";
     const TITLE: &'static str = "Ports that apps use";
-    const DESCRIPTION: &'static str = "Ports of the NAS that apps already use, and the addresses they are bound to. Look here before choosing a port. \
-         Which app has which: app_get.";
+    const DESCRIPTION: &'static str = "Ports of the NAS that apps already use, and the addresses they are \
+        bound to. Look here before choosing a port.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];

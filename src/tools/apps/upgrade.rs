@@ -72,8 +72,8 @@ struct UpgradeArgs {
 impl Change for Upgrade {
     const NAME: &'static str = "app_upgrade";
     const TITLE: &'static str = "Upgrade an app";
-    const DESCRIPTION: &'static str = "Brings an app to a newer chart, after snapshots of the datasets that are mounted into it. The plan says what \
-         is new. Who uses it is interrupted.";
+    const DESCRIPTION: &'static str = "Brings an app to a newer chart, after snapshots of what is mounted \
+        into it. The plan says what is new. Who uses it is interrupted.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::UpgradeSummary];
@@ -175,8 +175,8 @@ struct RollbackArgs {
 impl Change for Rollback {
     const NAME: &'static str = "app_rollback";
     const TITLE: &'static str = "Bring an app back to an older version";
-    const DESCRIPTION: &'static str = "Brings an app back to a chart it had before; its data stays, unless its own volumes are to go back too, which \
-         loses what was written since.";
+    const DESCRIPTION: &'static str = "Brings an app back to a chart it had before. Its data stays, unless \
+        its own volumes go back too, which loses what was written since.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, change::RollbackVersions];
@@ -261,8 +261,8 @@ struct PullArgs {
 impl Change for PullImages {
     const NAME: &'static str = "app_pull_images";
     const TITLE: &'static str = "Get newer images of an app";
-    const DESCRIPTION: &'static str = "Gets the newest images of the names that an app uses and makes its containers anew from them. Who uses it is \
-         interrupted; the older images have no name any more.";
+    const DESCRIPTION: &'static str = "Gets the newest images of the names that an app uses and makes its \
+        containers anew. Who uses it is interrupted.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::OutdatedImages];

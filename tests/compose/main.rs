@@ -1,12 +1,12 @@
 //! The table of files and verdicts, and what holds of every file.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
-
-use super::*;
+use tailnas::compose::{Bounds, Refusal, Rule, Stack, judge, judge_values, read, yaml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
