@@ -621,8 +621,8 @@ async fn whatever_an_agent_does_without_a_person_nothing_is_lost_and_nothing_sto
     is_on_record(&bench);
     for what in [
         "call: 200",
-        "insist done: 200",
-        "insist needs_approval: 200",
+        "insist, done: 200",
+        "insist, needs a person: 200",
         "page: 200",
         "act: 403",
         "knock: 403",

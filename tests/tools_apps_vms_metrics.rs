@@ -56,7 +56,11 @@ async fn every_generation_answers_all_of_it_and_no_secret_is_in_any_answer() {
             ("app_upgrade_summary", json!({"app": "nextcloud"}), "no newer chart"),
             ("app_currency", json!({}), "1 of 2 apps are not up to date"),
             ("vms_list", json!({}), "homeassistant"),
-            ("vm_devices", json!({"id": 1}), "port 5900, in a browser on port 5901, on every address of the NAS"),
+            (
+                "vm_devices",
+                json!({"id": 1}),
+                "port 5900, in a browser on port 5901, on every address of the NAS",
+            ),
             ("containers_list", json!({}), "debian"),
             ("metrics", json!({"kind": "cpu"}), "cpu: mean"),
             ("metrics", json!({"kind": "network", "of": "eno1"}), "of 1.0 Gbit/s"),

@@ -21,6 +21,7 @@ from mcp.shared.auth import OAuthClientMetadata
 # What the demo's NAS has, for the arguments that a tool demands.
 REQUIRED = {
     "app": "plex",
+    "compose": "services:\n  web:\n    image: nginx:1.29\n",
     "dataset": "tank/photos",
     "id": 1,
     "kind": "cpu",
@@ -52,12 +53,13 @@ def http_client(user, source=None):
 
 
 def usable_by(user, catalogue):
-    """The tools that a user's scopes open, in the order of their names. Plans are for whoever may change something."""
+    """The tools that a user's scopes open, in the order of their names. Plans, and taking back what was changed, are for
+    whoever may change something."""
     changes = any(tool["risk"] != "read" and tool["scope"] in user["scopes"] for tool in catalogue)
-    open_to_all = {tool["name"] for tool in catalogue if tool["scope"] is None}
-    plans = {name for name in open_to_all if name.startswith("plan") and not changes}
+    open_to_all = [tool for tool in catalogue if tool["scope"] is None]
+    about_changes = {tool["name"] for tool in open_to_all if tool["name"].startswith("plan") or tool["risk"] != "read"}
     scoped = {tool["name"] for tool in catalogue if tool["scope"] in user["scopes"]}
-    return sorted(scoped | (open_to_all - plans))
+    return sorted(scoped | {tool["name"] for tool in open_to_all} - (set() if changes else about_changes))
 
 
 def arguments_of(tool, mode, plan):
