@@ -212,7 +212,7 @@ fn answer(tool: &str, context: &RequestContext<RoleServer>) -> Result<CallToolRe
         }
         _ => json!([text("This is a simple text response for testing.")]),
     };
-    of(json!({ "content": blocks, "isError": tool == "test_error_handling" }))
+    complete(json!({ "content": blocks, "isError": tool == "test_error_handling" }))
 }
 
 /// What the client's side answered.
@@ -246,8 +246,15 @@ fn of<T: DeserializeOwned>(value: Value) -> Result<T, ErrorData> {
     serde_json::from_value(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 
+/// A result that is not one of several rounds.
+fn complete<T: DeserializeOwned>(mut result: Value) -> Result<T, ErrorData> {
+    result["resultType"] = "complete".into();
+    of(result)
+}
+
 fn done(text: &str) -> Result<Option<CallToolResponse>, ErrorData> {
-    Ok(Some(of::<CallToolResult>(json!({ "content": [{ "type": "text", "text": text }] }))?.into()))
+    let result: CallToolResult = complete(json!({ "content": [{ "type": "text", "text": text }] }))?;
+    Ok(Some(result.into()))
 }
 
 fn inputs(asked: Vec<(&str, Value)>, state: Option<String>) -> Result<InputRequiredResult, ErrorData> {
@@ -347,7 +354,7 @@ fn prompt(request: &GetPromptRequestParams) -> Result<Option<GetPromptResponse>,
         }
         _ => return Ok(None),
     };
-    Ok(Some(of::<GetPromptResult>(json!({ "messages": messages }))?.into()))
+    Ok(Some(complete::<GetPromptResult>(json!({ "messages": messages }))?.into()))
 }
 
 fn resources() -> [Resource; 2] {
@@ -457,7 +464,7 @@ impl ServerHandler for WithFixtures {
             return self.handler.read_resource(request, context).await;
         };
         let on_record = self.pass(&context, "resources/read").await?;
-        let result: ReadResourceResult = of(json!({ "contents": [contents] }))?;
+        let result: ReadResourceResult = complete(json!({ "contents": [contents] }))?;
         let mut result = result.with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private);
         result.meta = Some(on_record);
         Ok(result.into())

@@ -534,19 +534,26 @@ pub enum Unserved {
     Params,
 }
 
-/// Whether `message`, a sound JSON-RPC request or notification, is one that we serve. The SDK would take a known method
-/// with parameters that do not fit for a method that it does not know.
+/// Whether `message`, a sound JSON-RPC request or notification, is one that we serve, to a client of the era that has no
+/// `initialize` or of the one before. The SDK would take a known method with parameters that do not fit for a method that
+/// it does not know.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn served(message: &Value) -> Result<(), Unserved> {
+pub fn served(message: &Value, is_modern: bool) -> Result<(), Unserved> {
     // Of notifications there is none that we act on, and so none that we mind.
     if message.get("id").is_none() {
         return Ok(());
     }
     let ServerCapabilities { tools, prompts, resources, completions, logging, .. } = capabilities();
     let offered = match message["method"].as_str().unwrap_or_default() {
+        // 2026-07-28, changelog: these are gone.
+        "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+            if is_modern =>
+        {
+            false
+        }
         "initialize" | "ping" | "server/discover" => true,
         "tools/list" | "tools/call" => tools.is_some(),
         "prompts/list" | "prompts/get" => prompts.is_some(),
@@ -597,4 +604,24 @@ impl NoLonger {
 #[must_use]
 pub fn error_body(id: &Value, code: i32, message: &str) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_2026_07_28_took_away_is_for_older_clients_alone() {
+        let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+        assert_eq!(served(&ping, false), Ok(()));
+        for method in
+            ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"]
+        {
+            // Whatever else may be wrong with it.
+            let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "uri": 5 } });
+            assert_eq!(served(&asked, true), Err(Unserved::Method), "{method}");
+        }
+        let listed = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+        assert_eq!([served(&listed, false), served(&listed, true)], [Ok(()), Ok(())]);
+    }
 }

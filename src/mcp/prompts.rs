@@ -187,7 +187,7 @@ pub(super) fn of(dispatcher: &Dispatcher, caller: &Caller) -> Vec<Prompt> {
             });
             let arguments: Vec<_> = nas.into_iter().chain(own).collect();
             let arguments = (!arguments.is_empty()).then_some(arguments);
-            Prompt::new(template.name, None::<String>, arguments).with_title(template.title)
+            Prompt::new(template.name, Some(template.goal), arguments).with_title(template.title)
         })
         .collect()
 }

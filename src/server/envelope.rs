@@ -57,7 +57,7 @@ pub async fn check(request: Request, next: Next) -> Response {
     if let Some(called) = Called::by(&message) {
         head.extensions.insert(called);
     }
-    if let Err(unserved) = mcp::served(&message) {
+    if let Err(unserved) = mcp::served(&message, mcp::is_modern(&head.headers)) {
         return not_served(unserved, &message, &head.headers).of(who).into_response();
     }
     let response = next.run(Request::from_parts(head, Body::from(bytes))).await;

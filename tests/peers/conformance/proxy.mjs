@@ -1,6 +1,8 @@
 // The suite sends no token and can be told none: this adds alice's, and nothing else. A name of this proxy in Host and
 // Origin becomes the daemon's; any other goes through as it is, since the suite tries whether the daemon refuses it.
 //
+// One node may make only so many requests a second, and the suite makes more: they are passed on one every 50 ms.
+//
 // Given the file that `cargo demo -- --ready-file F` writes. Prints the URL for the suite, once the daemon has a NAS.
 
 import { readFile } from "node:fs/promises";
@@ -11,7 +13,13 @@ const daemon = new URL(ready.mcp_url);
 const { token } = ready.users.find((user) => user.name === "alice");
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-const server = createServer((asked, answer) => {
+const EVERY = 50;
+let next = 0;
+
+const server = createServer(async (asked, answer) => {
+  const now = Date.now();
+  next = Math.max(next, now) + EVERY;
+  await pause(next - EVERY - now);
   const own = `127.0.0.1:${server.address().port}`;
   const headers = [];
   for (let i = 0; i < asked.rawHeaders.length; i += 2) {
