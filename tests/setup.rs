@@ -525,6 +525,23 @@ async fn what_is_somebody_elses_on_the_nas_is_left_alone() {
     let no_user =
         |machine: &Machine| machine.world.nas.state(|state| state.users.retain(|user| user.id != 300));
     unmade("a user nas-looks that is in other groups", "another name", user, no_user).await;
+    // Somebody's own, with a group of its own, as the NAS makes them: no rights for whoever knows its password.
+    let somebody = |machine: &Machine| {
+        group(&[], false)(machine);
+        machine.world.nas.state(|state| {
+            let like = state.users[2].clone();
+            let username = "nas-looks".to_owned();
+            state.users.push(User { id: 300, username, group: Some(200), password_disabled: false, ..like });
+        });
+    };
+    let nobody = |machine: &Machine| {
+        let given =
+            machine.world.nas.state(|state| state.privileges.iter().any(|one| one.name == "nas-looks"));
+        assert!(!given, "its group got rights");
+        no_user(machine);
+        no_group(machine);
+    };
+    unmade("a user nas-looks that has a password", "another name", somebody, nobody).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

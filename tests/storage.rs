@@ -437,9 +437,10 @@ async fn machines_are_started_and_systems_that_run_are_not_deleted() {
     let text = make(&alice, "vm_control", &json!({ "id": 1, "action": "start" })).await;
     assert!(text.contains(r#"Undo: call vm_control with {"action":"stop","id":1}"#), "{text}");
     assert!(bench.world.nas.state(|nas| nas.machines[0].running));
-    for action in ["stop", "restart"] {
+    // One that is restarted is cut off if it does not answer.
+    for (action, risk) in [("stop", "disruptive"), ("restart", "destructive")] {
         let (planned, text) = plan(&alice, "vm_control", &json!({ "id": 1, "action": action })).await;
-        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert_eq!(planned["effect"]["risk"], risk, "{text}");
         assert!(text.contains("Stops: Whoever uses it loses it"), "{text}");
     }
     assert!(

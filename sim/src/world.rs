@@ -1,11 +1,13 @@
 //! A whole neighbourhood for one daemon: a tailnet with people in it, a TSIDP, a tailscaled, a TrueNAS, and
 //! the configuration that tells a daemon where they are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -286,6 +288,14 @@ fn tailnet() -> Tailnet {
 
 /// A port that was free a moment ago. The daemon has to know its port before it starts, since its URL is in
 /// its configuration, and has to come back to it after a restart.
+///
+/// No port is given twice by one process, or two of its worlds could meet on one.
 fn free_port() -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return Ok(port);
+        }
+    }
 }

@@ -49,7 +49,7 @@ pub(super) fn run(config: &Path) -> Exit {
         ("journal", printed("journalctl", &[&service[..], &["-n", "100"]].concat())),
     ] {
         let found = found.unwrap_or_else(|error| format!("not to be had: {error}\n"));
-        let _ = write!(report, "\n== {what}\n{}\n", hide.clean(cut(&found)).trim_end());
+        let _ = write!(report, "\n== {what}\n{}\n", cut(&hide.clean(&found)).trim_end());
     }
     say(&report);
     Exit::Ok
@@ -78,11 +78,23 @@ fn without_comments(toml: &str) -> String {
 fn harmless_strings(toml: &str) -> String {
     let mut shown = String::with_capacity(toml.len());
     let mut rest = toml;
-    while let Some(at) = rest.find(['"', '\'']) {
-        let quote = if rest[at..].starts_with('"') { '"' } else { '\'' };
-        shown.push_str(&rest[..=at]);
-        let inside = &rest[at + 1..];
-        let Some(end) = inside.find([quote, '\n']) else {
+    while let Some(at) = rest.find(['"', '\'', '#']) {
+        shown.push_str(&rest[..at]);
+        let from = &rest[at..];
+        // What somebody noted behind a value.
+        if from.starts_with('#') {
+            rest = from.find('\n').map_or("", |end| &from[end..]);
+            continue;
+        }
+        let (quote, three) = if from.starts_with('"') { ('"', "\"\"\"") } else { ('\'', "'''") };
+        if let Some(inside) = from.strip_prefix(three) {
+            shown.push_str("\"…\"");
+            rest = inside.split_once(three).map_or("", |(_, rest)| rest);
+            continue;
+        }
+        shown.push(quote);
+        let inside = &from[1..];
+        let Some(end) = end_of(inside, quote) else {
             shown.push('…');
             return shown;
         };
@@ -91,6 +103,16 @@ fn harmless_strings(toml: &str) -> String {
         rest = &inside[end + 1..];
     }
     shown + rest
+}
+
+/// Where a quoted text ends: at its quote, and one behind a backslash is none, or with its line.
+fn end_of(inside: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    inside.char_indices().find_map(|(at, c)| {
+        let ends = c == '\n' || (c == quote && !escaped);
+        escaped = quote == '"' && c == '\\' && !escaped;
+        ends.then_some(at)
+    })
 }
 
 /// Whether a value is one of a few that we have words for.
@@ -123,17 +145,21 @@ impl Hide {
                 word.push(c);
                 continue;
             }
-            clean.push_str(&self.word(&word));
+            let is_host = clean.ends_with("://");
+            clean.push_str(&self.word(&word, is_host));
             word.clear();
             clean.push(if c == '\n' || is_harmless(c) { c } else { ' ' });
         }
-        clean.push_str(&self.word(&word));
+        let is_host = clean.ends_with("://");
+        clean.push_str(&self.word(&word, is_host));
         clean
     }
 
-    fn word(&mut self, word: &str) -> String {
+    /// What is shown of a word. Behind "://" it is a host, also one without a dot.
+    fn word(&mut self, word: &str, is_host: bool) -> String {
         let bare = word.trim_matches(['.', ':', '-', '_']);
-        let Some(kind) = kind(bare) else { return word.to_owned() };
+        let host = (is_host && !bare.is_empty()).then_some("host");
+        let Some(kind) = kind(bare).or(host) else { return word.to_owned() };
         let next = self.known.values().filter(|name| name.contains(kind)).count() + 1;
         let name = self.known.entry(bare.to_lowercase()).or_insert_with(|| format!("<{kind} {next}>"));
         word.replace(bare, name)
@@ -206,6 +232,7 @@ mod tests {
             ("https://idp.tail1234.ts.net/token", "https://<host 1>/token"),
             ("wss://nas.example:444 is away", "wss://<host 2> is away"),
             ("at nas.example.", "at <host 3>."),
+            ("wss://attic, unix:///run/x", "wss://<host 4>, unix:///run/x"),
             ("it lacks nas.reader.key; audit.dir", "it lacks nas.reader.key; audit.dir"),
             (
                 "tailnas.service of systemd 257.13 reads config.toml, nas.reader",
@@ -242,5 +269,8 @@ mod tests {
             "[server]\nurl = \"…\"\nlisten = [\"systemd\"]\n[[nas]]\nfiles = [\n  \"…\",\n]\nkey = \"credential:nas-reader-key\"\n\
              scopes = ['storage:read', '…']\n[limits]\nburst = 40\nopen = \"…\n"
         );
+        // What somebody noted, texts of several lines, and quotes within.
+        let toml = "a = \"systemd\" # alice's hunter2\nb = '''\nhunter2\n'''\nc = \"x\\\"hunter2\"\n";
+        assert_eq!(harmless_strings(toml), "a = \"systemd\" \nb = \"…\"\nc = \"…\"\n");
     }
 }

@@ -173,11 +173,13 @@ impl<'a> Court<'a> {
     }
 
     pub(super) fn refuse(&mut self, at: &At, found: &Value, rule: Rule) {
-        let found = match found {
-            Value::String(text) => text.clone(),
-            // What is long is told by where it stands.
-            Value::Array(_) | Value::Object(_) | Value::Null => String::new(),
-            other => other.to_string(),
+        let found = match (rule, found) {
+            // It can be a secret, a password with a dollar sign in it or one in the wrong place, and what is said here is
+            // written into the log; or it is long. Where it stands is enough.
+            (Rule::Interpolation | Rule::UnknownKey | Rule::Shape, _)
+            | (_, Value::Array(_) | Value::Object(_) | Value::Null) => String::new(),
+            (_, Value::String(text)) => text.clone(),
+            (_, other) => other.to_string(),
         };
         self.refuse_text(at, &found, rule);
     }
@@ -316,11 +318,21 @@ impl<'a> Court<'a> {
             let at = at.key(key);
             match key.as_str() {
                 "labels" | "internal" | "attachable" | "enable_ipv4" | "enable_ipv6" => {}
-                "ipam" => match value.get("driver") {
-                    None => {}
-                    Some(driver) if driver == "default" => {}
-                    Some(driver) => self.refuse(&at.key("driver"), driver, Rule::Driver),
-                },
+                "ipam" => {
+                    match value.get("driver") {
+                        None => {}
+                        Some(driver) if driver == "default" => {}
+                        Some(driver) => self.refuse(&at.key("driver"), driver, Rule::Driver),
+                    }
+                    // Docker asks nobody whether the network of the house has these addresses.
+                    let pools = value.get("config").and_then(Value::as_array).into_iter().flatten();
+                    for subnet in pools.filter_map(|pool| pool.get("subnet")?.as_str()) {
+                        self.notes.push(format!(
+                            "{} takes the addresses {subnet}: machines that have one of them can no longer reach the NAS.",
+                            at.path
+                        ));
+                    }
+                }
                 "driver" if value == "bridge" => {}
                 "driver_opts" if is_empty(value) => {}
                 "driver" | "driver_opts" => self.refuse(&at, value, Rule::Driver),
@@ -723,5 +735,37 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: &str) -> Result<Stack, Vec<Refusal>> {
+        let bounds = Bounds { datasets: &[], devices: &[], used_ports: &BTreeSet::new() };
+        super::super::judge(super::super::read(text).unwrap(), &bounds)
+    }
+
+    #[test]
+    fn a_refusal_repeats_no_value_that_may_be_a_secret() {
+        for text in [
+            "services: {web: {image: 'a:1', environment: {PASSWORD: 'hunter$2'}}}",
+            "services: {web: {image: 'a:1', environment: ['PASSWORD=hunter$2']}}",
+            "services: {web: {image: 'a:1', command: ['--password=hunter$2']}}",
+            "services: {web: {image: 'a:1', enviroment: 'PASSWORD=hunter2'}}",
+            "services: {web: {image: 'a:1', environment: 'PASSWORD=hunter2'}}",
+        ] {
+            let refusals = judged(text).unwrap_err();
+            assert!(refusals.iter().all(|refusal| !refusal.to_string().contains("hunter")), "{refusals:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_a_network_takes_are_told() {
+        let text =
+            "services: {web: {image: 'a:1'}}\nnetworks: {n: {ipam: {config: [{subnet: 192.168.1.0/24}]}}}";
+        let notes = judged(text).unwrap().notes;
+        assert!(notes.iter().any(|note| note.contains("192.168.1.0/24")), "{notes:?}");
     }
 }

@@ -138,6 +138,10 @@ struct User {
     id: i64,
     group: FirstGroup,
     groups: Vec<i64>,
+    builtin: bool,
+    password_disabled: bool,
+    sudo_commands: Vec<Value>,
+    sudo_commands_nopasswd: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -228,20 +232,33 @@ impl Admin {
     /// When the NAS refuses, or has something by that name that is not what it would be made as. What was made until
     /// then is there, and is used the next time.
     pub async fn make(&mut self, account: &Account<'_>) -> Result<Secret, TurnedAway> {
-        let user: Option<User> =
-            self.find("user.query", "username", account.username, &["id", "group", "groups"]).await?;
+        let user: Option<User> = {
+            let fields = [
+                "id",
+                "group",
+                "groups",
+                "builtin",
+                "password_disabled",
+                "sudo_commands",
+                "sudo_commands_nopasswd",
+            ];
+            self.find("user.query", "username", account.username, &fields).await?
+        };
         let privilege: Option<Privilege> = {
             let fields = ["local_groups", "ds_groups", "roles", "web_shell"];
             self.find("privilege.query", "name", account.username, &fields).await?
         };
         let group = self.group(account, user.as_ref(), privilege.is_some()).await?;
+        // Before its group gets any rights.
+        if let Some(user) = &user {
+            is_only_ours(account, user, group.id)?;
+        }
         match privilege {
             Some(privilege) => is_ours(account, &privilege, group.gid)?,
             None => drop(self.ask("privilege.create", &[account.privilege(&group.gid.into())]).await?),
         }
-        match user {
-            Some(user) => is_alone_in(account, &user, group.id)?,
-            None => drop(self.ask("user.create", &[account.user(&group.id.into())]).await?),
+        if user.is_none() {
+            self.ask("user.create", &[account.user(&group.id.into())]).await?;
         }
         self.key(account).await
     }
@@ -385,12 +402,21 @@ fn is_ours(account: &Account<'_>, there: &Privilege, gid: i64) -> Result<(), Tur
     })
 }
 
-/// Another group would give it more than the privilege does.
-fn is_alone_in(account: &Account<'_>, there: &User, group: i64) -> Result<(), TurnedAway> {
-    if there.group.id == group && there.groups.is_empty() {
+/// Another group would give it more than the privilege does; and one that somebody logs in as would give the rights of
+/// tailnas to them.
+fn is_only_ours(account: &Account<'_>, there: &User, group: i64) -> Result<(), TurnedAway> {
+    let what = if there.group.id != group || !there.groups.is_empty() {
+        "is in other groups"
+    } else if there.builtin {
+        "came with the system"
+    } else if !there.password_disabled {
+        "has a password"
+    } else if !there.sudo_commands.is_empty() || !there.sudo_commands_nopasswd.is_empty() {
+        "may use sudo"
+    } else {
         return Ok(());
-    }
-    Err(another(&format!("a user {} that is in other groups", account.username), "user"))
+    };
+    Err(another(&format!("a user {} that {what}", account.username), "user"))
 }
 
 fn another(what: &str, kind: &str) -> TurnedAway {

@@ -30,6 +30,9 @@ const TURNED_AWAY: u32 = 5;
 const SUBSCRIBE: Duration = Duration::from_secs(15);
 /// How long the NAS may take to agree to tell of changes. What it does not agree to is asked without.
 const AGREE: Duration = Duration::from_secs(5);
+/// How long a look waits for another one that asks the same. Where what comes is not kept, for it is too large or the NAS
+/// tells of changes all the time, each would have to wait for all before it: then they ask beside each other.
+const IN_TURN: Duration = Duration::from_secs(2);
 
 /// The right to call the NAS for as long as a warrant is open. There is no other way to a method, and a session
 /// that was opened to look cannot send one that changes:
@@ -250,8 +253,11 @@ impl<'w, A: Access> Session<'w, A> {
             return parse(about, answer.json());
         };
         let text = serde_json::to_string(params).unwrap_or_default();
-        let turn = tokio::time::timeout_at(deadline, memory.turn(method, text)).await;
-        let turn = turn.map_err(|_| NasError::Timeout { after: M::DEADLINE })?;
+        let patience = deadline.min(Instant::now() + IN_TURN);
+        let Ok(turn) = tokio::time::timeout_at(patience, memory.turn(method, text)).await else {
+            let (answer, about) = self.ask::<M>(params, line, deadline).await?;
+            return parse(about, answer.json());
+        };
         if let Some(text) = turn.recall(&watch) {
             self.tally.recalled(method);
             self.note(Trip { recalled: true, ..Trip::of(method, begun, true) });

@@ -227,7 +227,11 @@ impl Bucket {
 
     /// Adds what was saved up since; how long to wait where that is not enough for one.
     fn fill(&mut self, rate: Rate, now: Duration) -> Option<Duration> {
-        (self.saved, self.counted) = (self.saved_by(rate, now), now);
+        let saved = self.saved_by(rate, now);
+        // Less than a thousandth is not lost, however often somebody knocks in between.
+        if saved > self.saved || self.is_full(rate, now) {
+            (self.saved, self.counted) = (saved, now);
+        }
         let missing = 1000_u64.checked_sub(self.saved).filter(|missing| *missing > 0)?;
         Some(Duration::from_millis(missing.div_ceil(u64::from(rate.per_second))))
     }
@@ -242,9 +246,9 @@ impl Bucket {
     }
 
     fn saved_by(&self, rate: Rate, now: Duration) -> u64 {
-        let passed = u64::try_from(now.saturating_sub(self.counted).as_millis()).unwrap_or(u64::MAX);
-        // Thousandths of one, per thousandths of a second.
-        let more = passed.saturating_mul(u64::from(rate.per_second));
+        let passed = now.saturating_sub(self.counted).as_nanos();
+        // Thousandths of one, per billionths of a second.
+        let more = u64::try_from(passed * u128::from(rate.per_second) / 1_000_000).unwrap_or(u64::MAX);
         more.saturating_add(self.saved).min(1000 * u64::from(rate.burst))
     }
 }

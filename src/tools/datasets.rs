@@ -579,7 +579,8 @@ impl Change for Restore {
     const DESCRIPTION: &'static str =
         "Gives a dataset that dataset_delete set aside (its name ends in .quarantine) its old name again.";
     const SCOPE: Scope = Scope::StorageWrite;
-    const RISK: Risk = Risk::Reversible;
+    /// What was taken from everybody's reach is in it again, and it may lie over what has come to its place since.
+    const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![dataset::Datasets, resource::Resources];
     const NEEDS: &'static [Need] = needs![dataset::Rename];
     const LOG: &'static [(&'static str, Log)] = &[("dataset", Log::Plain)];
@@ -604,6 +605,7 @@ impl Change for Restore {
         let name = |path: &DatasetPath| Some(path.to_string());
         draft.changes.push(Alteration::new("name", name(&args.dataset), name(&back)));
         draft.warnings.push("Shares of the old path serve it again.".to_owned());
+        draft.warnings.push(format!("Files that are in the folder /mnt/{back} now are hidden by it."));
         Ok(draft)
     }
 

@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::access::{Read, Write};
-use crate::domain::name::{DatasetPath, SnapshotName};
+use crate::domain::name::{DatasetPath, FilePath, SnapshotName};
 use crate::domain::plan::{Alteration, Dependent, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::query::Query;
 use crate::nas::methods::snapshot::AndBelow;
-use crate::nas::methods::{dataset, resource, share, snapshot};
+use crate::nas::methods::{Then, dataset, file, resource, share, snapshot};
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
@@ -269,7 +269,8 @@ impl Change for MakeClone {
         dataset::Datasets,
         resource::Resources,
         share::SmbShares,
-        share::NfsShares
+        share::NfsShares,
+        file::Count
     ];
     const NEEDS: &'static [Need] = needs![snapshot::MakeClone];
     const LOG: &'static [(&'static str, Log)] = &[("snapshot", Log::Plain), ("dataset", Log::Plain)];
@@ -295,6 +296,7 @@ impl Change for MakeClone {
         let above = above(path)?;
         let lies_in = one_dataset(nas, &above).await?;
         is_free(nas, path).await?;
+        hides_nothing(nas, path).await?;
         let (given_by, unseen) = given_by(nas, path).await?;
         let mut draft = Draft::new(
             format!("Make the dataset {path} of what {snapshot} holds."),
@@ -323,6 +325,25 @@ impl Change for MakeClone {
         let new = snapshot::NewClone { snapshot: snapshot.clone(), dataset_dst: dataset.clone() };
         nas.call(snapshot::MakeClone, (new,)).await?;
         Ok(Done::now(format!("Made {dataset} of what {snapshot} holds.")))
+    }
+}
+
+/// There are no files where the dataset would be mounted: it would lie over them, and whoever uses them, as an app does
+/// that has a folder there, would find others. For a clone the NAS does not look.
+async fn hides_nothing(nas: &Session<'_, Read>, path: &DatasetPath) -> Result<(), ToolError> {
+    let folder = format!("/mnt/{path}");
+    let in_the_way = |what: &str| {
+        ToolError::inapplicable(
+            format!("{what} {}, and the clone would lie over it.", foreign(&folder, 260)),
+            "Choose another path.",
+        )
+    };
+    let place: FilePath = folder.parse().map_err(|_| in_the_way("Nobody can look at"))?;
+    match nas.call(file::Count, Then(place, Query::all())).await {
+        Ok(0) | Err(NasError::NotFound { .. }) => Ok(()),
+        Ok(_) => Err(in_the_way("There are files in")),
+        Err(NasError::Refused { .. }) => Err(in_the_way("There is something at")),
+        Err(error) => Err(error.into()),
     }
 }
 

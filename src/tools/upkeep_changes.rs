@@ -104,6 +104,7 @@ impl Change for ScrubStart {
         if found.status != "ONLINE" {
             let status = foreign(&found.status, 20);
             draft.warnings.push(format!("The pool is {status}: a scrub is hard on disks that are failing."));
+            draft.risk = draft.risk.max(Risk::Disruptive);
         }
         Ok(draft)
     }
@@ -411,8 +412,8 @@ struct VmArgs {
 impl Change for VmControl {
     const NAME: &'static str = "vm_control";
     const TITLE: &'static str = "Start, stop or restart a virtual machine";
-    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or start again. It is never cut off: a system that does \
-         not answer goes on.";
+    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or start again. Stop never cuts it off; \
+         restart does where its system does not answer in time.";
     const SCOPE: Scope = Scope::VmsWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![vm::Machines];
@@ -462,11 +463,20 @@ impl Change for VmControl {
             Action::Stop => {
                 draft.stops.push("Whoever uses it loses it until it is started again.".to_owned());
             }
-            Action::Restart => draft.stops.push("Whoever uses it loses it until it is up again.".to_owned()),
+            Action::Restart => {
+                draft.stops.push("Whoever uses it loses it until it is up again.".to_owned());
+                // The NAS stops it with `force_after_timeout`, which nobody who restarts one can leave away.
+                draft.warnings.push(
+                    "If its system does not shut down in time the NAS cuts it off, and what it had not written is lost."
+                        .to_owned(),
+                );
+            }
         }
-        if action != Action::Start {
-            draft.risk = draft.risk.max(Risk::Disruptive);
-        }
+        draft.risk = draft.risk.max(match action {
+            Action::Start => Self::RISK,
+            Action::Stop => Risk::Disruptive,
+            Action::Restart => Risk::Destructive,
+        });
         Ok(draft)
     }
 

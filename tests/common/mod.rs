@@ -314,7 +314,16 @@ fn arguments(world: &World) -> [OsString; 3] {
 }
 
 async fn start_daemon(world: &World, dir: &Path) -> Daemon {
-    Daemon::start(&program(), arguments(world), dir).await.unwrap()
+    // A connection of another test may go out from the very port for a moment.
+    for _ in 0..50 {
+        match Daemon::start(&program(), arguments(world), dir).await {
+            Err(error) if error.to_string().contains("Address already in use") => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            started => return started.unwrap(),
+        }
+    }
+    panic!("the port of the daemon never became free")
 }
 
 /// The records of the log in `dir`, oldest first.

@@ -258,7 +258,6 @@ fn the_shipped_program_has_nothing_of_the_simulator_in_it() {
         "this is not HTTP",
         "resource validation failed",
         "requested resource not in original grant",
-        "tailnas-sim",
         "an hmac key for the simulated neighbourhood alone",
     ];
     let demo = std::fs::read(program()).unwrap();

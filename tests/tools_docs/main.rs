@@ -201,7 +201,7 @@ fn page(catalogue: &Catalogue) -> String {
     let mut page = String::from(
         "# The tools\n\n\
          Made from the tools themselves by `TAILNAS_WRITE_DOCS=1 cargo test --test tools_docs`; without the variable that test \
-         fails where this page is not what the tools are. An example of each answer, and of what each change plans, from a simulated NAS, is in \
+         fails where this page is not what the tools are. An example of each answer, and of what some of the changes plan, from a simulated NAS, is in \
          [tests/tools_docs/snapshots](../tests/tools_docs/snapshots).\n\n\
          Every tool that acts on a NAS takes `nas` as well when more than one is configured, and a list takes `fields`.\n\n",
     );

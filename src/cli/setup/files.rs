@@ -73,11 +73,19 @@ fn replace(file: &Path, text: &str, mode: Mode) -> io::Result<()> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let _ = std::fs::remove_file(&beside);
-    let mut to = File::options().write(true).create_new(true).mode(mode.file).open(&beside)?;
+    let done = fill(&beside, text, mode).and_then(|()| std::fs::rename(&beside, file));
+    if done.is_err() {
+        // It may hold a secret, or half of one.
+        let _ = std::fs::remove_file(&beside);
+    }
+    done?;
+    File::open(folder)?.sync_all()
+}
+
+fn fill(file: &Path, text: &str, mode: Mode) -> io::Result<()> {
+    let mut to = File::options().write(true).create_new(true).mode(mode.file).open(file)?;
     // Whatever the umask left of it: the daemon must be able to read its configuration.
     to.set_permissions(Permissions::from_mode(mode.file))?;
     to.write_all(text.as_bytes())?;
-    to.sync_all()?;
-    std::fs::rename(&beside, file)?;
-    File::open(folder)?.sync_all()
+    to.sync_all()
 }

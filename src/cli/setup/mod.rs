@@ -283,6 +283,7 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
             let Login { username, key } = login;
             let place = files::place(key, credstore);
             let fresh = !place.exists();
+            let is_made = fresh && admin.is_some();
             if fresh {
                 // Before a key is made or typed that could not be kept.
                 files::can_be_written(&place)?;
@@ -295,7 +296,8 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
                     }
                     answers.secret(question)?
                 };
-                files::write(&place, &format!("{}\n", key.expose()), files::SECRET)?;
+                files::write(&place, &format!("{}\n", key.expose()), files::SECRET)
+                    .map_err(|trouble| if is_made { left_behind(trouble, username) } else { trouble })?;
             }
             let login = Login { username: username.clone(), key: SecretSource::File(place.clone()) };
             if let Err(trouble) = let_in(nas, &login, roles).await {
@@ -303,7 +305,7 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
                 if fresh {
                     let _ = std::fs::remove_file(&place);
                 }
-                return Err(trouble);
+                return Err(if is_made { left_behind(trouble, username) } else { trouble });
             }
         }
         if let Some(admin) = admin {
@@ -311,6 +313,16 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
         }
     }
     Ok(())
+}
+
+/// A key that was made and is kept nowhere is good on the NAS all the same.
+fn left_behind(trouble: Trouble, username: &str) -> Trouble {
+    let mend = format!(
+        "{} The API key that was just made for {username} is kept nowhere: delete it under Credentials > Users > API \
+         Keys.",
+        trouble.mend
+    );
+    Trouble { mend, ..trouble }
 }
 
 /// Logs an administrator in who makes these accounts, where there is to be one.

@@ -304,7 +304,7 @@ pub struct Start;
 #[derive(Clone, Copy, Debug)]
 pub struct Stop;
 
-/// The same, and starts it again.
+/// Has it shut down, cuts it off if that takes longer than its timeout, and starts it again: the NAS has no other way.
 #[derive(Clone, Copy, Debug)]
 pub struct Restart;
 
@@ -315,7 +315,7 @@ pub struct Manner {
     force_after_timeout: bool,
 }
 
-/// Its system is asked, and never cut off.
+/// Its system is asked, and never cut off. A restart cannot be told so.
 pub const GENTLY: Manner = Manner { force: false, force_after_timeout: false };
 
 impl Method for Start {

@@ -13,9 +13,10 @@ use crate::clock::Clock;
 /// How long a page may lie open.
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// Tokens in all, and for one person. The oldest give way.
-const IN_ALL: usize = 4096;
-const EACH: usize = 64;
+/// Tokens in all, and for one person. The oldest give way. A program with a person's node may ask for forty pages a second,
+/// and must not have the brake or a no taken out of the person's hands before they have read the page.
+const IN_ALL: usize = 65_536;
+const EACH: usize = 4096;
 
 /// The tokens that are out.
 #[derive(Debug)]

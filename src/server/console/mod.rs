@@ -11,7 +11,7 @@ mod pages;
 mod view;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +20,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 
 use super::admit::{self, Admission};
@@ -82,7 +83,11 @@ pub struct Console {
     parts: Parts,
     forms: Forms,
     /// What the last check of the log came to, and when.
-    badge: tokio::sync::Mutex<Option<(Badge, Duration)>>,
+    badge: Arc<Mutex<Option<(Badge, Duration)>>>,
+    /// Who reads the last records, and who checks the whole log: one at a time, also where nobody waits for it any more.
+    /// Anybody on the tailnet may ask for the pages that need it, and it takes megabytes, or minutes.
+    reading: Arc<Semaphore>,
+    checking: Arc<Semaphore>,
     /// Who is on record as having frozen changes, if they are.
     brake: tokio::sync::Mutex<Option<Frozen>>,
 }
@@ -97,7 +102,8 @@ impl Console {
         let forms = Forms::new(parts.clock.clone());
         // What was frozen before the start is on record already.
         let brake = tokio::sync::Mutex::new(parts.plans.brake().state());
-        Arc::new(Self { parts, forms, badge: tokio::sync::Mutex::default(), brake })
+        let one = || Arc::new(Semaphore::new(1));
+        Arc::new(Self { parts, forms, badge: Arc::default(), reading: one(), checking: one(), brake })
     }
 
     /// Puts on record what root does on the host: pulls the brake or lets it go, takes a passkey away. The commands

@@ -1,6 +1,6 @@
 //! The pages that look. None of them changes anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
@@ -461,43 +461,63 @@ impl Console {
 
     /// The last records that the visitor may see, oldest first.
     async fn records(&self, visitor: &Visitor) -> std::io::Result<Vec<Value>> {
-        let dir = self.parts.audit_dir.clone();
-        let read =
-            tokio::task::spawn_blocking(move || tail::last(&dir, LOOKED_THROUGH).map(|(entries, _)| entries));
-        let entries = read.await.map_err(std::io::Error::other)??;
-        let records = entries.into_iter().filter_map(|entry| match entry {
-            Entry::Record(record) => serde_json::to_value(*record).ok(),
-            Entry::Other(_) => None,
+        let (dir, visitor) = (self.parts.audit_dir.clone(), Arc::clone(visitor));
+        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(std::io::Error::other)?;
+        let read = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<Value>> {
+            let _turn = turn;
+            let (entries, _) = tail::last(&dir, LOOKED_THROUGH)?;
+            let records = entries.into_iter().filter_map(|entry| match entry {
+                Entry::Record(record) => serde_json::to_value(*record).ok(),
+                Entry::Other(_) => None,
+            });
+            Ok(records.filter(|record| sees(&visitor, record)).collect())
         });
-        Ok(records.filter(|record| sees(visitor, record)).collect())
+        read.await.map_err(std::io::Error::other)?
     }
 
     /// What a check of the whole log comes to; checked at most once a minute, whoever asks.
     async fn badge(&self) -> Badge {
-        let mut last = self.badge.lock().await;
-        let now = self.parts.clock.mono();
-        if let Some((badge, at)) = &*last
-            && now.saturating_sub(*at) < CHECKED_FOR
+        let broke_off = || Badge::not_checked("The check broke off.".to_owned());
+        let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return broke_off() };
+        let (dir, kept, clock) =
+            (self.parts.audit_dir.clone(), Arc::clone(&self.badge), self.parts.clock.clone());
+        let known = kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((badge, at)) = known
+            && clock.mono().saturating_sub(at) < CHECKED_FOR
         {
-            return badge.clone();
+            return badge;
         }
-        let dir = self.parts.audit_dir.clone();
-        let report = tokio::task::spawn_blocking(move || verify(&dir, &Against::default())).await;
-        let (tone, word, words) = match report {
-            Ok(Ok(report)) => match report.verdict {
-                verify::Verdict::Clean => ("good", "Clean", "Every record is as it was written, as far as the log itself can \
-                     tell. That none were cut off or rewritten, tailnas audit verify says against a checkpoint kept elsewhere.".to_owned()),
-                verify::Verdict::Tampered => ("bad", "Tampered with", "The log is not what was written. On the host, \
-                     tailnas audit verify says where.".to_owned()),
-                verify::Verdict::Torn => ("warn", "Torn", "The end of the log is damaged, as a crash leaves it.".to_owned()),
-            },
-            Ok(Err(error)) => ("warn", "Not checked", error.to_string()),
-            Err(_) => ("warn", "Not checked", "The check broke off.".to_owned()),
-        };
-        let badge = Badge { tone, word, words };
-        *last = Some((badge.clone(), self.parts.clock.mono()));
-        badge
+        let checked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let badge = checked(&dir);
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((badge.clone(), clock.mono()));
+            badge
+        });
+        checked.await.unwrap_or_else(|_| broke_off())
     }
+}
+
+/// Checks the whole log.
+fn checked(dir: &std::path::Path) -> Badge {
+    let (tone, word, words) = match verify(dir, &Against::default()) {
+        Ok(report) => match report.verdict {
+            verify::Verdict::Clean => (
+                "good",
+                "Clean",
+                "Every record is as it was written, as far as the log itself can \
+                 tell. That none were cut off or rewritten, tailnas audit verify says against a checkpoint kept elsewhere.",
+            ),
+            verify::Verdict::Tampered => (
+                "bad",
+                "Tampered with",
+                "The log is not what was written. On the host, \
+                 tailnas audit verify says where.",
+            ),
+            verify::Verdict::Torn => ("warn", "Torn", "The end of the log is damaged, as a crash leaves it."),
+        },
+        Err(error) => return Badge::not_checked(error.to_string()),
+    };
+    Badge { tone, word, words: words.to_owned() }
 }
 
 /// The call that takes a change back, as the log keeps it.

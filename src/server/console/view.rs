@@ -498,6 +498,12 @@ pub(super) struct Badge {
     pub words: String,
 }
 
+impl Badge {
+    pub const fn not_checked(words: String) -> Self {
+        Self { tone: "warn", word: "Not checked", words }
+    }
+}
+
 /// Which records are asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

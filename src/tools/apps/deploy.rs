@@ -241,7 +241,9 @@ impl Change for Install {
     const DESCRIPTION: &'static str = "Installs an app of the catalogue. Host paths must lie in datasets \
         that the configuration allows; privileged and host networking are refused.";
     const SCOPE: Scope = Scope::AppsWrite;
-    const RISK: Risk = Risk::Reversible;
+    /// What an app of the catalogue takes besides its values is not to be seen in them: some have Docker's socket, and
+    /// with that the NAS.
+    const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::Available, app::UsedPorts, file::Stat];
     const NEEDS: &'static [Need] = needs![app::change::Create];
     const LOG: &'static [(&'static str, Log)] = &[
@@ -289,6 +291,11 @@ impl Change for Install {
         );
         draft.changes.push(Alteration::new(format!("app {}", args.app), None, Some("runs".to_owned())));
         differences(&mut draft, &Map::new(), &args.values.0);
+        draft.unseen.push(
+            "what the app takes of the NAS besides these values: one that manages containers has Docker's socket, and \
+             with that the NAS. Its page in the catalogue says so"
+                .to_owned(),
+        );
         Ok(told(draft, &reach))
     }
 
