@@ -56,7 +56,7 @@ type Metadata = ProviderMetadata<
 /// `introspection_endpoint` is of RFC 8414; OpenID Connect does not have it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct WithIntrospection {
-    introspection_endpoint: IntrospectionUrl,
+    introspection_endpoint: Option<IntrospectionUrl>,
 }
 
 impl AdditionalProviderMetadata for WithIntrospection {}
@@ -161,6 +161,10 @@ impl Discovery {
             return Err(bad("it is another issuer's"));
         }
         let endpoint = metadata.additional_metadata().introspection_endpoint.clone();
+        let endpoint = endpoint.ok_or_else(|| {
+            bad("it names no introspection endpoint (RFC 7662), so that it cannot be asked about tokens. The TSIDP of \
+                 github.com/tailscale/tsidp has one, the older one in Tailscale's own module has none")
+        })?;
         // Tokens are sent there, so a document that was tampered with must not lead them elsewhere.
         if !is_confidential(endpoint.url()) || endpoint.url().origin() != issuer.url().origin() {
             return Err(bad("the introspection endpoint is not at the issuer's own origin"));

@@ -16,7 +16,7 @@ use crate::mcp::NoLonger;
 use crate::oauth::{Challenge, Freshness, Presented, Texts};
 
 use super::listen::Via;
-use super::places::Places;
+use super::places::{Place, Places};
 use super::refusal::{Refusal, whole_seconds};
 
 /// What admission needs.
@@ -36,13 +36,9 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(peer) = peer(&request) else {
-        return Refusal::new(StatusCode::FORBIDDEN, "no_peer_address", "not admitted").into_response();
-    };
-    // Of a peer, and not of its connections: one of HTTP/2 carries many requests, and those of `tailscale serve` carry
-    // everybody's.
-    let Ok(_held) = admission.served.take(Some(peer.ip())) else {
-        return too_many().into_response();
+    let (peer, _held) = match admission.enter(&request) {
+        Ok(entered) => entered,
+        Err(refusal) => return (*refusal).into_response(),
     };
     let presented = Presented::in_fields(request.headers().get_all(header::AUTHORIZATION));
     match admission.caller(peer, presented).await {
@@ -70,11 +66,9 @@ pub(super) async fn visitor(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(peer) = peer(&request) else {
-        return Refusal::new(StatusCode::FORBIDDEN, "no_peer_address", "not admitted").into_response();
-    };
-    let Ok(_held) = admission.served.take(Some(peer.ip())) else {
-        return too_many().into_response();
+    let (peer, _held) = match admission.enter(&request) {
+        Ok(entered) => entered,
+        Err(refusal) => return (*refusal).into_response(),
     };
     match admission.gate.admit_visitor(peer).await {
         Ok(caller) => {
@@ -101,11 +95,24 @@ pub(super) fn peer(request: &Request) -> Option<SocketAddr> {
     }
 }
 
-fn too_many() -> Refusal {
-    Refusal::too_many("too many requests are in progress from there", Duration::from_secs(1))
-}
-
 impl Admission {
+    /// Where a request comes from, and its place among those in progress, which it has until that is dropped.
+    ///
+    /// Places are of a peer, and not of its connections: one of HTTP/2 carries many requests, and those of
+    /// `tailscale serve` carry everybody's.
+    fn enter(&self, request: &Request) -> Result<(SocketAddr, Place), Box<Refusal>> {
+        let peer = peer(request).ok_or_else(|| {
+            Box::new(Refusal::new(StatusCode::FORBIDDEN, "no_peer_address", "not admitted"))
+        })?;
+        let place = self.served.take(Some(peer.ip())).map_err(|_| {
+            Box::new(Refusal::too_many(
+                "too many requests are in progress from there",
+                Duration::from_secs(1),
+            ))
+        })?;
+        Ok((peer, place))
+    }
+
     async fn caller(&self, peer: SocketAddr, presented: Presented) -> Result<Caller, Refusal> {
         match presented {
             Presented::Token(bearer) => {

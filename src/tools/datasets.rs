@@ -322,7 +322,12 @@ struct Altered {
 }
 
 impl Altered {
-    fn quota(&mut self, dataset: &dataset::Dataset, wanted: u64) -> Result<(), ToolError> {
+    fn quota(
+        &mut self,
+        dataset: &dataset::Dataset,
+        wanted: u64,
+        dependents: &[Dependent],
+    ) -> Result<(), ToolError> {
         if dataset.kind != "FILESYSTEM" {
             return Err(ToolError::inapplicable(
                 format!("{} is a volume, and has a size rather than a quota.", dataset.id),
@@ -346,11 +351,13 @@ impl Altered {
         if wanted == now {
             return Ok(());
         }
-        // Whoever writes would soon be told that the disk is full.
-        if wanted > 0 && wanted - used < wanted / 10 {
+        // Whoever writes would be told that the disk is full, sooner than before.
+        let is_tighter = wanted > 0 && (now == 0 || wanted < now);
+        if is_tighter && !dependents.is_empty() || wanted > 0 && wanted - used < wanted / 10 {
             self.disruptive = true;
-            self.stops
-                .push(format!("Writing fails once the {} that are left are taken.", size(wanted - used)));
+            let left = size(wanted - used);
+            self.stops.push(format!("Writing fails once the {left} that are left are taken."));
+            self.warnings.extend(dependents.iter().map(|used| format!("{} writes to it.", used.name)));
         }
         let shown = |bytes: u64| Some(if bytes == 0 { "none".to_owned() } else { size(bytes) });
         self.changes.push(Alteration::new("quota", shown(now), shown(wanted)));
@@ -452,13 +459,14 @@ impl Change for Update {
         let UpdateArgs { dataset: path, quota_bytes, compression, read_only, comment } = args;
         let found = one_dataset(nas, path).await?;
         let mut unseen = Vec::new();
-        let dependents = match read_only {
-            Some(_) => users_of(nas, path, &mut unseen).await?,
-            None => Vec::new(),
+        let dependents = if read_only.is_some() || quota_bytes.is_some() {
+            users_of(nas, path, &mut unseen).await?
+        } else {
+            Vec::new()
         };
         let mut altered = Altered::default();
         if let Some(wanted) = quota_bytes {
-            altered.quota(&found, *wanted)?;
+            altered.quota(&found, *wanted, &dependents)?;
         }
         if let Some(wanted) = compression {
             altered.compression(&found, *wanted);

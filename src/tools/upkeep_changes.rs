@@ -232,7 +232,8 @@ async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolErr
         ]),
         from: foreign(&task.dataset, 200),
         to: "snapshots".to_owned(),
-        risk: Risk::Reversible,
+        // What is deleted comes back with no snapshot that it takes.
+        risk: Risk::Destructive,
         warnings: vec![format!("As after each run, snapshots of it that are older than {kept} are deleted.")],
         enabled: task.enabled != Some(false),
         runs: runs(task.state.as_ref()),
@@ -322,7 +323,7 @@ impl Change for BackupRun {
     const DESCRIPTION: &'static str = "Runs a snapshot task, a replication or a cloud sync now, as it is set up. The plan says what that deletes or \
          writes over.";
     const SCOPE: Scope = Scope::BackupWrite;
-    const RISK: Risk = Risk::Reversible;
+    const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![
         backup::SnapshotTasks,
         backup::Replications,
@@ -355,9 +356,10 @@ impl Change for BackupRun {
             return Err(ToolError::inapplicable(what, "backup_list tells how it goes."));
         }
         let undo = match kind {
-            Kind::Snapshots => Undo::Words("snapshot_delete deletes the snapshots that it takes".to_owned()),
-            _ => Undo::Impossible("what was copied, written over or deleted stays so".to_owned()),
+            Kind::Snapshots => "snapshot_delete deletes what it takes, and what it deletes stays so",
+            Kind::Replication | Kind::CloudSync => "what was copied, written over or deleted stays so",
         };
+        let undo = Undo::Impossible(undo.to_owned());
         let mut draft = Draft::new(
             format!("Run {}: {} to {}.", task.name, task.from, task.to),
             task.risk,
