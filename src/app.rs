@@ -284,18 +284,16 @@ fn assemble(
     let texts = Texts::new(&config.server.url, &config.provider).map_err(|error| unusable(&error))?;
     let local_api = LocalApi::new(&config.tailnet.socket, clock.clone());
     let ends = health::Ends::default();
+    let gate = Arc::new(Gate::new(local_api.clone(), provider, Rules::of(config)));
     let watch = health::Watch::new(health::Vitals {
         local_api: local_api.clone(),
-        provider: provider.clone(),
-        issuer: config.provider.issuer.clone(),
-        http,
+        gate: Arc::clone(&gate),
         fleet: fleet.clone(),
         journal: journal.clone(),
         ends: ends.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
     });
-    let gate = Arc::new(Gate::new(local_api.clone(), provider, Rules::of(config)));
     let budgets = Budgets::new(config.limits, clock.clone());
     // Where it is missing nobody could freeze changes, and so there would be none.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.state);

@@ -346,6 +346,11 @@ fn a_file_that_others_may_write_is_refused() {
         assert!(shown.contains(&format!("may be written by {who} (mode {mode:o})")), "{shown}");
         assert!(shown.contains(&format!("run: chmod go-w {}", path.display())), "{shown}");
     }
+    let (_dir, path) = written(text.as_bytes(), 0o600);
+    // Only root can give a file away, and to root alone it stays readable.
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        assert!(refusal(&path).contains("belongs to the user 65534, who could then decide"));
+    }
 }
 
 #[test]

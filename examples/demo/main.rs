@@ -9,7 +9,8 @@ mod neighbourhood;
 mod tour;
 mod welcome;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -91,6 +92,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Writes a file that is there as a whole or not at all, and is nobody else's to read: there are tokens in it.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
 async fn demo(args: &Args) -> std::io::Result<bool> {
     let dir = tempfile::Builder::new().prefix("tailnas-demo-").tempdir()?;
     let world = World::start_as(&args.name, dir.path(), args.port, Generation::V25_10).await?;
@@ -104,7 +113,7 @@ async fn demo(args: &Args) -> std::io::Result<bool> {
     let command = daemon::command(&world);
     let mut daemon = Daemon::start(&program, &command, dir.path()).await?;
     let tell = |daemon: &Daemon| match &args.ready_file {
-        Some(file) => std::fs::write(file, welcome::ready_file(&world, daemon, TOKEN_LIFETIME)),
+        Some(file) => write_whole(file, &welcome::ready_file(&world, daemon, TOKEN_LIFETIME)),
         None => Ok(()),
     };
     tell(&daemon)?;

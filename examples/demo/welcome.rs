@@ -44,13 +44,16 @@ A call as alice (token good for {hours} h; real ones last five minutes):
 
 The same token from bob's address is refused: add `--interface 127.0.0.2` to the line above.
 
-Connect a client (it logs in at the simulated provider by itself, as alice):
+Connect a client. This one logs in at the simulated provider by itself, as alice:
+
+  mcp-remote    npx mcp-remote {url} --allow-http
+                (Claude Desktop starts this from claude_desktop_config.json)
+
+These as their vendors document them; nobody has run them against it yet:
 
   Claude Code   claude mcp add --transport http tailnas {url}
                 then /mcp, "Authenticate"
   VS Code       .vscode/mcp.json   {{"servers":{{"tailnas":{{"type":"http","url":"{url}"}}}}}}
-  mcp-remote    npx mcp-remote {url} --allow-http
-                (Claude Desktop starts this from claude_desktop_config.json)
 
 Enrol a passkey, to approve what interrupts others or can lose data:
 

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 use tailnas::audit::Hasher;
 use tailnas::dispatch::{Catalogue, Item, fuzzing::redacted};
-use tailnas::domain::name::{AppName, DatasetPath, FilePath, SnapshotName};
+use tailnas::domain::name::{AppName, DatasetPath, FilePath, ShareName, SnapshotName};
 use tailnas::secret::Secret;
 use tailnas::tools::{BadArguments, Kind, Log};
 
@@ -53,7 +53,10 @@ fuzz_target!(|data: &[u8]| {
 
 fn is_name(target: &str) -> bool {
     let app = target.strip_prefix("app ").is_some_and(|name| name.parse::<AppName>().is_ok());
-    app || target.parse::<SnapshotName>().is_ok()
+    let smb = target.strip_prefix("SMB ").is_some_and(|name| name.parse::<ShareName>().is_ok());
+    let nfs = target.strip_prefix("NFS /mnt/").is_some_and(|path| path.parse::<FilePath>().is_ok());
+    app || smb || nfs
+        || target.parse::<SnapshotName>().is_ok()
         || target.parse::<DatasetPath>().is_ok()
         || target.parse::<FilePath>().is_ok()
 }

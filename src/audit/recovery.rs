@@ -257,6 +257,7 @@ pub(super) fn take_up(
     writer.flush()?;
 
     let opened = Opened { records, recovered, open: open.keys().copied().collect(), lost };
+    let open = open.into_iter().map(|(seq, open)| (seq, open.read())).collect();
     Ok((writer, opened, open))
 }
 

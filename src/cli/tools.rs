@@ -42,7 +42,7 @@ fn names(need: &Need) -> Vec<&'static str> {
 }
 
 fn as_json(spec: &Spec) -> serde_json::Value {
-    let Spec { name, title, description, scope, risk, looks, needs, log: _, switch: _, input, output } = spec;
+    let Spec { name, title, description, scope, risk, looks, needs, input, output, .. } = spec;
     let as_json = |needs: &[Need]| -> Vec<_> {
         needs.iter().map(|need| json!({ "methods": names(need), "role": need.role })).collect()
     };

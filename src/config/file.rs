@@ -57,12 +57,20 @@ fn open(path: &Path) -> Result<Opened, Complaint> {
         return Err(Complaint::new("is not a regular file"));
     }
     let mode = meta.mode() & 0o7777;
+    let owner = meta.uid();
+    let foreign = owner != 0 && owner != rustix::process::geteuid().as_raw();
     let exposed = (mode & 0o022 != 0).then(|| {
         let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
         Complaint::new(format!(
             "may be written by {who} (mode {mode:03o}), who could then decide what tailnas does"
         ))
         .hint(format!("run: chmod go-w {}", path.display()))
+    });
+    let exposed = exposed.or_else(|| {
+        foreign.then(|| {
+            Complaint::new(format!("belongs to the user {owner}, who could then decide what tailnas does"))
+                .hint(format!("run: chown root: {}", path.display()))
+        })
     });
     Ok(Opened { file, exposed })
 }

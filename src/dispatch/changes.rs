@@ -87,6 +87,7 @@ pub(super) fn spec() -> Spec {
         description: "What you changed through this server, newest first: how it ended, and how to take it back.",
         scope: None,
         risk: Risk::Read,
+        alters_plans: false,
         log: &[("everyone", Log::Plain), ("limit", Log::Plain)],
         looks: &[],
         needs: &[],

@@ -67,6 +67,7 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
         description,
         scope: None,
         risk: Risk::Read,
+        alters_plans: name == "plan_cancel",
         looks: &[],
         needs: &[],
         switch: None,

@@ -35,6 +35,7 @@ pub(super) fn spec() -> Spec {
         // What it plans has a scope and a risk of its own, which count.
         risk: Risk::Reversible,
         log: &[("change", Log::Plain), ("plan", Log::Plain)],
+        alters_plans: false,
         looks: &[],
         needs: &[],
         switch: None,

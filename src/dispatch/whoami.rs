@@ -84,6 +84,7 @@ struct Unavailable {
 
 pub(super) fn spec() -> Spec {
     Spec {
+        alters_plans: false,
         looks: &[],
         needs: &[],
         name: "whoami",

@@ -32,6 +32,7 @@ use rmcp::model::{
 use rmcp::service::{Peer, RequestContext, SubscriptionContext};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -109,7 +110,7 @@ fn tool(spec: &Spec) -> Tool {
     // beside. Without idempotentHint: false, its default, promises nothing.
     let annotations = ToolAnnotations::new().open_world(false);
     let annotations = match spec.risk {
-        Risk::Read => annotations.read_only(true),
+        Risk::Read => annotations.read_only(!spec.alters_plans),
         risk => annotations.destructive(risk > Risk::Reversible),
     };
     let tool = Tool::new(spec.name, spec.description, Arc::new(schema::lean(&spec.input)))
@@ -570,7 +571,7 @@ pub fn served(message: &Value, is_modern: bool) -> Result<(), Unserved> {
     if !offered {
         return Err(Unserved::Method);
     }
-    match serde_json::from_value(message.clone()) {
+    match ClientJsonRpcMessage::deserialize(message) {
         Ok(ClientJsonRpcMessage::Request(request))
             if !matches!(request.request, ClientRequest::CustomRequest(_)) =>
         {

@@ -31,7 +31,7 @@ pub fn check(body: &[u8], deepest: usize) -> Result<(), BadJson> {
     if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return Err(BadJson::NotAnObject);
     }
-    if depth(text) > deepest {
+    if Extent::of(body).depth > deepest {
         return Err(BadJson::TooDeep);
     }
     serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| BadJson::Broken)
@@ -103,24 +103,39 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// How many brackets are open at once, at most. Counts, and therefore cannot run out of stack.
-fn depth(text: &str) -> usize {
-    let (mut open, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                open += 1;
-                deepest = deepest.max(open);
+/// How much there is in a JSON text, before anything is built from it: a byte of text can become a hundred in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How many brackets are open at once, at most.
+    pub depth: usize,
+    /// How many values there are, at most: each but the first in its list or object has a comma before it.
+    pub values: usize,
+}
+
+impl Extent {
+    /// Counts, and therefore cannot run out of stack or memory. Of a text that is no JSON it says nothing of worth.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        let (mut open, mut in_string, mut escaped) = (0_usize, false, false);
+        let mut extent = Self { depth: 0, values: 1 };
+        for byte in text {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                _ if in_string => {}
+                b'{' | b'[' => {
+                    open += 1;
+                    extent.depth = extent.depth.max(open);
+                    extent.values += 1;
+                }
+                b'}' | b']' => open = open.saturating_sub(1),
+                b',' => extent.values += 1,
+                _ => {}
             }
-            b'}' | b']' => open = open.saturating_sub(1),
-            _ => {}
         }
+        extent
     }
-    deepest
 }
 
 #[cfg(test)]
@@ -150,6 +165,19 @@ mod tests {
         for broken in ["", "{", "1e999", "[1,]"] {
             let error = serde_json::from_str::<Unambiguous>(broken).map(drop).unwrap_err();
             assert!(!error.is_data(), "{broken}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_are_counted_and_not_what_looks_like_them_in_text() {
+        for (text, depth, values) in [
+            ("1", 0, 1),
+            (r#""[{,""#, 0, 1),
+            (r#""\",[""#, 0, 1),
+            ("[1,2,3]", 1, 4),
+            (r#"{"a":[{"":0},{"":0}]}"#, 3, 6),
+        ] {
+            assert_eq!(Extent::of(text.as_bytes()), Extent { depth, values }, "{text}");
         }
     }
 

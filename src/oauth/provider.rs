@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use oauth2::{AccessToken, RequestTokenError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::bearer::Bearer;
@@ -41,7 +43,8 @@ const AT_ONCE: usize = 8;
 /// How long a question may wait for its turn.
 const QUEUE: Duration = Duration::from_secs(1);
 
-/// How long one question may take with everything that belongs to it.
+/// How long one question may take with everything that belongs to it, and how long anybody waits for an answer, with the
+/// time that they wait for their turn: whoever calls is told within 2.5 s that the provider does not answer.
 const PATIENCE: Duration = Duration::from_millis(2300);
 
 /// More than this many seconds to live is a sign of a provider that counts in milliseconds.
@@ -160,6 +163,7 @@ impl Provider {
     ) -> Result<ActiveToken, IntrospectError> {
         let print = self.0.ink.take(bearer);
         let now = self.0.clock.mono();
+        let until = Instant::now() + PATIENCE;
         let mut place = None;
         let (flight, joined) = loop {
             match self.begin(print, bearer, freshness, asker, now, place.take())? {
@@ -169,7 +173,9 @@ impl Provider {
                 Begun::NoPlace => place = Some(self.wait_for_place().await?),
             }
         };
-        let outcome = flight.await;
+        // It flies on: its answer is the next one's.
+        let outcome =
+            tokio::time::timeout_at(until, flight).await.unwrap_or_else(|_| Err(Outage::TimedOut.into()));
         if joined && is_no_token(&outcome) {
             self.desk().fishing.charge_late(asker, now);
         }
@@ -252,6 +258,21 @@ impl Provider {
         let mut made_up = [0; 32];
         getrandom::fill(&mut made_up).map_err(|error| NoAnswer::new(Outage::Internal, error.to_string()))?;
         self.question(AccessToken::new(hex::encode(made_up))).await.map(drop)
+    }
+
+    /// Whether its metadata can be had. Nothing is made of them: for whoever watches it while nobody comes with a token.
+    ///
+    /// # Errors
+    ///
+    /// In words, when they cannot.
+    pub async fn is_there(&self) -> Result<(), String> {
+        let url = format!("{}/.well-known/openid-configuration", self.0.rules.issuer);
+        let request = http::Request::get(url).body(Vec::new()).map_err(|error| error.to_string())?;
+        let answer = self.0.http.send(request).await.map_err(|error| error.to_string())?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(format!("it answers with status {}", status.as_u16())),
+        }
     }
 
     /// In which way the provider was of no help when it was last asked about a token, or how its answers of

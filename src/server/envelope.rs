@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::audit::Refused;
 use crate::caller::Caller;
 use crate::mcp::{self, Unserved, error_body};
-use crate::net::json::Unambiguous;
+use crate::net::json::{Extent, Unambiguous};
 
 use super::LARGEST_BODY;
 use super::refusal::Refusal;
@@ -27,6 +27,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest id of a request, in bytes.
 const LONGEST_ID: usize = 128;
+
+/// Most values of one body. An object of one member takes some six hundred bytes once it is read, and it is read more
+/// than once: a body of the greatest length, made of nothing else, would take forty megabytes.
+const MOST_VALUES: usize = 2_000;
 
 /// Longest method name, in bytes.
 const LONGEST_METHOD: usize = 128;
@@ -60,6 +64,8 @@ pub async fn check(request: Request, next: Next) -> Response {
     if let Err(unserved) = mcp::served(&message, mcp::is_modern(&head.headers)) {
         return not_served(unserved, &message, &head.headers).of(who).into_response();
     }
+    // The SDK reads it again, and holds its own for as long as it works.
+    drop(message);
     let response = next.run(Request::from_parts(head, Body::from(bytes))).await;
     // What the SDK takes offence at: a header that says something else than the body, a version that is none …
     let status = response.status();
@@ -120,6 +126,7 @@ async fn of_the_sdk(response: Response) -> Refusal {
 #[derive(Debug, PartialEq)]
 pub(super) enum Fault {
     NotJson,
+    TooMuch,
     Ambiguous,
     Batch,
     NotRequest,
@@ -133,6 +140,7 @@ impl Fault {
     const fn word(&self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
+            Self::TooMuch => "too_many_values",
             Self::Ambiguous => "member_twice",
             Self::Batch => "batch",
             Self::NotRequest => "not_json_rpc",
@@ -145,6 +153,7 @@ impl Fault {
     pub(super) fn answer(self) -> (Value, i32, &'static str) {
         match self {
             Self::NotJson => (Value::Null, PARSE_ERROR, "The body is not JSON in UTF-8"),
+            Self::TooMuch => (Value::Null, INVALID_REQUEST, "The body has more than 2,000 values"),
             Self::Ambiguous => (Value::Null, INVALID_REQUEST, "An object has two members of one name"),
             Self::Batch => {
                 (Value::Null, INVALID_REQUEST, "Batches are not served (MCP has none since 2025-06-18)")
@@ -161,6 +170,9 @@ impl Fault {
 
 /// The one JSON-RPC request or notification that a body is.
 pub(super) fn judge(body: &[u8]) -> Result<Value, Fault> {
+    if Extent::of(body).values > MOST_VALUES {
+        return Err(Fault::TooMuch);
+    }
     let Unambiguous(message) = serde_json::from_slice(body)
         .map_err(|error| if error.is_data() { Fault::Ambiguous } else { Fault::NotJson })?;
     sound(&message).map(|()| message)
@@ -230,6 +242,10 @@ mod tests {
             "[".repeat(200),
             "]".repeat(200)
         );
+        let many = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"a":[{}0]}}}}"#,
+            r#"{"":0},"#.repeat(MOST_VALUES / 2)
+        );
         let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"x"}}"#, "i".repeat(129));
         let long_method = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}"}}"#, "m".repeat(129));
         for (text, code, id) in [
@@ -252,6 +268,7 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, -32600, Value::Null),
             (r#"{"jsonrpc":"2.0","method":"tools/call"}"#, -32600, Value::Null),
             (r#"{"jsonrpc":"2.0","id":1,"method":"notifications/x"}"#, -32600, Value::Null),
+            (many.as_str(), -32600, Value::Null),
             (long.as_str(), -32600, Value::Null),
             (r#"{"jsonrpc":"2.0","id":7,"method":5}"#, -32600, Value::from(7)),
             (r#"{"jsonrpc":"2.0","id":7,"method":""}"#, -32600, Value::from(7)),

@@ -16,14 +16,14 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::audit::Journal;
+use crate::caller::Gate;
 use crate::clock::Clock;
 use crate::config::is_tailnet;
 use crate::domain::name::NasName;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, Sample};
 use crate::nas::{self, Fleet};
-use crate::net::http::Client;
-use crate::oauth::{Outage, Provider};
+use crate::oauth::Outage;
 use crate::tailnet::LocalApi;
 
 use super::listen::Via;
@@ -39,12 +39,8 @@ const EVERY: Duration = Duration::from_secs(30);
 pub struct Vitals {
     /// tailscaled.
     pub local_api: LocalApi,
-    /// The provider.
-    pub provider: Provider,
-    /// Its issuer.
-    pub issuer: String,
-    /// How the provider is reached.
-    pub http: Client,
+    /// Where the provider is known that is asked at present.
+    pub gate: Arc<Gate>,
     /// The NASes.
     pub fleet: Fleet,
     /// The audit log.
@@ -277,13 +273,9 @@ impl Vitals {
 
     /// Asked for its metadata, for nobody may have come with a token for a while.
     async fn provider(&self) -> Result<(), String> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer);
-        let request = http::Request::get(url).body(Vec::new()).map_err(|error| error.to_string())?;
-        let answer = self.http.send(request).await.map_err(|error| error.to_string())?;
-        if answer.status() != StatusCode::OK {
-            return Err(format!("it answers with status {}", answer.status().as_u16()));
-        }
-        match self.provider.outage() {
+        let provider = self.gate.provider();
+        provider.is_there().await?;
+        match provider.outage() {
             Some(Outage::Status(400 | 401 | 403)) => {
                 Err("it refused to tell us about the last token: it may not recognise us".to_owned())
             }

@@ -309,6 +309,8 @@ pub struct Spec {
     pub scope: Option<Scope>,
     /// What it can do at worst.
     pub risk: Risk,
+    /// Whether it alters what waits for a person's yes, which is ours and not the NAS's.
+    pub alters_plans: bool,
     /// What a change asks of the NAS while it is planned, with the account that only reads.
     pub looks: &'static [Need],
     /// What it uses of the NAS.
@@ -426,6 +428,7 @@ impl Entry {
             description: C::DESCRIPTION,
             scope: Some(C::SCOPE),
             risk: C::RISK,
+            alters_plans: false,
             looks: C::LOOKS,
             needs: C::NEEDS,
             log: C::LOG,
@@ -445,6 +448,7 @@ fn spec<T: Tool>() -> Spec {
         description: T::DESCRIPTION,
         scope: Some(T::SCOPE),
         risk: T::RISK,
+        alters_plans: false,
         looks: &[],
         needs: T::NEEDS,
         log: T::LOG,
