@@ -140,6 +140,9 @@ pub enum Verdict {
     Tampered,
     /// Only its end is damaged, as a crash may leave it. The next start describes that.
     Torn,
+    /// Nothing is wrong with it by itself, and something that it was held against has no word about it: it may be
+    /// another log than the one that belongs here.
+    Unchecked,
 }
 
 /// Changes and what became of them.
@@ -173,7 +176,8 @@ pub fn verify(dir: &Path, against: &Against) -> Result<Report, CannotCheck> {
     // A batch that is being written at this moment looks torn, and a moment later its end is elsewhere. That somebody
     // holds the lock is no proof of that: anybody who may read the folder can.
     for _ in 0..LOOKS {
-        if report.verdict != Verdict::Torn || !report.live {
+        let may_mend = matches!(report.verdict, Verdict::Torn | Verdict::Unchecked);
+        if !may_mend || !report.live {
             break;
         }
         std::thread::sleep(BETWEEN);
@@ -203,7 +207,9 @@ fn look(dir: &Path, against: &Against) -> Result<Report, CannotCheck> {
     match newer {
         _ if report.verdict == Verdict::Tampered => Ok(report),
         Some(version) => Err(CannotCheck::Newer(version)),
-        None if report.verdict == Verdict::Clean && report.signed.keys.is_empty() => {
+        None if matches!(report.verdict, Verdict::Clean | Verdict::Unchecked)
+            && report.signed.keys.is_empty() =>
+        {
             Err(CannotCheck::Nothing(dir.to_owned()))
         }
         None => Ok(report),
@@ -277,6 +283,12 @@ impl Compared {
         Self { what: what.to_owned(), agree: 0, reach: None, foreign: 0, problems: Vec::new() }
     }
 
+    /// Whether it has nothing to say about this log: all of it is of others. So it is with a log that somebody put in
+    /// the place of the one that signed what is kept outside.
+    const fn is_silent(&self) -> bool {
+        self.agree == 0 && self.problems.is_empty()
+    }
+
     /// What the file beside the log must have, and must not.
     fn look_beside(&mut self, found: &Survey, notes: &[Note]) {
         let problem = match (found.keys.is_empty(), self.agree == 0 && self.problems.is_empty()) {
@@ -333,6 +345,9 @@ impl Report {
         let compared = against.compare(&found);
         let outside = &compared[usize::from(against.beside.is_some()).min(compared.len())..];
         let not_checked = not_checked(against, &signed, outside);
+        // The file beside a log that has just begun may be empty; what was given from outside has something in it.
+        let silent = compared.iter().any(|one| one.is_silent() && one.foreign > 0)
+            || outside.iter().any(Compared::is_silent);
         let (records, head, root) = (found.records(), found.head(), found.tree.root());
         let no_newline = found.tail == Tail::NoNewline;
         let torn = match found.tail {
@@ -342,6 +357,8 @@ impl Report {
         let contradicted = signed.problem.is_some() || compared.iter().any(|one| !one.problems.is_empty());
         let verdict = if found.broken.is_some() || !found.stray.is_empty() || contradicted {
             Verdict::Tampered
+        } else if silent {
+            Verdict::Unchecked
         } else if torn.is_some() || no_newline {
             Verdict::Torn
         } else {
@@ -389,6 +406,12 @@ fn not_checked(against: &Against, signed: &Signed, outside: &[Compared]) -> Vec<
         list.push("who wrote it: there is no signature in it".to_owned());
     } else if against.vkey.is_none() {
         list.push("whether the key that signed it is yours: it was taken from the log (--vkey)".to_owned());
+    }
+    for one in outside.iter().filter(|one| one.is_silent()) {
+        list.push(format!(
+            "whether this is the log that belongs here: {} has nothing that a key of this log signed",
+            one.what
+        ));
     }
     match outside.iter().filter_map(|one| one.reach).max() {
         Some(reach) => list.push(format!(
@@ -520,6 +543,8 @@ impl fmt::Display for Report {
                 Verdict::Clean => "clean",
                 Verdict::Tampered => "TAMPERED",
                 Verdict::Torn => "torn end only",
+                Verdict::Unchecked =>
+                    "NOT CHECKED: what it was held against is about other logs, so it may be another one than yours",
             }
         )
     }

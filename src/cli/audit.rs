@@ -261,6 +261,7 @@ fn run_verify(dir: &Path, against: &Against, json: bool) -> Exit {
         Verdict::Clean => Exit::Ok,
         Verdict::Tampered => Exit::Bad,
         Verdict::Torn => Exit::Torn,
+        Verdict::Unchecked => Exit::CannotCheck,
     }
 }
 

@@ -342,6 +342,14 @@ impl Visit {
                 "audit log: it is not what was written",
                 &format!("Run: tailnas audit verify --dir {}", dir.display()),
             ),
+            (Verdict::Unchecked, _) => self.bad(
+                "audit log: the checkpoints beside it are about another one, so it may not be the one that belongs here",
+                &format!(
+                    "Unless you know why, hold it against a checkpoint kept elsewhere: \
+                     tailnas audit verify --dir {} --checkpoint FILE",
+                    dir.display()
+                ),
+            ),
             (Verdict::Torn, _) => self.bad(
                 &format!(
                     "audit log: the {records} whole records hold, and behind them stands something that is no record, \

@@ -236,6 +236,43 @@ async fn a_log_signed_anew_with_another_key_is_found_by_whoever_knows_the_right_
     assert!(matches!(error, OpenError::OtherKey { .. }), "{error}");
 }
 
+/// What the genuine daemon said elsewhere has then nothing to say about it, which is no agreement.
+#[tokio::test]
+async fn a_log_put_in_the_place_of_another_by_a_key_of_another_name_is_not_called_clean() {
+    let dir = tempfile::tempdir().unwrap();
+    let genuine = dir.path().join("genuine");
+    let (_, receipts) = run(&genuine, 3).await;
+    let put_in = dir.path().join("put-in");
+    let other = Signer::parse(&Signer::generate("tailnas/another").unwrap().0).unwrap();
+    let (journal, _) = open(&put_in, Settings { signer: other, ..settings(&put_in) }).unwrap();
+    journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    journal.close().await.unwrap();
+    assert!(report(&put_in, &Against::default()).is_clean(), "by itself it is sound");
+
+    let outside = vec![("copy".to_owned(), notes(&genuine.join("copy")))];
+    let checkpoints = Against { outside, ..Against::default() };
+    let receipts = Against { receipts: Some(Given::all_in(&receipts)), ..Against::default() };
+    for against in [&checkpoints, &receipts] {
+        assert!(verify(&genuine.join("log"), against).unwrap().is_clean());
+        let told = report(&put_in, against);
+        assert_eq!(told.verdict, Verdict::Unchecked, "{told}");
+        assert!(told.to_string().contains("whether this is the log that belongs here"), "{told}");
+    }
+    // With one that agrees beside it: each has to.
+    let both = Against {
+        outside: vec![("copy".to_owned(), notes(&genuine.join("copy")))],
+        receipts: Some(Given::all_in("")),
+        ..Against::default()
+    };
+    assert_eq!(verify(&genuine.join("log"), &both).unwrap().verdict, Verdict::Unchecked);
+    // So does the file beside it that the genuine daemon left.
+    fs::copy(genuine.join("log").join(BESIDE), put_in.join("log").join(BESIDE)).unwrap();
+    assert!(!report(&put_in, &Against::default()).is_clean());
+    // Whoever knows the right key knows more.
+    let known = Against { vkey: Some(signer().public().clone()), ..checkpoints };
+    assert_eq!(report(&put_in, &known).verdict, Verdict::Tampered);
+}
+
 #[test]
 fn a_log_that_names_no_key_is_none_of_ours() {
     let log = |events: &[&str]| {

@@ -514,6 +514,12 @@ fn checked(dir: &std::path::Path) -> Badge {
                  tailnas audit verify says where.",
             ),
             verify::Verdict::Torn => ("warn", "Torn", "The end of the log is damaged, as a crash leaves it."),
+            verify::Verdict::Unchecked => (
+                "warn",
+                "Not checked",
+                "The checkpoints beside the log are about another one. Unless you \
+                 know why, compare it with a checkpoint kept elsewhere: tailnas audit verify --checkpoint.",
+            ),
         },
         Err(error) => return Badge::not_checked(error.to_string()),
     };
