@@ -92,6 +92,19 @@ impl SecretSource {
 }
 
 impl SecretSource {
+    /// Reads the secret as root does on the host, where systemd passes no credentials: a credential is then the file
+    /// that the unit loads it from.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_on_host(&self) -> Result<Secret, SecretError> {
+        match self.load() {
+            Err(SecretError::NoCredentials(_)) => read(Path::new(&self.place())),
+            loaded => loaded,
+        }
+    }
+
     /// Where a person puts the secret: the file, or the one that the unit loads the credential from.
     #[must_use]
     pub fn place(&self) -> String {

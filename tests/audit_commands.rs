@@ -125,6 +125,45 @@ async fn receipts_checkpoints_and_commands_agree_until_an_older_copy_is_put_back
     let other = tailnas(&["audit", "keygen", key.to_str().unwrap()], "");
     let other = String::from_utf8(other.stdout).unwrap();
     is(&tailnas(&["audit", "verify", "--dir", dir, "--vkey", other.trim()], ""), 1);
+    // Without a word about the key it is that of the configuration, wherever the log is, and never silently none.
+    let signing = bench.world.audit_dir().with_file_name("audit-signing.key");
+    let away = signing.with_extension("away");
+    for with in [&["--config", &config][..], &["--config", &config, "--dir", dir][..]] {
+        let verify = || tailnas(&[&["audit", "verify"][..], with].concat(), "");
+        is(&verify(), 0);
+        fs::rename(&signing, &away).unwrap();
+        let said = is(&verify(), 3);
+        assert!(said.contains("audit.signing_key") && said.contains("--vkey"), "{said}");
+        let known = [&["audit", "verify", "--vkey", &vkey][..], with].concat();
+        is(&tailnas(&known, ""), 0);
+        fs::copy(&key, &signing).unwrap();
+        is(&verify(), 1);
+        fs::write(&signing, "no key").unwrap();
+        is(&verify(), 3);
+        fs::rename(&away, &signing).unwrap();
+    }
+    // A folder from anywhere has no key that anybody could expect, and the report says so.
+    let said = is(&tailnas(&["audit", "verify", "--dir", dir], ""), 0);
+    assert!(said.contains("unchecked  whether the key that signed it is yours"), "{said}");
+
+    // Another log, by another key, with all that was kept of this one.
+    let another = bench.dir.path().join("another");
+    let cut = fs::read_to_string(bench.world.config()).unwrap().replace("audit-signing.key", "other.key");
+    bench.world.write("config.toml", &cut).unwrap();
+    fs::rename(dir, &another).unwrap();
+    bench.start_again().await;
+    bench.daemon.stop().await.unwrap();
+    let kept = copy.with_extension("kept");
+    fs::write(&kept, fs::read_to_string(another.join("checkpoints")).unwrap()).unwrap();
+    let alone = ["audit", "verify", "--dir", dir];
+    is(&tailnas(&alone, ""), 0);
+    let held = |what: &str, file: &str, input: &str| tailnas(&[&alone[..], &[what, file]].concat(), input);
+    for (what, file, input) in
+        [("--checkpoint", kept.to_str().unwrap(), ""), ("--receipts", "-", &*first.to_string())]
+    {
+        let said = is(&held(what, file, input), 3);
+        assert!(said.contains("NOT CHECKED") && said.contains("of other logs"), "{said}");
+    }
 }
 
 fn copy_folder(from: &Path, to: &Path) {

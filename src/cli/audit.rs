@@ -34,7 +34,8 @@ enum Command {
     Verify {
         #[command(flatten)]
         log: Log,
-        /// The public key that must have signed it [default: that of the configuration, where it can be read]
+        /// The public key that must have signed it [default: that of the configuration; with --dir and no --config none,
+        /// and then the report says so]
         #[arg(long, value_name = "KEY", value_parser = boxed_key)]
         vkey: Option<Box<PublicKey>>,
         /// A copy of checkpoints kept elsewhere; - for stdin
@@ -140,9 +141,9 @@ struct Log {
     /// The folder of the log [default: the one the configuration names]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The configuration file
-    #[arg(long, short, default_value = CONFIG, value_name = "FILE")]
-    config: PathBuf,
+    /// The configuration file [default: /etc/tailnas/config.toml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 fn boxed_key(text: &str) -> Result<Box<PublicKey>, BadKey> {
@@ -150,21 +151,41 @@ fn boxed_key(text: &str) -> Result<Box<PublicKey>, BadKey> {
 }
 
 impl Log {
+    fn configuration(&self) -> Result<Audit, Exit> {
+        load(self.config.as_deref().unwrap_or(Path::new(CONFIG))).map(|config| config.audit)
+    }
+
     fn folder(&self) -> Result<PathBuf, Exit> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
-            None => load(&self.config).map(|config| config.audit.dir),
+            None => self.configuration().map(|audit| audit.dir),
         }
     }
 
-    /// The folder, and the key that the configuration signs it with, where we may read that.
-    fn folder_and_key(&self) -> Result<(PathBuf, Option<PublicKey>), Exit> {
-        if let Some(dir) = &self.dir {
-            return Ok((dir.clone(), None));
+    /// The folder, and the key that must have signed the log. Whoever names a folder and nothing else may have a log
+    /// from anywhere: then there is none, and the report says that it was not checked. A configuration has one, and
+    /// where that cannot be had, nothing may look as if it had been checked.
+    fn folder_and_key(&self, vkey: Option<&PublicKey>) -> Result<(PathBuf, Option<PublicKey>), Exit> {
+        let named = |dir: &PathBuf| (dir.clone(), vkey.cloned());
+        if let Some(dir) = self.dir.as_ref().filter(|_| vkey.is_some() || self.config.is_none()) {
+            return Ok(named(dir));
         }
-        let audit = load(&self.config)?.audit;
-        let key = audit.signing_key.load().ok().and_then(|secret| Signer::parse(&secret).ok());
-        Ok((audit.dir, key.map(|signer| signer.public().clone())))
+        let audit = self.configuration()?;
+        let dir = self.dir.as_ref().unwrap_or(&audit.dir);
+        if vkey.is_some() {
+            return Ok(named(dir));
+        }
+        match private_key(&audit.signing_key) {
+            Ok(signer) => Ok((dir.clone(), Some(signer.public().clone()))),
+            Err(problem) => {
+                complain(&format!(
+                    "The log was not checked: whether the right key signed it cannot be told, since that key cannot be \
+                     had. audit.signing_key: {problem}. Run this as root, or give the public part, which tailnas audit \
+                     keygen printed, with --vkey"
+                ));
+                Err(Exit::CannotCheck)
+            }
+        }
     }
 }
 
@@ -179,8 +200,7 @@ pub(super) fn run(args: &Args) -> Exit {
     match &args.command {
         Command::Verify { log, vkey, checkpoint, journal, receipts, json } => {
             // Whatever is missing: it is not the log that was found wanting.
-            let Ok((dir, configured)) = log.folder_and_key() else { return Exit::CannotCheck };
-            let vkey = vkey.as_deref().cloned().or(configured);
+            let Ok((dir, vkey)) = log.folder_and_key(vkey.as_deref()) else { return Exit::CannotCheck };
             match against(vkey, checkpoint.iter().chain(journal), receipts) {
                 Ok(against) => run_verify(&dir, &against, *json),
                 Err(problem) => {
@@ -322,10 +342,10 @@ fn run_hash(config: &Path, json: bool) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let key = match config.audit.hmac_key.load() {
+    let key = match secret(&config.audit.hmac_key) {
         Ok(key) => key,
-        Err(error) => {
-            complain(&format!("audit.hmac_key: {}", crate::telemetry::chain(&error)));
+        Err(problem) => {
+            complain(&format!("audit.hmac_key: {problem}"));
             return Exit::Config;
         }
     };
@@ -419,7 +439,7 @@ fn run_rotate_key(audit: &Audit, next: &Path, key: Option<&Path>) -> Exit {
 }
 
 fn secret(source: &SecretSource) -> Result<Secret, String> {
-    source.load().map_err(|error| crate::telemetry::chain(&error))
+    source.load_on_host().map_err(|error| crate::telemetry::chain(&error))
 }
 
 fn private_key(source: &SecretSource) -> Result<Signer, String> {
