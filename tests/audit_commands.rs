@@ -82,8 +82,17 @@ async fn receipts_checkpoints_and_commands_agree_until_an_older_copy_is_put_back
     let record: Value = serde_json::from_str(&record).unwrap();
     assert_eq!((&record["type"], &record["target"]), (&json!("outcome"), &json!("tank/photos@one")));
     assert_eq!(record["hash"], first["result"]["_meta"]["tailnas.dev/audit"]["hash"]);
-    let hashed = is(&tailnas(&["audit", "hash", "--config", &config], "a token\n"), 0);
-    assert_eq!(hashed.trim().len(), 64);
+    let user = "somebody";
+    let arguments = json!({ "service": "middleware", "user": user });
+    bench.client(ALICE).call("audit_query", arguments).await.unwrap();
+    let looked = bench.record("the look", |r| r["type"] == "read" && r["tool"] == "audit_query").await;
+    let hashed = is(&tailnas(&["audit", "hash", "--config", &config], &format!("{user}\n")), 0);
+    assert_eq!(looked["args"]["user"]["hmac"], hashed.trim(), "{looked}");
+    // As the documentation says it is done without tailnas.
+    let key = bench.world.audit_dir().with_file_name("audit-hmac.key");
+    let recipe = format!("printf %s {user} | openssl dgst -sha256 -hmac \"$(cat {})\"", key.display());
+    let by_hand = Command::new("sh").args(["-c", &recipe]).output().unwrap();
+    assert!(text(&by_hand).contains(hashed.trim()), "{}", text(&by_hand));
     let exported = is(&tailnas(&["audit", "export", "--config", &config, "--since", "1", "--json"], ""), 0);
     let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["seq"], 1);

@@ -61,7 +61,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the keyed hash under which a value stands in the log, such as a token; it is read from stdin
+    /// Print the keyed hash under which the value of an argument stands in the log, such as the name of a user; it is read
+    /// from stdin
     Hash {
         /// The configuration file
         #[arg(long, short, default_value = CONFIG, value_name = "FILE")]

@@ -15,7 +15,11 @@ pub fn arguments(raw: &Map<String, Value>, log: &[(&str, Log)], hasher: &Hasher)
             let how = log.iter().find(|(known, _)| known == name).map_or(Log::Hmac, |(_, how)| *how);
             let shown = match how {
                 Log::Plain => value.clone(),
-                Log::Hmac => json!({ "hmac": hasher.hash(value.to_string().as_bytes()) }),
+                // Text as it is, so that whoever knows it finds it with `tailnas audit hash`; all else as its JSON.
+                Log::Hmac => {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    json!({ "hmac": hasher.hash(text.as_bytes()) })
+                }
                 Log::Len => {
                     json!({ "len": value.as_str().map_or_else(|| value.to_string().len(), str::len) })
                 }
@@ -29,4 +33,27 @@ pub fn arguments(raw: &Map<String, Value>, log: &[(&str, Log)], hasher: &Hasher)
     // serde_json keeps objects sorted, so the same arguments always hash alike.
     let whole = Value::Object(raw.clone()).to_string();
     (Value::Object(shown), hasher.hash(whole.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn text_stands_there_under_the_hash_of_its_characters_and_all_else_under_that_of_its_json() {
+        let hasher = Hasher::new(&Secret::new("Jefe".into()));
+        let raw = json!({ "user": "alice \"a\"", "hours": 24, "secret": "s", "odd": [1, "x"] });
+        let log = [("user", Log::Hmac), ("hours", Log::Hmac), ("secret", Log::Drop)];
+        let (shown, _) = arguments(raw.as_object().unwrap(), &log, &hasher);
+        let odd = hasher.hash(b"odd");
+        assert_eq!(
+            shown,
+            json!({
+                "user": { "hmac": hasher.hash(b"alice \"a\"") },
+                "hours": { "hmac": hasher.hash(b"24") },
+                odd: { "hmac": hasher.hash(br#"[1,"x"]"#) },
+            })
+        );
+    }
 }
