@@ -11,8 +11,10 @@ pub enum Exit {
     Bad,
     /// `audit verify`: only the tail is torn.
     Torn,
-    /// `audit verify`: it cannot be checked.
+    /// `audit`: the log cannot be checked, or what was asked for cannot be done.
     CannotCheck,
+    /// The command line is wrong (`EX_USAGE`).
+    Usage,
     /// Something we need is not there (`EX_UNAVAILABLE`).
     Unavailable,
     /// Our own fault (`EX_SOFTWARE`).
@@ -30,6 +32,7 @@ impl From<Exit> for ExitCode {
             Exit::Bad => 1,
             Exit::Torn => 2,
             Exit::CannotCheck => 3,
+            Exit::Usage => 64,
             Exit::Unavailable => 69,
             Exit::Bug => 70,
             Exit::Audit => 74,

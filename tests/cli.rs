@@ -260,6 +260,27 @@ fn no_bare_booleans(tool: &str, schema: &serde_json::Value) {
     }
 }
 
+/// Whoever goes by the exit status takes no slip of the fingers for a torn log.
+#[test]
+fn a_command_line_that_is_wrong_has_a_status_of_its_own() {
+    for args in [
+        &["verfy"][..],
+        &[],
+        &["audit"],
+        &["audit", "verify", "--bogus"],
+        &["audit", "verify", "--vkey", "garbage"],
+        &["audit", "show", "x"],
+    ] {
+        let output = tailnas(args);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {}", text(&output));
+    }
+    for args in [&["--help"][..], &["audit", "verify", "--help"]] {
+        let output = tailnas(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains("Usage: tailnas"), "{args:?}");
+    }
+}
+
 #[test]
 fn a_log_that_is_not_there_cannot_be_checked() {
     let dir = tempfile::tempdir().unwrap();

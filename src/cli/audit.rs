@@ -30,7 +30,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check that nobody has changed the log. Exit: 0 clean, 1 tampered, 2 only the tail is torn, 3 cannot check
+    /// Check that nobody has changed the log. Exit: 0 clean, 1 tampered, 2 only the tail is torn, 3 cannot check; 64 wrong
+    /// usage
     Verify {
         #[command(flatten)]
         log: Log,
@@ -300,7 +301,7 @@ fn run_show(dir: &Path, seq: u64, json: bool) -> io::Result<Exit> {
     if !found {
         complain(&format!("there is no record {seq} in {}", dir.display()));
     }
-    Ok(if found { Exit::Ok } else { Exit::Bad })
+    Ok(if found { Exit::Ok } else { Exit::CannotCheck })
 }
 
 fn run_export(dir: &Path, since: u64, json: bool) -> io::Result<Exit> {
@@ -358,7 +359,7 @@ fn run_hash(config: &Path, json: bool) -> Exit {
         }
         Err(problem) => {
             complain(&problem);
-            Exit::Bad
+            Exit::CannotCheck
         }
     }
 }
@@ -382,7 +383,7 @@ fn run_bench(dir: &Path, json: bool) -> Exit {
         }
         Err(error) => {
             complain(&format!("it could not be measured in {}: {error}", dir.display()));
-            Exit::Bad
+            Exit::CannotCheck
         }
     }
 }
@@ -401,7 +402,7 @@ fn run_prune(dir: &Path, before: u64, json: bool) -> Exit {
         }
         Err(error) => {
             complain(&crate::telemetry::chain(&error));
-            Exit::Bad
+            Exit::CannotCheck
         }
     }
 }
@@ -434,7 +435,7 @@ fn run_rotate_key(audit: &Audit, next: &Path, key: Option<&Path>) -> Exit {
         }
         Err(problem) => {
             complain(&format!("The key was not changed: {problem}"));
-            Exit::Bad
+            Exit::CannotCheck
         }
     }
 }
@@ -460,7 +461,7 @@ fn run_keygen(file: &Path, name: Option<&str>) -> Exit {
         }
         Err(error) => {
             complain(&format!("no key was made in {}: {error}", file.display()));
-            Exit::Bad
+            Exit::CannotCheck
         }
     }
 }

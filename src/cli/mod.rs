@@ -70,7 +70,11 @@ struct ConfigFile {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> Exit {
-    match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return other_than_a_command(&error),
+    };
+    match command {
         Command::Serve(file) => serve::run(&file.config),
         Command::Check(file) => check::run(&file.config),
         Command::Tools(args) => tools::run(&args),
@@ -87,6 +91,14 @@ pub fn main() -> Exit {
             Exit::Ok
         }
     }
+}
+
+/// Help, or what is wrong with the command line. That has a status of its own: clap's, 2, is the one by which
+/// `audit verify` says that the end of the log is torn.
+fn other_than_a_command(error: &clap::Error) -> Exit {
+    // Where it cannot be shown there is nobody to tell.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Ok }
 }
 
 /// The configuration, or its problems on stderr.
