@@ -58,8 +58,9 @@ pub(super) trait Storage: Files + Send {
     /// Returns once everything appended to the file survives a power cut.
     fn sync(&mut self, name: &str) -> io::Result<()>;
 
-    /// Fails where the file that is written to is no longer the one of this name.
-    fn still_there(&self, name: &str) -> io::Result<()>;
+    /// Fails where the file that is written to is no longer the one of this name, or not as long as what was written to
+    /// it.
+    fn still_there(&self, name: &str, length: u64) -> io::Result<()>;
 
     /// How many bytes are free.
     fn free(&self) -> io::Result<u64>;
@@ -220,21 +221,28 @@ impl Storage for Disk {
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    fn still_there(&self, name: &str) -> io::Result<()> {
+    fn still_there(&self, name: &str, length: u64) -> io::Result<()> {
         let Some((_, file)) = self.live.as_ref().filter(|(open, _)| open == name) else { return Ok(()) };
         // A file that was unlinked or replaced takes bytes as gladly as ever, and nobody will read them.
         let replaced = || io::Error::other(format!("{name} was taken away or replaced while it was in use"));
         let (ours, there) = (file.metadata()?, self.folder.0.join(name).symlink_metadata());
         match there {
-            Ok(there) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) => Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(_) | Err(_) => Err(replaced()),
+            Ok(there) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => return Err(replaced()),
+        }
+        // So does one that was cut off, and then what follows stands where no record belongs.
+        match ours.len() {
+            now if now == length => Ok(()),
+            now => Err(io::Error::other(format!(
+                "{name} was cut off or added to by somebody else while it was in use: it has {now} bytes, and {length} \
+                 were written"
+            ))),
         }
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
-        self.live(name)?.sync_data()?;
-        self.still_there(name)
+        self.live(name)?.sync_data()
     }
 }
 

@@ -241,6 +241,8 @@ impl Writer {
         }
         self.length += self.batch.len() as u64;
         self.batch.clear();
+        // Before anybody is told that it is there.
+        self.still_there()?;
         self.durable = self.last();
         Ok(())
     }
@@ -287,7 +289,7 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
         }
         if last.is_none() {
             // Whoever waited has their answer; what fails here fails the next batch too.
-            // A sync looks for the file by itself.
+            // What is written is looked for at once.
             let there = if idle { writer.still_there() } else { Ok(()) };
             if let Err(failure) = there.and_then(|()| writer.rotate()) {
                 return die(&failure, queue, Vec::new());
@@ -322,7 +324,7 @@ fn die(failure: &WriteFailed, queue: &Queue, acks: Vec<(Ack, Receipt)>) {
 impl Writer {
     fn still_there(&self) -> Result<(), WriteFailed> {
         let failed = |source| WriteFailed { file: self.file.clone(), what: "found", source };
-        self.storage.still_there(&self.file).map_err(failed)
+        self.storage.still_there(&self.file, self.length).map_err(failed)
     }
 
     /// Looks at the room on the disk and at the clock.

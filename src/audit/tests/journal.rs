@@ -323,6 +323,22 @@ async fn a_log_that_is_replaced_under_the_daemon_is_noticed() {
     assert!(error.to_string().contains("replaced"), "{error}");
 }
 
+/// Whatever is written behind that stands where no record belongs, so nobody is told that it is on record.
+#[tokio::test]
+async fn a_log_that_is_cut_off_or_added_to_in_place_is_noticed_by_the_next_record() {
+    for by in [-100i64, 100] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path());
+        journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+        let path = dir.path().join("audit-00000000000000000000.jsonl");
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len().checked_add_signed(by).unwrap()).unwrap();
+        let error = journal.intent(terms("b")).await.unwrap_err();
+        assert!(matches!(&error, NotRecorded::Dead(why) if why.contains("cut off or added to")), "{error}");
+        assert_eq!(journal.close().await, Err(error));
+    }
+}
+
 /// Also while nothing is written.
 #[tokio::test]
 async fn a_log_that_is_unlinked_under_the_daemon_is_noticed_at_rest() {

@@ -105,7 +105,7 @@ impl Storage for Model {
         result
     }
 
-    fn still_there(&self, _: &str) -> io::Result<()> {
+    fn still_there(&self, _: &str, _: u64) -> io::Result<()> {
         Ok(())
     }
 
