@@ -114,19 +114,33 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
         bench.record(kind, |record| record["type"] == kind).await;
     }
 
-    // To the last byte: what is written now meets ENOSPC, and nothing is written after that.
-    let filler = disk.leave(0);
-    // The last page of the log may have room for a few more records. Refusals of one kind are one record a minute,
-    // so these are of many kinds.
-    let mut refused = ["alerts_list", "apps_list", "audit_query", "certificates_list", "containers_list"]
-        .into_iter()
-        .chain(["groups_list", "images_list", "jobs_list", "network_config", "services_list", "shares_list"])
-        .chain(["system_health", "system_info", "update_check", "users_list", "vms_list"])
-        .cycle();
-    eventually("the daemon ends", async || {
-        bench.client(BOB).call(refused.next().unwrap(), json!({})).await.is_err()
+    // Reading goes on where the configuration says so, and changes do not.
+    bench.daemon.stop().await.unwrap();
+    let config = fs::read_to_string(bench.world.config()).unwrap();
+    let config = config.replace("[audit]\n", "[audit]\nreads_when_suspended = \"yes\"\n");
+    bench.world.write("config.toml", &config).unwrap();
+    bench.start_again().await;
+    bench.nas_is_up().await;
+    let filler = disk.leave(50);
+    eventually("changes are refused", async || {
+        change(&bench, &format!("s{}", free(&disk.0))).await.is_some()
     })
     .await;
+    let read = bench.client(ALICE).call("system_info", json!({})).await.unwrap();
+    assert!(!read.is_error(), "{}", read.text());
+    // Refusals wait: what anybody can cause takes none of the last room.
+    bench.client(BOB).call("alerts_list", json!({})).await.unwrap();
+    bench.client(ALICE).call("system_info", json!({})).await.unwrap();
+    let held = |record: &serde_json::Value| record["type"] == "denied" && record["tool"] == "alerts_list";
+    assert!(!bench.records().iter().any(held));
+    fs::remove_file(&filler).unwrap();
+    bench.record("the refusal", held).await;
+
+    // To the last byte: what is written now meets ENOSPC, and nothing is written after that.
+    let filler = disk.leave(0);
+    // The last page of the log may have room for a few more records.
+    eventually("the daemon ends", async || bench.client(ALICE).call("system_info", json!({})).await.is_err())
+        .await;
     assert_eq!(bench.daemon.stop().await.unwrap().code(), Some(74), "{}", bench.log());
     assert!(bench.log().contains("No space left on device"), "{}", bench.log());
 

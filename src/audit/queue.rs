@@ -251,7 +251,10 @@ impl Queue {
     pub fn take(&self, patience: Duration) -> Batch {
         let mut state = self.state();
         state.at_disk = None;
-        if state.jobs.is_empty() && !state.refusals.urgent() && state.stopping.is_none() {
+        // The last room is for what is under way. Refusals, which anybody can cause, wait in memory until there is more.
+        let tells_refusals = state.suspended.is_none();
+        let urgent = tells_refusals && state.refusals.urgent();
+        if state.jobs.is_empty() && !urgent && state.stopping.is_none() {
             state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
         let mut jobs = Vec::new();
@@ -271,7 +274,11 @@ impl Queue {
             }),
             _ => None,
         };
-        let refusals = if last.is_some() { state.refusals.rest() } else { state.refusals.due(now, REFUSALS) };
+        let refusals = match last {
+            Some(_) => state.refusals.rest(),
+            None if tells_refusals => state.refusals.due(now, REFUSALS),
+            None => Vec::new(),
+        };
         if matches!(last, Some(Last::Stop(_))) {
             // Closed under the same lock that showed it empty: nothing can come in behind the last batch.
             state.ended = Some(NotRecorded::Stopped);
@@ -279,9 +286,31 @@ impl Queue {
         Batch { jobs, refusals, last }
     }
 
-    /// Lets nothing new in while there is a reason. What was let in before has its room.
+    /// Lets nothing new in while there is a reason. What was let in before has its room; an intent that is not on disk
+    /// yet was not let in.
     pub fn suspend(&self, why: Option<String>) {
-        self.state().suspended = why.map(Into::into);
+        let Some(why) = why.map(Arc::<str>::from) else {
+            self.state().suspended = None;
+            return;
+        };
+        let intents = {
+            let mut state = self.state();
+            state.suspended = Some(Arc::clone(&why));
+            let is_intent = |job: &Job| matches!(job.ack, Ack::Intent(..));
+            let (intents, rest): (VecDeque<Job>, VecDeque<Job>) =
+                std::mem::take(&mut state.jobs).into_iter().partition(is_intent);
+            state.jobs = rest;
+            state.open = state.open.saturating_sub(intents.len());
+            intents
+        };
+        for intent in intents {
+            intent.ack.fail(&NotRecorded::Suspended(Arc::clone(&why)));
+        }
+    }
+
+    /// How many were refused and stand in no record yet.
+    pub fn refused(&self) -> u64 {
+        self.state().refusals.waiting()
     }
 
     /// Lets reads in even then.

@@ -3,6 +3,7 @@
 //! Of each kind, which is peer, reason and tool, the first is written at once, the others as one count a minute. There
 //! is room for a fixed number of kinds; what does not fit is counted together. So the log, and the daemon's own, grow
 //! by at most that many records a minute, whatever is thrown at the port, and the rest of the queue never notices.
+//! While the log has hardly any room left, it does not grow by refusals at all: they wait here.
 //!
 //! Nobody can hide what they do behind others, or behind other things that they do: strangers, nodes of the tailnet
 //! and callers have room of their own, one peer has only a part of it, and a token that is presented from another
@@ -149,6 +150,11 @@ impl Refusals {
             return Key::Peer { class: *class, entry: *entry, peer: peer.clone() };
         }
         if all >= in_all { Key::Others { class: *class, entry: *entry } } else { key }
+    }
+
+    /// How many stand in no record yet.
+    pub fn waiting(&self) -> u64 {
+        self.slots.values().map(|slot| u64::from(slot.first) + slot.more).sum()
     }
 
     pub const fn urgent(&self) -> bool {

@@ -26,7 +26,8 @@ const CHECKPOINT_RECORDS: u64 = 64;
 const CHECKPOINT_AGE: Duration = Duration::from_mins(1);
 
 /// Below this many free bytes nothing new is let in. It is the room for everything that may already be let in: so many
-/// warrants, each with a record of the greatest length.
+/// warrants, each with a record of the greatest length. A change may still write two, `accepted` and `outcome`, which
+/// together are shorter than that.
 const LEAST_FREE: u64 = (MOST_OPEN * LONGEST) as u64;
 
 /// From this many on it is let in again.
@@ -37,6 +38,9 @@ const LITTLE_FREE: u64 = 8 * LEAST_FREE;
 
 /// A sync that takes longer than this is worth a word.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// How often it is said how many refusals wait for room.
+const COUNTED: Duration = Duration::from_mins(1);
 
 /// By how much the clocks may drift apart between two looks.
 const DRIFT_MS: i64 = 2000;
@@ -61,6 +65,8 @@ pub(super) struct Writer {
     last_at: Duration,
     sinks: Arc<Sinks>,
     suspended: bool,
+    /// When it was last said how many refusals wait for room.
+    counted_at: Duration,
     /// Whether it was said that there is little room.
     warned: bool,
     /// How far the wall clock was ahead of the other one, in milliseconds.
@@ -106,6 +112,7 @@ impl Writer {
             last_at: clock.mono(),
             sinks: Arc::default(),
             suspended: false,
+            counted_at: Duration::ZERO,
             warned: false,
             ahead: ahead(&clock),
             boot,
@@ -352,11 +359,20 @@ impl Writer {
             tracing::error!("the audit log takes in nothing new: {why}");
             queue.suspend(Some(why));
             self.add(&Event::Suspended(Space { free }));
+            self.counted_at = self.clock.mono();
         } else if free >= FREE_AGAIN && self.suspended {
             self.suspended = false;
             tracing::info!("there is room again for the audit log, and changes are made again");
             queue.suspend(None);
             self.add(&Event::Resumed(Space { free }));
+        }
+        let now = self.clock.mono();
+        if self.suspended && now.saturating_sub(self.counted_at) >= COUNTED {
+            self.counted_at = now;
+            let refused = queue.refused();
+            if refused > 0 {
+                tracing::warn!(refused, "refusals wait for room in the audit log, and are lost in a crash");
+            }
         }
         if free < LITTLE_FREE && !self.warned {
             tracing::warn!(mib = free >> 20, "there is little room left for the audit log");

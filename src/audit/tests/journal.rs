@@ -260,6 +260,54 @@ async fn without_room_nothing_new_is_let_in_and_what_is_under_way_ends() {
 }
 
 #[tokio::test]
+async fn refusals_leave_the_last_room_to_what_is_under_way_and_are_told_when_there_is_more() {
+    let model = Model::default();
+    let journal = on(&model);
+    let change = journal.intent(terms("a")).await.unwrap();
+    model.0.lock().unwrap().free = Some((64 << 20) - 1);
+    until(|| journal.health().suspended.is_some()).await;
+    for reason in ["no_bearer", "inactive", "binding"] {
+        for _ in 0..5 {
+            journal.refused(Refusal {
+                request: RequestId::at(DateTime::UNIX_EPOCH),
+                who: Who::default(),
+                from: Some([100, 64, 0, 9].into()),
+                reason,
+                detail: None,
+                what: Refused::Entry,
+            });
+        }
+    }
+    assert_eq!(journal.0.queue.refused(), 15);
+    let text = || String::from_utf8(model.bytes()).unwrap();
+    // Queued behind them, and on disk.
+    change.close(Outcome::ok()).await.unwrap();
+    assert!(!text().contains("auth_fail"), "{}", text());
+    model.0.lock().unwrap().free = Some(80 << 20);
+    until(|| text().matches("\"type\":\"auth_fail\"").count() == 3).await;
+    journal.close().await.unwrap();
+    assert!(text().find("\"type\":\"resumed\"") < text().find("\"type\":\"auth_fail\""), "{}", text());
+    assert_eq!(text().matches("\"count\":4").count(), 3, "none is lost: {}", text());
+    assert!(report(&model).is_clean());
+}
+
+#[test]
+fn an_intent_that_is_not_on_disk_when_the_room_ends_is_turned_away() {
+    let queue = Arc::new(Queue::new(Clock::system()));
+    let brief = Brief { req: RequestId::at(DateTime::UNIX_EPOCH), tool: "t".into(), nas: None, target: None };
+    let (to, mut told) = tokio::sync::oneshot::channel();
+    queue.admit(Some(Job { event: b"{}".to_vec(), ack: Ack::Intent(to, brief) })).unwrap();
+    queue.admit(None).unwrap();
+    queue.close(Job { event: b"{}".to_vec(), ack: Ack::Nobody }).unwrap();
+    queue.suspend(Some("no room".to_owned()));
+    assert!(matches!(told.try_recv(), Ok(Err(NotRecorded::Suspended(_)))));
+    assert_eq!(queue.take(Duration::ZERO).jobs.len(), 1, "what closes something is written");
+    queue.suspend(None);
+    let admitted = (0..5000).take_while(|_| queue.admit(None).is_ok()).count();
+    assert_eq!(admitted, 4096, "it has given its room back");
+}
+
+#[tokio::test]
 async fn everybody_who_waits_hears_of_the_error() {
     let model = Model::default();
     let journal = on(&model);
@@ -470,8 +518,24 @@ fn the_largest_record_is_a_record() {
             bytes: Some(u64::MAX),
             items: Some(u64::MAX),
         };
-        let look = record::Look { act: Act::new(&terms, false), end: record::End::new(outcome) };
+        let look = record::Look { act: Act::new(&terms, false), end: record::End::new(outcome.clone()) };
         assert!(look.act.args.is_some());
+        // What a change may write after its intent has the room of one record.
+        let (req, nas, target) = (terms.request, terms.nas.clone(), look.act.target.clone());
+        let tool = terms.tool.to_owned();
+        let job = NasJob { id: i64::MIN, method: "m".repeat(64).into() };
+        let accepted = record::Accepted {
+            req,
+            parent: u64::MAX,
+            tool: tool.clone(),
+            nas: nas.clone(),
+            target: target.clone(),
+            job,
+        };
+        let accepted = render(&Event::Accepted(Box::new(accepted))).unwrap();
+        let closed = render(&Brief { req, tool, nas, target }.outcome(u64::MAX, outcome)).unwrap();
+        let both = accepted.len() + closed.len() + 2 * record::AROUND;
+        assert!(both <= record::LONGEST, "{both}");
         render(&Event::Read(Box::new(look))).unwrap();
         terms.args = note().into();
         let act = Act::new(&terms, false);
