@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Well.
     Ok,
-    /// `audit verify`: the log was tampered with. `doctor`: something is wrong.
+    /// `audit verify`, `show`, `export`, `tail`: the log was tampered with. `doctor`: something is wrong.
     Bad,
     /// `audit verify`: only the tail is torn.
     Torn,
@@ -19,7 +19,7 @@ pub enum Exit {
     Unavailable,
     /// Our own fault (`EX_SOFTWARE`).
     Bug,
-    /// The audit log cannot be written (`EX_IOERR`).
+    /// The audit log, or the output of a command, cannot be written (`EX_IOERR`).
     Audit,
     /// The configuration is wrong; a restart cannot help (`EX_CONFIG`).
     Config,

@@ -11,7 +11,7 @@ mod common;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::Bench;
@@ -129,17 +129,40 @@ async fn receipts_checkpoints_and_commands_agree_until_an_older_copy_is_put_back
     assert!(bench.log().contains("LOST"), "{}", bench.log());
     bench.daemon.stop().await.unwrap();
 
-    // The right key, a wrong one, and one that should be there and is not.
+    // The right key, and a wrong one.
     let dir = dir.to_str().unwrap();
     is(&tailnas(&["audit", "verify", "--dir", dir, "--vkey", &vkey], ""), 0);
-    let key = bench.dir.path().join("other.key");
+    let key = bench.world.audit_dir().with_file_name("other.key");
     let other = tailnas(&["audit", "keygen", key.to_str().unwrap()], "");
     let other = String::from_utf8(other.stdout).unwrap();
     is(&tailnas(&["audit", "verify", "--dir", dir, "--vkey", other.trim()], ""), 1);
-    // Without a word about the key it is that of the configuration, wherever the log is, and never silently none.
+}
+
+/// A log with one change in it, of a daemon that was stopped, and the answer to that change.
+async fn stopped_after_a_change() -> (Bench, String) {
+    let mut bench = Bench::complete().await;
+    let answer = snapshot(&bench, "one").await.to_string();
+    bench.daemon.stop().await.unwrap();
+    (bench, answer)
+}
+
+fn new_key(bench: &Bench) -> PathBuf {
+    let file = bench.world.audit_dir().with_file_name("other.key");
+    is(&tailnas(&["audit", "keygen", file.to_str().unwrap()], ""), 0);
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_not_checked_without_the_key_that_must_have_signed_it() {
+    let (bench, _) = stopped_after_a_change().await;
+    let config = bench.world.config().display().to_string();
+    let dir = bench.world.audit_dir().display().to_string();
+    let vkey = bench.record("the key", |r| r["type"] == "key").await["vkey"].as_str().unwrap().to_owned();
+    let key = new_key(&bench);
     let signing = bench.world.audit_dir().with_file_name("audit-signing.key");
     let away = signing.with_extension("away");
-    for with in [&["--config", &config][..], &["--config", &config, "--dir", dir][..]] {
+    // Wherever the log is, and never silently none.
+    for with in [&["--config", &config][..], &["--config", &config, "--dir", &dir][..]] {
         let verify = || tailnas(&[&["audit", "verify"][..], with].concat(), "");
         is(&verify(), 0);
         fs::rename(&signing, &away).unwrap();
@@ -154,27 +177,53 @@ async fn receipts_checkpoints_and_commands_agree_until_an_older_copy_is_put_back
         fs::rename(&away, &signing).unwrap();
     }
     // A folder from anywhere has no key that anybody could expect, and the report says so.
-    let said = is(&tailnas(&["audit", "verify", "--dir", dir], ""), 0);
+    let said = is(&tailnas(&["audit", "verify", "--dir", &dir], ""), 0);
     assert!(said.contains("unchecked  whether the key that signed it is yours"), "{said}");
+}
 
-    // Another log, by another key, with all that was kept of this one.
-    let another = bench.dir.path().join("another");
-    let cut = fs::read_to_string(bench.world.config()).unwrap().replace("audit-signing.key", "other.key");
-    bench.world.write("config.toml", &cut).unwrap();
-    fs::rename(dir, &another).unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_in_the_place_of_one_is_not_clean_to_whoever_kept_something_of_that() {
+    let (mut bench, answer) = stopped_after_a_change().await;
+    let dir = bench.world.audit_dir();
+    let checkpoints = dir.with_file_name("kept");
+    fs::copy(dir.join("checkpoints"), &checkpoints).unwrap();
+    new_key(&bench);
+    let config = fs::read_to_string(bench.world.config()).unwrap();
+    bench.world.write("config.toml", &config.replace("audit-signing.key", "other.key")).unwrap();
+    fs::remove_dir_all(&dir).unwrap();
     bench.start_again().await;
     bench.daemon.stop().await.unwrap();
-    let kept = copy.with_extension("kept");
-    fs::write(&kept, fs::read_to_string(another.join("checkpoints")).unwrap()).unwrap();
-    let alone = ["audit", "verify", "--dir", dir];
-    is(&tailnas(&alone, ""), 0);
-    let held = |what: &str, file: &str, input: &str| tailnas(&[&alone[..], &[what, file]].concat(), input);
-    for (what, file, input) in
-        [("--checkpoint", kept.to_str().unwrap(), ""), ("--receipts", "-", &*first.to_string())]
-    {
-        let said = is(&held(what, file, input), 3);
+
+    let dir = dir.to_str().unwrap();
+    is(&tailnas(&["audit", "verify", "--dir", dir], ""), 0);
+    let file = checkpoints.to_str().unwrap();
+    for (what, file, input) in [("--checkpoint", file, ""), ("--receipts", "-", answer.as_str())] {
+        let said = is(&tailnas(&["audit", "verify", "--dir", dir, what, file], input), 3);
         assert!(said.contains("NOT CHECKED") && said.contains("of other logs"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_shown_an_altered_log_or_half_of_one_without_a_word() {
+    let (bench, _) = stopped_after_a_change().await;
+    let dir = bench.world.audit_dir().display().to_string();
+    let commands = [&["export"][..], &["tail", "-n", "1000"], &["show", "2"]];
+    let run = |command: &[&str]| tailnas(&[&["audit"][..], command, &["--dir", &dir]].concat(), "");
+    for command in commands {
+        is(&run(command), 0);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut onto_a_full_disk = Command::new(env!("CARGO_BIN_EXE_tailnas"));
+        onto_a_full_disk.arg("audit").args(command).args(["--dir", &dir]).stdout(full);
+        is(&onto_a_full_disk.output().unwrap(), 74);
+    }
+    let file = bench.world.audit_dir().join("audit-00000000000000000000.jsonl");
+    let altered = fs::read_to_string(&file).unwrap().replacen("\"pid\":", "\"pid\":1", 1);
+    fs::write(&file, altered).unwrap();
+    for command in commands {
+        let said = is(&run(command), 1);
+        assert!(said.contains("record 2 was altered"), "{said}");
+    }
+    is(&run(&["show", "1"]), 0);
 }
 
 fn copy_folder(from: &Path, to: &Path) {

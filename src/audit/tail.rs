@@ -1,6 +1,8 @@
 //! Looks at the last records of a log, and waits for more.
 //!
-//! This shows what the lines say and checks nothing; [`verify`](super::verify::verify) does that.
+//! This shows what the lines say. Of each it is looked at whether it is as it was written and continues from the one
+//! before it, so that nobody is shown an altered log without a word; everything else is for
+//! [`verify`](super::verify::verify).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::chain::{Hash, seal_of};
 use super::record::{self, Act, Event, LONGEST, Record};
 use super::storage::{Files as _, Folder, first_of};
 use crate::domain::text::Escaped;
@@ -32,6 +35,84 @@ pub struct Tail {
     file: File,
     /// The beginning of a line whose end is not written yet.
     pending: Vec<u8>,
+    links: Links,
+}
+
+/// How the lines hang together that were looked at so far.
+#[derive(Debug, Default)]
+struct Links {
+    /// Hash of the last record.
+    prev: Option<Hash>,
+    /// Whether something stands behind it that is no record.
+    damaged: bool,
+    /// The first thing that nobody wrote so.
+    flaw: Option<String>,
+}
+
+/// What a line says about its place in the log.
+enum Place {
+    /// A record as it was written.
+    Record { seq: u64, prev: Hash, hash: Hash, is_recovery: bool },
+    /// As it was written, and the word of a newer version.
+    Newer(Hash),
+    /// A record that is not as it was written.
+    Altered(u64),
+    /// No record: damage.
+    Nothing,
+}
+
+type Line = (Entry, Place);
+
+impl Place {
+    fn of(line: &[u8], entry: &Entry) -> Self {
+        let sealed = seal_of(line).filter(|seal| seal.written == seal.computed).map(|seal| seal.written);
+        match (entry, sealed) {
+            (Entry::Record(record), Some(hash)) => Self::Record {
+                seq: record.seq,
+                prev: record.prev,
+                hash,
+                is_recovery: matches!(record.event, Event::Recovery(_)),
+            },
+            (Entry::Record(record), None) => Self::Altered(record.seq),
+            (Entry::Other(_), Some(hash)) => Self::Newer(hash),
+            (Entry::Other(_), None) => Self::Nothing,
+        }
+    }
+}
+
+impl Links {
+    fn take(&mut self, place: &Place) {
+        let flaw = match *place {
+            // A crash leaves such lines at the end, and a later start describes them in the record behind them.
+            Place::Nothing => {
+                self.damaged = true;
+                return;
+            }
+            Place::Altered(seq) => Some(format!("record {seq} was altered")),
+            Place::Record { seq, is_recovery: false, .. } if self.damaged && self.prev.is_some() => Some(
+                format!("before record {seq} stands something that is no record, and nothing describes it"),
+            ),
+            Place::Record { seq, prev, .. } if self.prev.is_some_and(|before| before != prev) => {
+                Some(format!("record {seq} does not continue from the one before it"))
+            }
+            Place::Record { .. } | Place::Newer(_) => None,
+        };
+        if let Place::Record { hash, .. } | Place::Newer(hash) = *place {
+            (self.prev, self.damaged) = (Some(hash), false);
+        }
+        if self.flaw.is_none() {
+            self.flaw = flaw;
+        }
+    }
+
+    /// Takes in lines as they follow each other.
+    fn take_all(&mut self, lines: impl IntoIterator<Item = Line>) -> Vec<Entry> {
+        let take = |(entry, place): Line| {
+            self.take(&place);
+            entry
+        };
+        lines.into_iter().map(take).collect()
+    }
 }
 
 /// Most lines that are shown at a time, and most bytes that are looked at for them.
@@ -47,30 +128,37 @@ pub fn last(dir: &Path, most: usize) -> io::Result<(Vec<Entry>, Tail)> {
     let most = most.min(MOST);
     let folder = Folder::new(dir);
     let names = folder.list()?;
-    let mut lines: VecDeque<Entry> = VecDeque::new();
+    let mut lines: VecDeque<Line> = VecDeque::new();
     let mut newest = None;
     for name in names.iter().rev() {
         let mut file = folder.open(name)?;
-        let (found, pending) = last_lines(&mut file, most.saturating_sub(lines.len()))?;
+        let (found, pending, from_its_beginning) = last_lines(&mut file, most.saturating_sub(lines.len()))?;
         for line in found.into_iter().rev() {
             lines.push_front(line);
         }
         newest.get_or_insert_with(|| (name.clone(), file, pending));
-        if lines.len() >= most {
+        if lines.len() >= most || !from_its_beginning {
             break;
         }
     }
     let (name, file, pending) = newest.ok_or_else(|| no_log(dir))?;
-    Ok((lines.into(), Tail { folder, name, file, pending }))
+    let mut links = Links::default();
+    let entries = links.take_all(lines);
+    Ok((entries, Tail { folder, name, file, pending, links }))
 }
 
 /// Gives every line of the log in `dir` from record `from` on to `each`, until that says `false`. A line that is no
-/// record is given where it stands.
+/// record is given where it stands. What is not as it was written, of these lines and of those before them in the same
+/// file, is told in the end.
 ///
 /// # Errors
 ///
 /// When there is no log, or it cannot be read.
-pub fn each_from(dir: &Path, from: u64, mut each: impl FnMut(&str, &Entry) -> bool) -> io::Result<()> {
+pub fn each_from(
+    dir: &Path,
+    from: u64,
+    mut each: impl FnMut(&str, &Entry) -> bool,
+) -> io::Result<Option<String>> {
     let folder = Folder::new(dir);
     let names = folder.list()?;
     if names.is_empty() {
@@ -80,20 +168,22 @@ pub fn each_from(dir: &Path, from: u64, mut each: impl FnMut(&str, &Entry) -> bo
     // The last file that begins at or before the record, and all behind it.
     let first = names.iter().rposition(|name| begins(name) <= from).unwrap_or(0);
     let mut reached = false;
+    let mut links = Links::default();
     for name in &names[first..] {
         let mut lines = BufReader::new(folder.open(name)?);
         let mut line = Vec::new();
         while read_line(&mut lines, &mut line)? > 0 {
-            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
-            let entry = Entry::of(text.as_bytes());
+            let bytes = line.strip_suffix(b"\n").unwrap_or(&line);
+            let (entry, place) = read(bytes);
+            links.take(&place);
             reached |= matches!(&entry, Entry::Record(record) if record.seq >= from);
-            if reached && !each(&text, &entry) {
-                return Ok(());
+            if reached && !each(&String::from_utf8_lossy(bytes), &entry) {
+                return Ok(links.flaw);
             }
             line.clear();
         }
     }
-    Ok(())
+    Ok(links.flaw)
 }
 
 /// Reads a line, or as much of it as a record may be long: what is longer is none, and comes in pieces.
@@ -139,6 +229,12 @@ fn no_log(dir: &Path) -> io::Error {
 }
 
 impl Tail {
+    /// The first thing in what was given so far that is not as it was written.
+    #[must_use]
+    pub fn flaw(&self) -> Option<&str> {
+        self.links.flaw.as_deref()
+    }
+
     /// The records that were added since the last call. Returns at once.
     ///
     /// # Errors
@@ -164,18 +260,20 @@ impl Tail {
         // A piece at a time: a file may grow by more than there is memory.
         while self.file.by_ref().take(LONGEST as u64).read_to_end(&mut self.pending)? > 0 {
             if let Some(end) = self.pending.iter().rposition(|&byte| byte == b'\n') {
-                entries.extend(lines_of(&self.pending.drain(..=end).collect::<Vec<u8>>()));
+                let lines = lines_of(&self.pending.drain(..=end).collect::<Vec<u8>>());
+                entries.extend(self.links.take_all(lines));
             } else if self.pending.len() >= LONGEST {
-                entries.push(Entry::of(&std::mem::take(&mut self.pending)));
+                let line = read(&std::mem::take(&mut self.pending));
+                entries.extend(self.links.take_all([line]));
             }
         }
         Ok(entries)
     }
 }
 
-/// The last `most` whole lines of a file, and what stands behind them. Leaves the file at its end. A line that is
-/// longer than any record is shown in pieces, or not to its beginning.
-fn last_lines(file: &mut File, most: usize) -> io::Result<(Vec<Entry>, Vec<u8>)> {
+/// The last `most` whole lines of a file, what stands behind them, and whether it was read from its beginning. Leaves
+/// the file at its end. A line that is longer than any record is shown in pieces, or not to its beginning.
+fn last_lines(file: &mut File, most: usize) -> io::Result<(Vec<Line>, Vec<u8>, bool)> {
     let length = file.seek(SeekFrom::End(0))?;
     let furthest = ((most as u64).saturating_add(2)).saturating_mul(LONGEST as u64).min(MOST_BYTES);
     // A guess that is nearly always right; where it is not, twice as much.
@@ -196,19 +294,25 @@ fn last_lines(file: &mut File, most: usize) -> io::Result<(Vec<Entry>, Vec<u8>)>
         let mut lines = lines_of(&bytes);
         if pending.len() >= LONGEST {
             pending.truncate(LONGEST);
-            lines.push(Entry::of(&std::mem::take(&mut pending)));
+            lines.push(read(&std::mem::take(&mut pending)));
         }
         lines.drain(..lines.len().saturating_sub(most));
-        return Ok((lines, pending));
+        return Ok((lines, pending, start == 0));
     }
 }
 
-fn lines_of(bytes: &[u8]) -> Vec<Entry> {
+fn lines_of(bytes: &[u8]) -> Vec<Line> {
     let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if lines.is_empty() {
         return Vec::new();
     }
-    lines.split(|&byte| byte == b'\n').map(Entry::of).collect()
+    lines.split(|&byte| byte == b'\n').map(read).collect()
+}
+
+fn read(line: &[u8]) -> Line {
+    let entry = Entry::of(line);
+    let place = Place::of(line, &entry);
+    (entry, place)
 }
 
 impl Entry {

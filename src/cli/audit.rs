@@ -289,7 +289,7 @@ fn run_verify(dir: &Path, against: &Against, json: bool) -> Exit {
 
 fn run_show(dir: &Path, seq: u64, json: bool) -> io::Result<Exit> {
     let mut found = false;
-    tail::each_from(dir, seq, |line, entry| {
+    let flaw = tail::each_from(dir, seq, |line, entry| {
         found = matches!(entry, Entry::Record(record) if record.seq == seq);
         match (found, json) {
             (false, _) => {}
@@ -301,11 +301,23 @@ fn run_show(dir: &Path, seq: u64, json: bool) -> io::Result<Exit> {
     if !found {
         complain(&format!("there is no record {seq} in {}", dir.display()));
     }
-    Ok(if found { Exit::Ok } else { Exit::CannotCheck })
+    Ok(as_written(dir, flaw.as_deref(), if found { Exit::Ok } else { Exit::CannotCheck }))
+}
+
+/// Says of what was shown that it is not what was written, where that could be seen. That nothing could be seen is no
+/// proof: only `audit verify` holds the log against its signatures.
+fn as_written(dir: &Path, flaw: Option<&str>, exit: Exit) -> Exit {
+    let Some(flaw) = flaw else { return exit };
+    complain(&format!(
+        "The log is not what was written: {flaw}. Do not rely on what is shown. What else is wrong says: tailnas audit \
+         verify --dir {}",
+        dir.display()
+    ));
+    Exit::Bad
 }
 
 fn run_export(dir: &Path, since: u64, json: bool) -> io::Result<Exit> {
-    tail::each_from(dir, since, |line, entry| {
+    let flaw = tail::each_from(dir, since, |line, entry| {
         if json {
             say(&format!("{line}\n"));
         } else {
@@ -313,18 +325,22 @@ fn run_export(dir: &Path, since: u64, json: bool) -> io::Result<Exit> {
         }
         true
     })?;
-    Ok(Exit::Ok)
+    Ok(as_written(dir, flaw.as_deref(), Exit::Ok))
 }
 
 fn run_tail(dir: &Path, lines: usize, follow: bool, json: bool) -> io::Result<Exit> {
     let (entries, mut tail) = tail::last(dir, lines)?;
     show(&entries, json);
+    let mut exit = as_written(dir, tail.flaw(), Exit::Ok);
     if !follow {
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     loop {
         std::thread::sleep(Duration::from_millis(200));
         show(&tail.more()?, json);
+        if exit == Exit::Ok {
+            exit = as_written(dir, tail.flaw(), Exit::Ok);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod setup;
 mod tools;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
@@ -74,18 +75,25 @@ pub fn main() -> Exit {
         Ok(cli) => cli.command,
         Err(error) => return other_than_a_command(&error),
     };
+    let exit = run(&command);
+    let Some(error) = UNSAID.get() else { return exit };
+    complain(&format!("what there was to say could not be written to the end: {error}"));
+    if exit == Exit::Ok { Exit::Audit } else { exit }
+}
+
+fn run(command: &Command) -> Exit {
     match command {
         Command::Serve(file) => serve::run(&file.config),
         Command::Check(file) => check::run(&file.config),
-        Command::Tools(args) => tools::run(&args),
-        Command::Audit(args) => audit::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Setup(args) => setup::run(&args),
-        Command::Grants(args) => grants::run(&args),
-        Command::Freeze(args) => freeze::freeze(&args),
+        Command::Tools(args) => tools::run(args),
+        Command::Audit(args) => audit::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Setup(args) => setup::run(args),
+        Command::Grants(args) => grants::run(args),
+        Command::Freeze(args) => freeze::freeze(args),
         Command::Thaw(file) => freeze::thaw(&file.config),
-        Command::Notify(args) => notify::run(&args),
-        Command::Passkey(args) => passkey::run(&args),
+        Command::Notify(args) => notify::run(args),
+        Command::Passkey(args) => passkey::run(args),
         Command::Version => {
             say(&format!("tailnas {}\n", env!("CARGO_PKG_VERSION")));
             Exit::Ok
@@ -109,10 +117,19 @@ fn load(path: &std::path::Path) -> Result<Config, Exit> {
     })
 }
 
+/// Why stdout did not take something: half an export must not look like a whole one.
+static UNSAID: OnceLock<std::io::Error> = OnceLock::new();
+
 /// Writes to stdout. A reader that went away (`tailnas tools | head`) is no fault of ours.
 fn say(text: &str) {
     use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = std::io::stdout();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        // The first one is told.
+        let _ = UNSAID.set(error);
+    }
 }
 
 /// Writes a line to stderr.

@@ -608,6 +608,45 @@ async fn the_tail_shows_the_last_and_then_the_next() {
     assert_eq!(tail::last(dir.path(), 1000).unwrap().0.len(), 47);
 }
 
+/// What `show`, `export` and `tail` go by.
+#[tokio::test]
+async fn whoever_looks_at_an_altered_log_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    for _ in 0..5 {
+        journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    }
+    journal.close().await.unwrap();
+    let file = dir.path().join("audit-00000000000000000000.jsonl");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let flaws = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let exported = tail::each_from(dir.path(), 0, |_, _| true).unwrap();
+        let shown = tail::last(dir.path(), 1000).unwrap().1;
+        assert_eq!(exported.as_deref(), shown.flaw());
+        exported
+    };
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let without = |at: usize| [&lines[..at], &lines[at + 1..]].concat().concat();
+    assert_eq!(flaws(&whole), None);
+    assert_eq!(flaws(&without(0)), None, "the first may be in a file that was pruned");
+    assert_eq!(flaws(&without(5)).unwrap(), "record 6 does not continue from the one before it");
+    assert_eq!(flaws(&whole.replacen("\"seq\":4", "\"seq\":7", 1)).unwrap(), "record 7 was altered");
+    let last = lines.len() - 1;
+    let altered = format!("{}{}", lines[..last].concat(), lines[last].replace("1970", "1971"));
+    assert_eq!(flaws(&altered).unwrap(), format!("record {last} was altered"));
+    let put_in = format!("{}no record\n{}", lines[..4].concat(), lines[4..].concat());
+    assert!(flaws(&put_in).unwrap().starts_with("before record 4 stands something"));
+
+    // What a crash leaves, and what the next start says of it, are no such thing.
+    assert_eq!(flaws(&format!("{whole}{{\"v\":1,\"se")), None);
+    open(dir.path()).0.close().await.unwrap();
+    let mended = std::fs::read_to_string(&file).unwrap();
+    assert!(mended.contains("\"type\":\"recovery\""));
+    assert_eq!(flaws(&mended), None);
+    assert_eq!(tail::each_from(dir.path(), 9, |_, _| false).unwrap(), None);
+}
+
 /// A file of a gigabyte that has no line in it, and a number of lines that nobody has.
 #[tokio::test]
 async fn the_tail_takes_no_more_memory_than_it_shows() {
