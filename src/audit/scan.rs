@@ -30,6 +30,9 @@ const LONGEST_DAMAGE: usize = 1024 * 1024 + 128 * 1024;
 /// After how many nanoseconds a checkpoint is surely in the file beside the log.
 const LONG_AGO: u64 = 10_000_000_000;
 
+/// A longer silence than the daemon ever keeps within one run: after 15 minutes it gives a sign of life. In nanoseconds.
+const LONGEST_SILENCE: u64 = 16 * 60 * 1_000_000_000;
+
 /// Everything a reading of the log shows.
 #[derive(Clone, Debug)]
 pub(super) struct Survey {
@@ -69,6 +72,9 @@ pub(super) struct Survey {
     first_signed: Option<(String, u64)>,
     stopped: bool,
     pub signed_for_long: bool,
+    /// The run that the last record is of, and when that was made.
+    spoke: Option<(String, u64)>,
+    pub silences: Vec<Silence>,
     /// The roots at the sizes that somebody wants to compare.
     pub roots: BTreeMap<u64, Hash>,
     /// The hashes of the records that somebody wants to compare.
@@ -154,6 +160,15 @@ pub struct Recovered {
     pub len: u64,
     /// Hash of the damaged bytes.
     pub sha256: Hash,
+}
+
+/// A time in which the log has nothing, and the daemon ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Silence {
+    /// The record before it.
+    pub after: u64,
+    /// How long it was.
+    pub seconds: u64,
 }
 
 /// The first place where the log is not what was written.
@@ -487,6 +502,8 @@ impl Scanner {
             first_signed: None,
             stopped: false,
             signed_for_long: false,
+            spoke: None,
+            silences: Vec::new(),
             roots: BTreeMap::new(),
             hashes: BTreeMap::new(),
             tail: Tail::Whole,
@@ -853,6 +870,21 @@ impl Survey {
         }
     }
 
+    fn note_silence(&mut self, glance: &Glance<'_>) {
+        let (Some(boot), Some(mono)) = (glance.boot.as_deref(), glance.mono) else { return };
+        match &mut self.spoke {
+            Some((run, at)) if run.as_str() == boot => {
+                let silent = mono.saturating_sub(*at);
+                *at = mono;
+                if silent > LONGEST_SILENCE {
+                    let seconds = silent / 1_000_000_000;
+                    self.silences.push(Silence { after: glance.seq.saturating_sub(1), seconds });
+                }
+            }
+            _ => self.spoke = Some((boot.to_owned(), mono)),
+        }
+    }
+
     fn note(&mut self, glance: &Glance<'_>, record: &[u8], file: &str) {
         self.first.get_or_insert_with(|| glance.ts.clone().into_owned());
         let last = self.last.get_or_insert_default();
@@ -862,6 +894,7 @@ impl Survey {
             self.quiet_since = glance.seq + 1;
         }
         self.note_age(glance);
+        self.note_silence(glance);
         match &*glance.r#type {
             "genesis" if self.install.is_none() => self.install.clone_from(&glance.install),
             "intent" => {

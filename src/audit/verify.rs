@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use super::scan::{Break, Flaw, Recovered, Torn};
+pub use super::scan::{Break, Flaw, Recovered, Silence, Torn};
 
 use super::chain::{Hash, Receipt};
 use super::note::{Checkpoint, Given, Note, PublicKey};
@@ -94,6 +94,9 @@ pub struct Report {
     pub live: bool,
     /// Damage from crashes that a later start has described.
     pub recoveries: Vec<Recovered>,
+    /// Where the daemon ran and said nothing for longer than it ever does. No proof of anything: it may have hung, or the
+    /// machine slept.
+    pub silences: Vec<Silence>,
     /// Changes and what became of them.
     pub intents: Intents,
     /// What was not checked, in so many words.
@@ -378,6 +381,7 @@ impl Report {
             torn,
             live,
             recoveries: found.recoveries,
+            silences: found.silences,
             intents: Intents {
                 total: found.intents,
                 ended: found.ended,
@@ -531,6 +535,17 @@ impl fmt::Display for Report {
                 "LOST       a start found {have} records where {sink} had a checkpoint over {size}: an older copy \
                  was put back, or the log was moved away"
             )?;
+        }
+        for Silence { after, seconds } in self.silences.iter().take(20) {
+            let minutes = seconds / 60;
+            writeln!(
+                f,
+                "SILENCE    {minutes} min behind record {after}: a daemon that runs says something each 15. It hung, the \
+                 machine slept, or there were records"
+            )?;
+        }
+        if let Some(more) = self.silences.len().checked_sub(20).filter(|more| *more > 0) {
+            writeln!(f, "SILENCE    and {more} more")?;
         }
         writeln!(f, "intents    {}", self.intents)?;
         for what in &self.not_checked {

@@ -292,6 +292,30 @@ fn a_log_that_names_no_key_is_none_of_ours() {
     }
 }
 
+#[test]
+fn a_silence_that_no_daemon_keeps_is_told() {
+    const MINUTE: u64 = 60_000_000_000;
+    let key = format!(r#"{{"type":"key","vkey":"{}"}}"#, signer().public());
+    let (mut chain, mut bytes) = (Chain::EMPTY, Vec::new());
+    for (event, minutes, boot) in [
+        (r#"{"type":"genesis","install":"x","tailnas":"0","format":1}"#, 0, "a"),
+        (key.as_str(), 0, "a"),
+        (r#"{"type":"heartbeat"}"#, 15, "a"),
+        (r#"{"type":"heartbeat"}"#, 31, "a"),
+        // Between two runs there is nobody who could say anything.
+        (r#"{"type":"start","tailnas":"0","pid":1}"#, 300, "b"),
+        (r#"{"type":"read"}"#, 347, "b"),
+        (r#"{"type":"stop"}"#, 348, "b"),
+    ] {
+        let stamp = Stamp { at: DateTime::UNIX_EPOCH, mono: minutes * MINUTE, boot, durable: None };
+        chain.seal(&stamp, event.as_bytes(), &mut bytes);
+    }
+    let report = Report::of(Model::of(&bytes).survey(), false, &Against::default());
+    assert!(report.is_clean(), "it is no proof: {report}");
+    assert_eq!(report.silences, [scan::Silence { after: 4, seconds: 47 * 60 }]);
+    assert!(report.to_string().contains("47 min behind record 4"), "{report}");
+}
+
 /// What a stranger writes behind the last checkpoint excuses nothing, whatever it says of what is missing.
 #[tokio::test]
 async fn a_forged_word_of_loss_excuses_no_other_records() {
