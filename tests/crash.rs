@@ -10,55 +10,165 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::Bench;
-use serde_json::json;
+use serde_json::{Value, json};
 use tailnas::audit::verify::{Against, verify};
-use tailnas_sim::world::ALICE;
+use tailnas::dispatch::Catalogue;
+use tailnas_sim::client::{Answer, Client};
+use tailnas_sim::world::{ALICE, BOB, CAPABILITY};
+use tokio::task::JoinHandle;
 
 /// How often the daemon is killed, unless `TAILNAS_KILLS` says otherwise.
-const KILLS: u64 = 8;
+const KILLS: u64 = 12;
+
+/// Moments that can be had again: `TAILNAS_SEED` says which.
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Self {
+        let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let seed = std::env::var("TAILNAS_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
+        println!("TAILNAS_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `most` (SplitMix64).
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (number ^ (number >> 31)) % most.max(1)
+    }
+
+    fn moment(&mut self, longest: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(longest.as_micros()).unwrap()))
+    }
+}
+
+/// What callers were told.
+#[derive(Default)]
+struct Acknowledged {
+    /// The snapshots that were made.
+    snapshots: BTreeSet<String>,
+    /// The records that the answers name, by number, with their hashes.
+    records: BTreeMap<u64, Value>,
+}
+
+impl Acknowledged {
+    fn take(&mut self, answer: &Answer) {
+        let record = &answer.json()["result"]["_meta"]["tailnas.dev/audit"];
+        self.records.insert(record["seq"].as_u64().unwrap(), record["hash"].clone());
+    }
+}
+
+fn is_done(answer: &Answer) -> bool {
+    answer.status == 200 && !answer.is_error()
+}
+
+async fn start_scrub(client: &Client, arguments: Value) -> io::Result<Answer> {
+    client.modern("tools/call", json!({ "name": "scrub_start", "arguments": arguments })).await
+}
+
+/// Begins a scrub, which the NAS goes on with as a job. `None`: not now.
+async fn scrub(client: &Client) -> io::Result<Option<Answer>> {
+    let planned = start_scrub(client, json!({ "pool": "tank2" })).await?;
+    if !is_done(&planned) {
+        return Ok(None);
+    }
+    let plan = planned.json()["result"]["structuredContent"]["plan"].clone();
+    let answer = start_scrub(client, json!({ "pool": "tank2", "plan": plan })).await?;
+    Ok(Some(answer).filter(is_done))
+}
+
+/// Snapshots by alice, four at a time, and scrubs by bob, one after the other, until they are told to stop or there is
+/// nobody to answer.
+fn load(
+    bench: &Bench,
+    round: u64,
+    stop: &Arc<AtomicBool>,
+    told: &Arc<Mutex<Acknowledged>>,
+) -> Vec<JoinHandle<()>> {
+    let snapshots = (0..4).map(|writer| {
+        let (client, stop, told) = (bench.client(ALICE), Arc::clone(stop), Arc::clone(told));
+        tokio::spawn(async move {
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let name = format!("r{round}w{writer}n{number}");
+                let arguments = json!({ "dataset": "tank/photos", "name": name });
+                // What is not acknowledged, nothing is promised about.
+                match client.call("snapshot_create", arguments).await {
+                    Ok(answer) if is_done(&answer) => {
+                        let mut told = told.lock().unwrap();
+                        told.take(&answer);
+                        told.snapshots.insert(format!("tank/photos@{name}"));
+                    }
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        })
+    });
+    let (client, stop, told) = (bench.client(BOB), Arc::clone(stop), Arc::clone(told));
+    let scrubs = tokio::spawn(async move {
+        while !stop.load(Ordering::Relaxed) {
+            match scrub(&client).await {
+                Ok(Some(answer)) => told.lock().unwrap().take(&answer),
+                Ok(None) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) => return,
+            }
+        }
+    });
+    snapshots.chain([scrubs]).collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_and_every_intent_has_one_outcome() {
     let kills = std::env::var("TAILNAS_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    let mut bench = Bench::complete().await;
-    let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
-    for round in 0..kills {
-        bench.nas_is_up().await;
+    let mut random = Random::seeded();
+    let mut bench = Bench::start_with(|world| {
+        world.nas.state(|state| state.pace.scrub_step = Duration::from_millis(30));
+        let all: Vec<_> = Catalogue::new().specs().filter_map(|spec| spec.scope).collect();
+        world.tailnet.grant(BOB.address.into(), CAPABILITY, vec![json!({ "scopes": all, "nas": ["*"] })]);
+    })
+    .await;
+    bench.nas_is_up().await;
+    let told = Arc::new(Mutex::new(Acknowledged::default()));
+    let scrubbed = scrub(&bench.client(BOB)).await.unwrap().unwrap();
+    assert!(scrubbed.text().contains("goes on with it as job"), "{}", scrubbed.text());
+    told.lock().unwrap().take(&scrubbed);
+    let (mut killed, mut killed_in_a_start) = (0, 0);
+    let mut round = 0;
+    while killed < kills {
         let stop = Arc::new(AtomicBool::new(false));
-        let writers: Vec<_> = (0..4)
-            .map(|writer| {
-                let (client, stop) = (bench.client(ALICE), Arc::clone(&stop));
-                let acknowledged = Arc::clone(&acknowledged);
-                tokio::spawn(async move {
-                    for number in 0.. {
-                        if stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let name = format!("r{round}w{writer}n{number}");
-                        let arguments = json!({ "dataset": "tank/photos", "name": name });
-                        match client.call("snapshot_create", arguments).await {
-                            Ok(answer) if answer.status == 200 && !answer.is_error() => {
-                                acknowledged.lock().unwrap().insert(format!("tank/photos@{name}"));
-                            }
-                            // Not acknowledged: nothing is promised about it.
-                            Ok(_) => {}
-                            Err(_) => return,
-                        }
-                    }
-                })
-            })
-            .collect();
-        // A different moment each round.
-        tokio::time::sleep(Duration::from_millis(60 + 37 * (round % 8))).await;
+        let callers = load(&bench, round, &stop, &told);
+        round += 1;
+        // Also while it still asks the NAS what became of the changes that the one before left.
+        if random.below(2) == 0 {
+            bench.nas_is_up().await;
+        }
+        tokio::time::sleep(random.moment(Duration::from_millis(500))).await;
         bench.daemon.kill().await.unwrap();
+        killed += 1;
         stop.store(true, Ordering::Relaxed);
-        for writer in writers {
-            writer.await.unwrap();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        // And while it reads the log, describes its end and takes it up.
+        while random.below(3) == 0 {
+            let soon = random.moment(bench.daemon.ready_after);
+            if let Ok(Ok(())) = tokio::time::timeout(soon, bench.try_again()).await {
+                bench.daemon.kill().await.unwrap();
+            }
+            killed += 1;
+            killed_in_a_start += 1;
         }
         bench.start_again().await;
     }
@@ -67,14 +177,22 @@ async fn nothing_acknowledged_is_lost_and_every_intent_has_one_outcome() {
     })
     .await;
     bench.daemon.stop().await.unwrap();
+    println!("killed {killed} times, of them {killed_in_a_start} in a start");
+    holds(&bench, &told.lock().unwrap());
+}
 
+/// Holds the log against what callers were told, and against what the NAS did.
+fn holds(bench: &Bench, told: &Acknowledged) {
     let report = verify(&bench.world.audit_dir(), &Against::default()).unwrap();
     assert!(report.is_clean(), "{report}");
     assert!(report.intents.open.is_empty(), "{report}");
 
     let mut outcomes: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     let mut targets = BTreeMap::new();
+    let mut accepted = BTreeSet::new();
+    let mut hashes = BTreeMap::new();
     for record in bench.records() {
+        hashes.insert(record["seq"].as_u64().unwrap(), record["hash"].clone());
         match record["type"].as_str().unwrap() {
             "intent" => {
                 let seq = record["seq"].as_u64().unwrap();
@@ -88,8 +206,22 @@ async fn nothing_acknowledged_is_lost_and_every_intent_has_one_outcome() {
                 }
                 outcomes.entry(record["parent"].as_u64().unwrap()).or_default().push(status);
             }
+            "accepted" => {
+                assert!(accepted.insert(record["parent"].as_u64().unwrap()), "accepted twice: {record}");
+            }
             _ => {}
         }
+    }
+    assert!(
+        !accepted.is_empty() && accepted.iter().all(|intent| outcomes.contains_key(intent)),
+        "{accepted:?}"
+    );
+    for (seq, hash) in &told.records {
+        assert_eq!(
+            hashes.get(seq),
+            Some(hash),
+            "an answer names record {seq}, and it is another one or not there"
+        );
     }
     assert!(outcomes.values().all(|outcomes| outcomes.len() == 1), "not one outcome each: {outcomes:?}");
     let done: BTreeSet<_> = outcomes
@@ -97,9 +229,13 @@ async fn nothing_acknowledged_is_lost_and_every_intent_has_one_outcome() {
         .filter(|(_, outcomes)| outcomes[0] == "ok")
         .map(|(seq, _)| targets[seq].clone())
         .collect();
-    let acknowledged = acknowledged.lock().unwrap();
+    let acknowledged = &told.snapshots;
     let (intents, unknown) = (outcomes.len(), report.intents.unknown.len());
-    println!("{kills} kills: {intents} intents, {} acknowledged, {unknown} unknown", acknowledged.len());
+    println!(
+        "{intents} intents, {} of them jobs, {} snapshots acknowledged, {unknown} unknown",
+        accepted.len(),
+        acknowledged.len()
+    );
     assert!(acknowledged.len() > 20, "too few changes to mean anything: {}", acknowledged.len());
     let missing: Vec<_> = acknowledged.difference(&done).collect();
     assert!(missing.is_empty(), "acknowledged and not in the log: {missing:?}");
