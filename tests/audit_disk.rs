@@ -1,10 +1,10 @@
 //! Disks that are full or cannot be written, for real: a small file system is mounted under the log of the real daemon,
-//! or the kernel answers its calls with an error. That takes root or strace; without them this says that it did not run.
+//! or the kernel answers its calls with an error. That takes root or strace; without them this says that it did not run,
+//! and with `TAILNAS_RUN_ALL` it fails.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    clippy::print_stderr,
     reason = "a test may panic, and needs no lifecycle"
 )]
 
@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use common::{Bench, eventually};
+use common::{Bench, did_not_run, eventually};
 use serde_json::json;
 use tailnas::audit::verify::{Against, verify};
 use tailnas_sim::world::{ALICE, BOB};
@@ -70,7 +70,7 @@ fn run(program: &str, args: &[&str]) {
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("did not run: mounting a small file system takes root");
+        did_not_run("mounting a small file system takes root");
     }
     root
 }
@@ -180,7 +180,7 @@ impl Failing {
             .args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:{how}")])
             .spawn();
         let Ok(strace) = strace else {
-            eprintln!("did not run: it takes strace");
+            did_not_run("it takes strace");
             return None;
         };
         eventually("strace has hold of every thread", async || {

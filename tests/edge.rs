@@ -395,9 +395,7 @@ async fn behind_serve_the_socket_is_for_root_and_the_headers_say_who_it_is() {
     if !rustix::process::geteuid().is_root() {
         let answer = ask(&named, from).await.unwrap_or_default();
         assert_eq!(answer, "", "a process that is not root was answered");
-        common::loudly(
-            "NOT CHECKED: not run as root, so only that others are refused behind `tailscale serve`",
-        );
+        common::did_not_run("not as root, so only that others are refused behind `tailscale serve`");
         return;
     }
     // Another user of this machine: the file is not theirs to open, and if it were, they are not root.

@@ -5,7 +5,6 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::format_push_string,
-    clippy::print_stderr,
     reason = "a test that cannot go on says so by a panic, and has no Config"
 )]
 
@@ -226,7 +225,7 @@ impl Machine {
 /// Looks at the NAS and changes something on it.
 async fn answers_calls(machine: &Machine, socket: &Path) {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not run as root, so no call was made: the socket is for tailscaled alone");
+        common::did_not_run("not as root, so no call was made: the socket is for tailscaled alone");
         return;
     }
     let phone: IpAddr = "100.64.0.7".parse().unwrap();

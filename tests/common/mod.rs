@@ -347,6 +347,13 @@ pub fn loudly(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
+/// Says that something was not tested for want of something on this machine. Where `TAILNAS_RUN_ALL` is set, as in CI, that
+/// is a failure: nobody reads what a test says that passes.
+pub fn did_not_run(why: &str) {
+    assert!(std::env::var_os("TAILNAS_RUN_ALL").is_none(), "it did not run, and everything must: {why}");
+    loudly(&format!("did not run: {why}"));
+}
+
 /// Waits for a state, not for a moment.
 pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..200 {
