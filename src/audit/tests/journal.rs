@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 
 use super::super::queue::{Ack, Queue};
 use super::super::tail::{self, Entry};
@@ -305,6 +306,61 @@ fn an_intent_that_is_not_on_disk_when_the_room_ends_is_turned_away() {
     queue.suspend(None);
     let admitted = (0..5000).take_while(|_| queue.admit(None).is_ok()).count();
     assert_eq!(admitted, 4096, "it has given its room back");
+}
+
+/// A clock whose wall can be set, besides being turned.
+#[derive(Clone, Default)]
+struct Settable {
+    turned: Turned,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Tell for Settable {
+    fn now(&self) -> DateTime<Utc> {
+        self.turned.now() + chrono::TimeDelta::milliseconds(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    fn mono(&self) -> Duration {
+        self.turned.mono()
+    }
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_is_on_record_and_a_log_whose_times_go_back_is_sound() {
+    let (model, hand) = (Model::default(), Settable::default());
+    let journal = Journal::start(
+        (Box::new(model.clone()), u64::MAX),
+        (Hasher::new(&key()), Arc::new(signer())),
+        (&[], Arc::default()),
+        Clock::from_tell(hand.clone()),
+        heartbeat(),
+    )
+    .ok()
+    .unwrap()
+    .0;
+    let steps = || {
+        let text = String::from_utf8(model.bytes()).unwrap();
+        let records = text.lines().filter_map(|line| serde_json::from_str::<record::Record>(line).ok());
+        let step = |record: record::Record| match record.event {
+            Event::ClockStep(step) => Some(step.by_ms),
+            _ => None,
+        };
+        records.filter_map(step).collect::<Vec<i64>>()
+    };
+    // Two records later, whatever the first one met: the writer has looked.
+    let look = async || journal.intent(terms("a")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    hand.ahead_ms.store(2000, Ordering::Relaxed);
+    look().await;
+    look().await;
+    assert!(steps().is_empty(), "so far apart they may drift");
+    hand.ahead_ms.store(2001, Ordering::Relaxed);
+    until(|| steps() == [2001]).await;
+    hand.ahead_ms.store(-3_600_000, Ordering::Relaxed);
+    until(|| steps() == [2001, -3_602_001]).await;
+    look().await;
+    journal.close().await.unwrap();
+    assert_eq!(steps().len(), 2);
+    assert!(report(&model).is_clean(), "{}", report(&model));
 }
 
 #[tokio::test]
