@@ -37,7 +37,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A number below `most` (SplitMix64).
+    /// A number below `most`, by `SplitMix64`.
     fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut number = self.0;
