@@ -541,7 +541,7 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "SILENCE    {minutes} min behind record {after}: a daemon that runs says something each 15. It hung, the \
-                 machine slept, or there were records"
+                 machine slept, or records are missing"
             )?;
         }
         if let Some(more) = self.silences.len().checked_sub(20).filter(|more| *more > 0) {
