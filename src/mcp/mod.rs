@@ -58,6 +58,14 @@ const LIST_TTL_MS: u64 = 5_000;
 /// Longest request id that is written down, in bytes.
 const LONGEST_ID: usize = 64;
 
+/// The versions that we speak. 2024-11-05 is another transport altogether.
+static VERSIONS: [ProtocolVersion; 4] = [
+    ProtocolVersion::V_2025_03_26,
+    ProtocolVersion::V_2025_06_18,
+    ProtocolVersion::V_2025_11_25,
+    ProtocolVersion::V_2026_07_28,
+];
+
 /// What the question about a plan is called in the protocol.
 const CONFIRM: &str = "confirm";
 
@@ -180,13 +188,7 @@ impl ServerHandler for Handler {
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        // 2024-11-05 is another transport altogether.
-        Cow::Borrowed(&[
-            ProtocolVersion::V_2025_03_26,
-            ProtocolVersion::V_2025_06_18,
-            ProtocolVersion::V_2025_11_25,
-            ProtocolVersion::V_2026_07_28,
-        ])
+        Cow::Borrowed(&VERSIONS)
     }
 
     async fn list_tools(
@@ -586,6 +588,21 @@ pub fn is_modern(headers: &HeaderMap) -> bool {
     headers
         .get("mcp-protocol-version")
         .is_some_and(|version| version.as_bytes() >= ProtocolVersion::V_2026_07_28.as_str().as_bytes())
+}
+
+/// Whether we speak this version.
+#[must_use]
+pub fn speaks(version: &str) -> bool {
+    VERSIONS.iter().any(|known| known.as_str() == version)
+}
+
+/// The JSON-RPC error for a version that we do not speak, with those that we do (2026-07-28, versioning).
+#[must_use]
+pub fn unsupported_version(id: &Value, requested: &str) -> Value {
+    let code = ErrorCode::UNSUPPORTED_PROTOCOL_VERSION.0;
+    let mut body = error_body(id, code, "Unsupported protocol version");
+    body["error"]["data"] = json!({ "requested": requested, "supported": &VERSIONS[..] });
+    body
 }
 
 /// Where a call leaves word that its caller, asked about again before a change, was not admitted any more. HTTP then

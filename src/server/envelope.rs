@@ -19,6 +19,7 @@ use crate::mcp::{self, Unserved, error_body};
 use crate::net::json::{Extent, Unambiguous};
 
 use super::LARGEST_BODY;
+use super::mirror;
 use super::refusal::Refusal;
 use super::step_up::Called;
 
@@ -60,6 +61,9 @@ pub async fn check(request: Request, next: Next) -> Response {
     };
     if let Some(called) = Called::by(&message) {
         head.extensions.insert(called);
+    }
+    if let Some(refusal) = mirror::refuse(&head.headers, &message) {
+        return refusal.of(who).into_response();
     }
     if let Err(unserved) = mcp::served(&message, mcp::is_modern(&head.headers)) {
         return not_served(unserved, &message, &head.headers).of(who).into_response();

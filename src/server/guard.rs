@@ -101,7 +101,7 @@ fn authority<'r>(request: &'r Request, via: &Via) -> Option<&'r str> {
 }
 
 /// The one value of a header: `Ok(None)` where it is absent.
-fn one<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<&'h str>, ()> {
+pub(super) fn one<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<&'h str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

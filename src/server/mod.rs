@@ -7,6 +7,7 @@ mod envelope;
 mod guard;
 pub mod health;
 pub mod listen;
+mod mirror;
 mod pace;
 mod places;
 mod refusal;
