@@ -34,7 +34,7 @@ use crate::sampler;
 use crate::secret::SecretSource;
 use crate::server::console::{self, Console};
 use crate::server::listen::{self, Listener};
-use crate::server::{self, health, router};
+use crate::server::{self, Unread, health, router};
 use crate::tailnet::LocalApi;
 use crate::telemetry;
 
@@ -172,7 +172,8 @@ async fn start(
     lifecycle.service("root", Arc::clone(&parts.server.console).watch_root(lifecycle.clone()));
     lifecycle.service("notices", parts.notifier.watch(parts.plans, lifecycle.clone()));
     let budgets = parts.reload.budgets.clone();
-    server::serve(listeners, &router(parts.server), &parts.metrics, &budgets, lifecycle);
+    let unread = Unread { journal: journal.clone(), clock: clock.clone() };
+    server::serve(listeners, &router(parts.server), &unread, &parts.metrics, &budgets, lifecycle);
     tracing::info!(url = %config.server.url, "ready");
     tell(&[NotifyState::Ready, NotifyState::Status(&status(&fleet, journal))]);
     match hangup {

@@ -102,6 +102,8 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     let refused = change(&bench, "refused").await.unwrap();
     assert!(refused.contains("takes in nothing new") && refused.contains("MiB are free"), "{refused}");
     assert!(refused.contains("Nothing was changed"), "{refused}");
+    let silent = "calls were refused, because they could not be recorded";
+    assert!(bench.log().contains(silent), "what has no record is in the journal: {}", bench.log());
     let read = bench.client(ALICE).call("system_info", json!({})).await.unwrap();
     assert!(read.is_error(), "reads stop too, unless the configuration says otherwise");
     let refused_at = bench.nas_calls().len();
@@ -223,6 +225,8 @@ async fn whatever_the_disk_answers_nothing_is_changed_and_the_daemon_ends_and_co
         assert!(failing.fired(), "{call} {how}");
         assert!(refused.contains("It could not be recorded, so it was not done"), "{refused}");
         assert!(refused.contains(words), "{refused}");
+        let line = "calls were refused, because they could not be recorded";
+        assert!(bench.log().contains(line), "what has no record is in the journal: {}", bench.log());
         assert_eq!(made(), 1, "{call} {how}: the NAS heard of it");
         assert_eq!(bench.daemon.stop().await.unwrap().code(), Some(74), "{}", bench.log());
         drop(failing);

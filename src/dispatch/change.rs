@@ -202,7 +202,7 @@ impl Dispatcher {
             gone: CancellationToken::new(),
         };
         let reply = self.carry_out_plan(approved, &caller, &errand).await;
-        self.metrics.tool_call(spec.name, reply.word());
+        self.count(spec.name, &reply);
     }
 
     /// Carries out what was agreed to, if it is still what was agreed to.

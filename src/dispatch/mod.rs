@@ -21,7 +21,7 @@ use crate::audit::{
     Journal, NotRecorded, Outcome, Receipt, Refusal as Refused, Refused as What, Status, Upstream,
 };
 use crate::caller::{Caller, Denied, FreshCaller, Gate};
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::domain::access::Read;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
@@ -54,6 +54,8 @@ pub struct Dispatcher {
     clock: Clock,
     metrics: Metrics,
     lifecycle: Lifecycle,
+    /// What could not be recorded, and so is in no record.
+    unrecorded: Seldom,
 }
 
 /// What a dispatcher is made of.
@@ -164,6 +166,9 @@ pub struct Usable<'a> {
 /// one.
 pub const NAS: &str = "nas";
 
+/// Why a call is not carried out that cannot be recorded.
+const UNRECORDED: &str = "audit_unavailable";
+
 const NOTHING_SENT: &str = "Nothing was sent to the NAS.";
 
 impl Dispatcher {
@@ -197,6 +202,7 @@ impl Dispatcher {
             clock,
             metrics,
             lifecycle,
+            unrecorded: Seldom::default(),
         })
     }
 
@@ -293,8 +299,19 @@ impl Dispatcher {
                 ..Failure::default()
             }),
         };
-        self.metrics.tool_call(tool, reply.word());
+        self.count(tool, &reply);
         reply
+    }
+
+    /// Counts how a call ended. What is refused because it cannot be recorded has no record: the journal has it.
+    fn count(&self, tool: &'static str, reply: &Reply) {
+        let ended = reply.word();
+        self.metrics.tool_call(tool, ended);
+        if ended == UNRECORDED
+            && let Some(times) = self.unrecorded.due()
+        {
+            tracing::error!(tool, times, "calls were refused, because they could not be recorded");
+        }
     }
 
     async fn carry_out(&self, mut call: Call) -> Reply {
@@ -586,7 +603,7 @@ impl Reply {
 impl Failure {
     fn unrecorded(error: &NotRecorded) -> Self {
         Self {
-            code: "audit_unavailable",
+            code: UNRECORDED,
             what: format!("It could not be recorded, so it was not done: {error}."),
             meaning: "Nothing was changed.".to_owned(),
             next_step: "Have the operator look at the audit log's disk and at `journalctl -u tailnas`."

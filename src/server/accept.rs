@@ -17,7 +17,10 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
+use crate::audit::{self, Journal, Refused};
 use crate::clock::{Clock, Seldom};
+use crate::domain::id::RequestId;
+use crate::domain::who::Who;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::policy::budgets::{Budgets, Knock};
@@ -46,18 +49,23 @@ const AGE: Duration = Duration::from_hours(1);
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// Serves `router` on every listener until the lifecycle stops. Requests in progress are deeds, for which the
-/// stop waits.
+/// stop waits. What is no request is refused in `unread`.
 pub fn serve(
     listeners: Vec<Listener>,
     router: &Router,
+    unread: &Unread,
     metrics: &Metrics,
     budgets: &Budgets,
     lifecycle: &Lifecycle,
 ) {
     let places = Places::new(CONNECTIONS, CONNECTIONS_EACH);
     for listener in listeners {
-        let shared =
-            Shared { router: router.clone(), metrics: metrics.clone(), lifecycle: lifecycle.clone() };
+        let shared = Shared {
+            router: router.clone(),
+            unread: Some(unread.clone()),
+            metrics: metrics.clone(),
+            lifecycle: lifecycle.clone(),
+        };
         let limits = Limits { places: places.clone(), budgets: Some(budgets.clone()) };
         lifecycle.service("listener", accept(listener, limits, shared));
     }
@@ -75,7 +83,7 @@ pub fn keep_certificate(listeners: &[Listener], ends: &Ends, clock: &Clock, life
 /// Serves `router`, which is for looking at us, on a listener of its own with places of its own: whoever floods
 /// one of the two cannot be told from the other.
 pub fn serve_health(listener: Listener, router: Router, metrics: &Metrics, lifecycle: &Lifecycle) {
-    let shared = Shared { router, metrics: metrics.clone(), lifecycle: lifecycle.clone() };
+    let shared = Shared { router, unread: None, metrics: metrics.clone(), lifecycle: lifecycle.clone() };
     let limits = Limits { places: Places::new(CONNECTIONS_EACH, CONNECTIONS_EACH), budgets: None };
     lifecycle.service("metrics listener", accept(listener, limits, shared));
 }
@@ -108,8 +116,35 @@ impl Limits {
 #[derive(Clone)]
 struct Shared {
     router: Router,
+    unread: Option<Unread>,
     metrics: Metrics,
     lifecycle: Lifecycle,
+}
+
+/// Where it is written down that somebody sent what is no HTTP/1, or a head without end. Hyper answers that by itself
+/// (400, 414, 431), and there is no request that a door could look at.
+#[derive(Clone)]
+pub struct Unread {
+    /// The audit log.
+    pub journal: Journal,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Unread {
+    fn note(&self, error: &hyper::Error, via: &Via, metrics: &Metrics) {
+        let reason = if error.is_parse_too_large() { "head_too_large" } else { "not_http" };
+        metrics.request("malformed");
+        metrics.admission_denied(reason);
+        self.journal.refused(audit::Refusal {
+            request: RequestId::at(self.clock.now()),
+            who: Who::default(),
+            from: via.address(),
+            reason,
+            detail: Some(error.to_string()),
+            what: Refused::Entry,
+        });
+    }
 }
 
 async fn accept(listener: Listener, limits: Limits, shared: Shared) {
@@ -146,7 +181,8 @@ async fn accept(listener: Listener, limits: Limits, shared: Shared) {
 
 /// One connection, from its handshake to its end.
 async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
-    let Shared { router, lifecycle, .. } = shared;
+    let Shared { router, unread, metrics, lifecycle } = shared;
+    let over = |ended| over(ended, unread.as_ref(), &via, &metrics);
     let stream = match tokio::time::timeout(HANDSHAKE, stream.ready()).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, ?via, "a connection was not set up"),
@@ -170,7 +206,7 @@ async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
     // In this order, so that a deadline that has just moved is not taken for one that has passed.
     tokio::select! {
         biased;
-        ended = served.as_mut() => return over(ended, &via),
+        ended = served.as_mut() => return over(ended),
         late = late.as_mut() => return tracing::debug!(?late, ?via, "a connection was closed"),
         () = old.as_mut() => served.as_mut().graceful_shutdown(),
     }
@@ -181,7 +217,7 @@ async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
     };
     tokio::select! {
         biased;
-        ended = served.as_mut() => over(ended, &via),
+        ended = served.as_mut() => over(ended),
         late = late.as_mut() => tracing::debug!(?late, ?via, "a connection was closed"),
         () = cut_off => tracing::warn!(
             ?via, "a request was still in progress after {} s and was cut off; what it began goes on", DRAIN.as_secs()
@@ -189,10 +225,18 @@ async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
     }
 }
 
-fn over(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>, via: &Via) {
+fn over(
+    ended: Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    unread: Option<&Unread>,
+    via: &Via,
+    metrics: &Metrics,
+) {
     // Errors here are the client's: it went away, or it did not speak HTTP.
-    if let Err(error) = ended {
-        tracing::debug!(%error, ?via, "a connection ended early");
+    let Err(error) = ended else { return };
+    tracing::debug!(%error, ?via, "a connection ended early");
+    let parse = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse());
+    if let (Some(unread), Some(error)) = (unread, parse) {
+        unread.note(error, via, metrics);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::oauth::{Challenge, Freshness, Presented, Texts};
 
 use super::listen::Via;
 use super::places::{Place, Places};
-use super::refusal::{Refusal, whole_seconds};
+use super::refusal::{OnRecord, Refusal, whole_seconds};
 
 /// What admission needs.
 pub(super) struct Admission {
@@ -52,7 +52,11 @@ pub(super) async fn admit(
             let response = next.run(request).await;
             // Asked again before a change, the answer was another one. It is on record as a refusal of that change.
             match (no_longer.heard(), id) {
-                (Some(denied), Some(id)) => admission.denied(denied).answer(id).0,
+                (Some(denied), Some(id)) => {
+                    let mut answer = admission.denied(denied).answer(id).0;
+                    answer.extensions_mut().insert(OnRecord);
+                    answer
+                }
                 _ => response,
             }
         }

@@ -39,7 +39,7 @@ use crate::policy::budgets::{Budgets, Knock};
 use places::Places;
 use refusal::{Note, Refusal};
 
-pub use accept::{keep_certificate, serve, serve_health};
+pub use accept::{Unread, keep_certificate, serve, serve_health};
 
 /// Largest body we read, in bytes. The NAS takes no call beyond 64 KiB, and JSON that is read becomes up to two
 /// hundred times as large in memory.
@@ -136,10 +136,7 @@ async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Res
             Refusal::too_many(&too_many.to_string(), too_many.retry_after()).into_response()
         }
     };
-    if response.status() == StatusCode::NOT_FOUND && response.extensions().get::<Refusal>().is_none() {
-        response =
-            Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing here").into_response();
-    }
+    response = refusal::never_silent(response);
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         let told = refusal.is_told();
         let (answer, Note { reason, detail, who, what }) = refusal.answer(id);

@@ -152,6 +152,36 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// Beside an answer that refuses something of which there is a record already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnRecord;
+
+/// An error that somebody else answered with, the framework or a page, as a refusal as well: nothing is refused without a
+/// record. What has no words gets some.
+pub(super) fn never_silent(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let known = response.extensions();
+    if !is_error || known.get::<Refusal>().is_some() || known.get::<OnRecord>().is_some() {
+        return response;
+    }
+    let (reason, words) = match status {
+        StatusCode::NOT_FOUND => ("no_such_path", "there is nothing here"),
+        StatusCode::METHOD_NOT_ALLOWED => ("http_method", "this path takes other methods"),
+        _ if status.is_server_error() => ("failed", "this could not be answered"),
+        _ => ("not_served", "this is not asked for in this way"),
+    };
+    let refusal = Refusal::new(status, reason, words);
+    // With words of its own, it is the answer to somebody who came as far as a page or a method.
+    if response.headers().contains_key(header::CONTENT_TYPE) {
+        return refusal.about(Refused::Message).on_page(response);
+    }
+    match response.headers().get(header::ALLOW) {
+        Some(allowed) => refusal.with(header::ALLOW, allowed.clone()).into_response(),
+        None => refusal.into_response(),
+    }
+}
+
 /// Rounded up, for Retry-After.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)

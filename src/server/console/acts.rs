@@ -112,7 +112,7 @@ pub(super) async fn finish_approval(
         Ok(present) => present,
         Err(error) => {
             console.refused(&visitor, "passkey_refused");
-            return Err(not_proved(&error));
+            return Err(not_proved(&error).on_record());
         }
     };
     // Whoever answers for one thing has said nothing about another, and that is not put on record as a yes.
@@ -120,7 +120,7 @@ pub(super) async fn finish_approval(
         Act::Approve(signed) if signed == *view.plan.digest() => signed,
         Act::Approve(_) | Act::Thaw => {
             console.refused(&visitor, "passkey_refused");
-            return Err(not_proved(&PasskeyError::NoCeremony));
+            return Err(not_proved(&PasskeyError::NoCeremony).on_record());
         }
     };
     not_now(&console, &view).map_err(Fault::for_script)?;
@@ -254,7 +254,7 @@ pub(super) async fn finish_thaw(
         Ok(_) => return Err(not_yours().for_script()),
         Err(error) => {
             console.refused(&visitor, "passkey_refused");
-            return Err(not_proved(&error));
+            return Err(not_proved(&error).on_record());
         }
     };
     let mut known = console.brake.lock().await;

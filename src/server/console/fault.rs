@@ -6,7 +6,7 @@ use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::super::refusal::Refusal;
+use super::super::refusal::{OnRecord, Refusal};
 use super::view::{Frame, Message};
 use crate::domain::id::RequestId;
 
@@ -17,11 +17,12 @@ pub(super) struct Fault {
     title: &'static str,
     text: String,
     for_script: bool,
+    on_record: bool,
 }
 
 impl Fault {
     pub fn new(status: StatusCode, title: &'static str, text: impl Into<String>) -> Self {
-        Self { status, title, text: text.into(), for_script: false }
+        Self { status, title, text: text.into(), for_script: false, on_record: false }
     }
 
     /// The same, for our script to show.
@@ -29,10 +30,16 @@ impl Fault {
         Self { for_script: true, ..self }
     }
 
+    /// The same, of which there is a record already.
+    pub fn on_record(self) -> Self {
+        Self { on_record: true, ..self }
+    }
+
+    /// A form that is on record as such.
     pub fn forged() -> Self {
         let text = "The form was sent twice, lay open for more than an hour, or did not come from a page that this \
                     server gave you. Nothing was changed. Load the page again.";
-        Self::new(StatusCode::FORBIDDEN, "That form is no longer good", text)
+        Self::new(StatusCode::FORBIDDEN, "That form is no longer good", text).on_record()
     }
 
     pub fn nobody() -> Self {
@@ -60,15 +67,20 @@ impl Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let Self { status, title, text, for_script } = self;
-        if for_script {
-            return (status, Json(json!({ "error": title, "error_description": text }))).into_response();
+        let Self { status, title, text, for_script, on_record } = self;
+        let mut response = if for_script {
+            (status, Json(json!({ "error": title, "error_description": text }))).into_response()
+        } else {
+            let page = Message { frame: Frame::bare(title), lines: vec![text] };
+            match page.render() {
+                Ok(html) => (status, Html(html)).into_response(),
+                Err(_) => (status, title).into_response(),
+            }
+        };
+        if on_record {
+            response.extensions_mut().insert(OnRecord);
         }
-        let page = Message { frame: Frame::bare(title), lines: vec![text] };
-        match page.render() {
-            Ok(html) => (status, Html(html)).into_response(),
-            Err(_) => (status, title).into_response(),
-        }
+        response
     }
 }
 
