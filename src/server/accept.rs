@@ -25,6 +25,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::policy::budgets::{Budgets, Knock};
 
+use super::guard;
 use super::health::Ends;
 use super::listen::{Accepted, Listener, Via};
 use super::pace::{Pace, Paced};
@@ -248,7 +249,7 @@ fn builder() -> Builder<TokioExecutor> {
         // `pace` has the time-outs, and says why.
         .header_read_timeout(None)
         .max_buf_size(32 * 1024)
-        .max_headers(64)
+        .max_headers(guard::FIELDS)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)

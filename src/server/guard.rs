@@ -12,6 +12,9 @@ use crate::config::ResourceUrl;
 use super::listen::Via;
 use super::refusal::Refusal;
 
+/// Header fields of one request.
+pub(super) const FIELDS: usize = 64;
+
 /// Names that a request for us may carry.
 pub struct Origin {
     /// Host and port, as they stand in our URL; the default port may be left out.
@@ -50,6 +53,17 @@ impl Origin {
         let Some(via) = request.extensions().get::<Via>() else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "no_connection", "the connection is not known");
         };
+        // RFC 9112 section 6.1 lets others stand before `chunked`; nobody needs them, and what stands between may stop at
+        // another one than hyper does.
+        if !is_plain(request.headers()) {
+            let words = "the one transfer coding there may be is chunked";
+            return refuse(StatusCode::BAD_REQUEST, "transfer_coding", words);
+        }
+        // Hyper counts the fields of HTTP/1, and those of HTTP/2 only by their size.
+        if request.headers().len() > FIELDS {
+            let words = "there are too many header fields";
+            return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", words);
+        }
         let Some(authority) = authority(request, via) else {
             return refuse(StatusCode::BAD_REQUEST, "not_one_host", "exactly one host must be named");
         };
@@ -121,7 +135,27 @@ pub async fn mcp(request: Request, next: Next) -> Response {
         let words = "the content type must be application/json in UTF-8";
         return Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", words).into_response();
     }
+    if !is_unpacked(request.headers()) {
+        let words = "the body must be sent as it is, without a content encoding";
+        return Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", words).into_response();
+    }
     next.run(request).await
+}
+
+/// Whether the body is sent as it is, or in chunks of it.
+fn is_plain(headers: &HeaderMap) -> bool {
+    match one(headers, &header::TRANSFER_ENCODING) {
+        Ok(coding) => coding.is_none_or(|coding| coding.eq_ignore_ascii_case("chunked")),
+        Err(()) => false,
+    }
+}
+
+/// Whether the body is what it says, and nothing has to be unpacked.
+fn is_unpacked(headers: &HeaderMap) -> bool {
+    match one(headers, &header::CONTENT_ENCODING) {
+        Ok(coding) => coding.is_none_or(|coding| coding.eq_ignore_ascii_case("identity")),
+        Err(()) => false,
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
