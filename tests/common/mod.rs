@@ -148,6 +148,29 @@ impl Bench {
         tokio::time::timeout(Duration::from_secs(10), until("READY=1")).await.unwrap();
     }
 
+    /// That no token which was ever issued, and no key of the NAS, is in anything that was written so far: the audit
+    /// log, the daemon's own log, the metrics.
+    pub async fn no_secret_is_written(&self) {
+        let at = self.world.metrics_address();
+        let anybody = Client {
+            server: at,
+            host: at.to_string(),
+            token: None,
+            path: String::new(),
+            ..self.client(ALICE)
+        };
+        let metrics = anybody.send(Method::GET, "/metrics", &[], "").await.unwrap();
+        let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+        assert!(metrics.contains("tailnas_requests_total"), "{metrics}");
+        let written = format!("{:?}\n{}\n{metrics}", self.records(), self.log());
+        let tokens = self.world.tsidp.minted();
+        assert!(!tokens.is_empty(), "nobody ever had a token");
+        let keys = [self.world.nas.reader_key().key.clone(), self.world.nas.writer_key().key.clone()];
+        for secret in tokens.iter().chain(&keys) {
+            assert!(!written.contains(secret.as_str()), "a secret was written:\n{written}");
+        }
+    }
+
     /// What the daemon wrote to stderr.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap()

@@ -42,6 +42,7 @@ async fn nobody_cancels_anybody_elses_call() {
         read = read => panic!("{read}"),
         () = tokio::time::sleep(Duration::from_millis(200)) => {}
     }
+    bench.no_secret_is_written().await;
 }
 
 /// A plan for a snapshot of alice's, as a client gets it that puts questions: the handle of the plan.
@@ -100,6 +101,7 @@ async fn what_a_person_agreed_to_is_agreed_to_by_them_once_and_nothing_else() {
     let again = say(&alice, &plan, &arguments).await;
     assert!(again.is_error() && again.text().contains("no longer waiting"), "{}", again.text());
     assert_eq!(made(), 1);
+    bench.no_secret_is_written().await;
 }
 
 /// G21: guessed, or seen in somebody's transcript, it says as little as one that there never was.
@@ -119,6 +121,7 @@ async fn the_plan_of_somebody_else_is_no_plan() {
     let shown = alice.call("plan_show", json!({ "plan": plan })).await.unwrap();
     assert!(!shown.is_error() && shown.text().contains("tank/photos@hers"), "{}", shown.text());
     assert!(bench.records().iter().all(|record| record["type"] != "intent"));
+    bench.no_secret_is_written().await;
 }
 
 /// Every text in a value.
@@ -165,6 +168,7 @@ async fn words_of_the_nas_are_data() {
     }
     let written = format!("{:?} {}", bench.records(), bench.log());
     assert!(!written.contains("ignore all that was said"), "what the NAS says is not ours to write down");
+    bench.no_secret_is_written().await;
 }
 
 /// G26: what is no answer is told as such, and the next call works.

@@ -51,6 +51,8 @@ async fn a_provider_that_is_not_there_is_an_outage() {
     let answer = nameless.client(ALICE).call("whoami", json!({})).await.unwrap();
     assert_outage(&answer, "no such name");
     assert_eq!(bench.nas_calls().len(), before);
+    bench.no_secret_is_written().await;
+    nameless.no_secret_is_written().await;
 }
 
 /// C26.
@@ -71,6 +73,7 @@ async fn only_listed_clients_are_let_in() {
         assert_eq!(other.call("whoami", json!({})).await.unwrap().status, 403, "{client_id:?}");
     }
     bench.record("the client", |r| r["type"] == "auth_fail" && r["result"]["code"] == "client").await;
+    bench.no_secret_is_written().await;
 }
 
 /// E01: over HTTP/2, because so many connections are not taken, and from a hundred nodes of hers, because so many
@@ -117,6 +120,7 @@ async fn a_thousand_at_once_are_one_question() {
     let others: Vec<_> = answers.iter().filter(|(answer, _)| **answer != good).take(3).collect();
     assert_eq!(answers.get(&good), Some(&1000), "{others:#?}");
     assert_eq!(bench.world.tsidp.introspections() - before, 1);
+    bench.no_secret_is_written().await;
 }
 
 /// E04, E07, E09, E10.
@@ -155,6 +159,11 @@ async fn what_is_remembered_is_over_after_thirty_seconds() {
     assert_eq!(alice.call("pools_list", json!({})).await.unwrap().status, 401, "E04");
     assert_outage(&other.call("pools_list", json!({})).await.unwrap(), "E09");
     assert_eq!((revoked.nas_calls().len(), away.nas_calls().len()), calls);
+    let of = |code: &'static str| move |r: &serde_json::Value| r["result"]["code"] == code;
+    revoked.record("E04, the end of what was remembered", of("inactive")).await;
+    away.record("E09, E10", of("provider_down")).await;
+    revoked.no_secret_is_written().await;
+    away.no_secret_is_written().await;
 }
 
 /// E11.
@@ -169,6 +178,8 @@ async fn a_provider_that_forgot_is_no_outage() {
         !again.call("pools_list", json!({})).await.unwrap().is_error()
     })
     .await;
+    bench.record("E11", |r| r["type"] == "auth_fail" && r["result"]["code"] == "inactive").await;
+    bench.no_secret_is_written().await;
 }
 
 /// Who is told that the daemon is ready may tell it to stop.

@@ -274,6 +274,10 @@ impl Round {
     /// Stops the daemon and looks at all that it has written.
     async fn finish(mut self, refusals: &mut BTreeSet<String>) -> Vec<(String, String, Result<(), String>)> {
         refusals.append(&mut self.refusals);
+        let metrics = self.bench.world.metrics_address();
+        let asked = format!("GET /metrics HTTP/1.1\r\nHost: {metrics}\r\n\r\n");
+        let metrics = say(Ipv4Addr::LOCALHOST, metrics, asked.as_bytes()).await;
+        assert!(contains(&metrics.body, b"tailnas_requests_total"), "{metrics:?}");
         assert!(self.bench.daemon.stop().await.unwrap().success(), "{}", self.bench.log());
         let mut verdicts = Vec::new();
         let mut found: BTreeMap<Ipv4Addr, Vec<(String, String)>> = BTreeMap::new();
@@ -321,8 +325,12 @@ impl Round {
             world.nas.writer_key().key.clone(),
             SECRET.to_owned(),
         ]);
-        let places =
-            [("answers", &self.heard), ("audit log", &audit), ("log", &self.bench.log().into_bytes())];
+        let places = [
+            ("answers", &self.heard),
+            ("audit log", &audit),
+            ("log", &self.bench.log().into_bytes()),
+            ("metrics", &metrics.body),
+        ];
         for secret in secrets {
             for (place, written) in places {
                 if contains(written, secret.as_bytes()) {

@@ -192,7 +192,13 @@ impl Tsidp {
             actor: None,
         };
         state.access.insert(token.clone(), grant);
+        state.minted.push(token.clone());
         token
+    }
+
+    /// Every token that was minted, were it forgotten by now.
+    pub fn minted(&self) -> Vec<String> {
+        self.idp.state().minted.clone()
     }
 
     /// Answer introspection of `token` with exactly this, whoever asks and whether or not it was issued.

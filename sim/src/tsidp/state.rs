@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) access: HashMap<String, Grant>,
     pub(super) refresh: HashMap<String, Grant>,
     pub(super) answers: HashMap<String, Value>,
+    /// Every token that was minted, were it forgotten by now.
+    pub(super) minted: Vec<String>,
 }
 
 /// What the user's visit to `/authorize` established; a code and every token carry a copy.
