@@ -14,6 +14,7 @@
 mod common;
 
 mod documents;
+mod http2;
 mod neighbours;
 mod outages;
 mod row;
