@@ -1,10 +1,17 @@
 //! Introspection: what counts as an answer, what is kept, and how often the provider is asked.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tailnas::oauth::{Flaw, Freshness, IntrospectError, Outage, Provider};
 use tailnas_sim::fault::Fault;
 use tailnas_sim::tsidp::TokenSpec;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::world::{RESOURCE, World, bearer};
 
@@ -349,6 +356,120 @@ async fn only_the_authority_that_was_named_is_trusted() {
     }
     let provider = world.provider_called(&world.tsidp.issuer(), None);
     assert_eq!(ask(&provider, &token, Freshness::Cached).await, "provider_down", "not a system root");
+}
+
+/// Certificates of one authority, which is in a file.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+        params.key_usages =
+            vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::DigitalSignature];
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, certificate.pem()).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), file, _folder: folder }
+    }
+
+    /// Listens with a certificate for this name and these years. Answers nothing; the number is of the bytes that it was
+    /// told once TLS stood.
+    async fn server(&self, name: &str, years: [i32; 2]) -> (SocketAddr, Arc<AtomicUsize>) {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(years[0], 1, 1);
+        params.not_after = rcgen::date_time_ymd(years[1], 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, heard) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&heard);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let length = stream.read(&mut [0; 1024]).await.unwrap_or_default();
+                counted.fetch_add(length, Ordering::SeqCst);
+            }
+        });
+        (address, heard)
+    }
+}
+
+/// B23: a trusted authority is not enough.
+#[tokio::test]
+async fn a_certificate_of_another_name_or_of_another_time_is_nobodys() {
+    let world = World::new().await;
+    let (token, _) = world.token("alice@example.com");
+    let authority = Authority::new();
+    for (what, name, years, is_told) in [
+        ("sound", "127.0.0.1", [2020, 4000], true),
+        ("of another name", "idp.tail1234.ts.net", [2020, 4000], false),
+        ("of another address", "127.0.0.2", [2020, 4000], false),
+        ("expired", "127.0.0.1", [2020, 2021], false),
+        ("not yet good", "127.0.0.1", [3999, 4000], false),
+    ] {
+        let (address, heard) = authority.server(name, years).await;
+        let provider = world.provider_called(&format!("https://{address}"), Some(&authority.file));
+        assert_eq!(ask(&provider, &token, Freshness::Cached).await, "provider_down", "{what}");
+        assert_eq!(heard.load(Ordering::SeqCst) > 0, is_told, "{what}");
+    }
+}
+
+/// B23: to a server that says hello in TLS 1.1, soundly but for that, nothing is said but an alert.
+#[tokio::test]
+async fn tls_before_1_2_is_not_spoken() {
+    const ALERT: u8 = 21;
+    let world = World::new().await;
+    let (token, _) = world.token("alice@example.com");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let issuer = format!("https://{}", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let behind = Arc::clone(&heard);
+    tokio::spawn(async move {
+        let mut hello: Vec<u8> = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+        hello.extend([7; 32]);
+        // No session, ECDHE-RSA with AES-128, no compression.
+        hello.extend([0, 0xc0, 0x13, 0]);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // All of what the client said first, so that what is left is what it says to the hello.
+            let mut head = [0; 5];
+            let _ = stream.read_exact(&mut head).await;
+            let mut first = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            let _ = stream.read_exact(&mut first).await;
+            let _ = stream.write_all(&hello).await;
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            behind.lock().unwrap().push(rest);
+        }
+    });
+    let provider = world.provider_called(&issuer, Some(&Authority::new().file));
+    assert_eq!(ask(&provider, &token, Freshness::Cached).await, "provider_down");
+    for _ in 0..100 {
+        if heard.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let heard = heard.lock().unwrap();
+    assert!(!heard.is_empty(), "nobody came as far as that");
+    for rest in heard.iter() {
+        assert!(rest.first().is_none_or(|kind| *kind == ALERT) && rest.len() < 16, "{rest:?}");
+    }
 }
 
 /// C11: a token without our resource, which TSIDP gives to clients that do not ask for one.
