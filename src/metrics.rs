@@ -24,6 +24,7 @@ struct Inner {
     requests: Family<1>,
     connections_refused: Family<1>,
     admission_denied: Family<1>,
+    fields_ignored: Family<1>,
     tool_calls: Family<2>,
     audit_wait: Timings,
 }
@@ -86,6 +87,11 @@ impl Metrics {
                 "Requests whose sender was not admitted, by the reason that the audit log has too.",
                 ["reason"],
             ),
+            fields_ignored: Family::new(
+                "tailnas_proxy_fields_ignored_total",
+                "Header fields of a proxy, from somebody who is none. They are not looked at.",
+                ["field"],
+            ),
             tool_calls: Family::new(
                 "tailnas_tool_calls_total",
                 "Calls of tools, by how they ended.",
@@ -108,6 +114,11 @@ impl Metrics {
     /// Somebody was not admitted.
     pub fn admission_denied(&self, reason: &'static str) {
         self.0.admission_denied.count([reason]);
+    }
+
+    /// A field was not looked at that only a proxy has a use for.
+    pub fn field_ignored(&self, field: &'static str) {
+        self.0.fields_ignored.count([field]);
     }
 
     /// A call ended.
@@ -133,6 +144,7 @@ impl Metrics {
         inner.requests.write(&mut text);
         inner.connections_refused.write(&mut text);
         inner.admission_denied.write(&mut text);
+        inner.fields_ignored.write(&mut text);
         inner.tool_calls.write(&mut text);
         inner.audit_wait.histogram().write(
             &mut text,

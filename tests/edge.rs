@@ -602,11 +602,19 @@ async fn what_has_happened_can_be_counted_from_outside() {
     let stranger = Client { from: IpAddr::V4(SOMEBODY), ..alice.clone() };
     assert_eq!(stranger.call("whoami", json!({})).await.unwrap().status, 403);
     alice.call("no_such_tool_of_mine", json!({})).await.unwrap();
+    // F24: not looked at, and counted.
+    let path = "/.well-known/oauth-protected-resource";
+    let forged = [("x-forwarded-for", "127.0.0.2"), ("tailscale-user-login", "root@example.com")];
+    for fields in [&forged[..1], &forged] {
+        assert_eq!(alice.send(http::Method::GET, path, fields, "").await.unwrap().status, 200);
+    }
     let (status, after) = look(at, "/metrics").await;
     assert_eq!(status, 200);
     for (series, more) in [
         // A change is two: its plan, and what its person said to that.
-        ("tailnas_requests_total{outcome=\"answered\"}", 5.0),
+        ("tailnas_requests_total{outcome=\"answered\"}", 7.0),
+        ("tailnas_proxy_fields_ignored_total{field=\"x-forwarded-for\"}", 2.0),
+        ("tailnas_proxy_fields_ignored_total{field=\"tailscale-user-login\"}", 1.0),
         ("tailnas_requests_total{outcome=\"forbidden\"}", 1.0),
         ("tailnas_admission_denied_total{reason=\"peer_unknown\"}", 1.0),
         ("tailnas_tool_calls_total{tool=\"whoami\",status=\"ok\"}", 1.0),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use common::{Bench, eventually};
 use serde_json::{Value, json};
 use tailnas_sim::client::Client;
+use tailnas_sim::fault::Fault;
 use tailnas_sim::nas::Generation;
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY};
 
@@ -123,8 +124,36 @@ async fn who_may_listen_no_more_hears_no_more() {
     bench.record("the first look", |r| r["mcp"]["method"] == "subscriptions/listen").await;
     bench.world.tsidp.revoke(bob.token.as_deref().unwrap());
     let ended = tokio::time::timeout(Duration::from_secs(30), listening).await;
-    assert_eq!(ended.unwrap().unwrap().status, 200);
+    let heard = ended.unwrap().unwrap();
+    assert_eq!(heard.status, 200);
+    let events = heard.events();
+    let last = events.last().unwrap();
+    assert!(
+        last["error"]["message"].as_str().is_some_and(|why| why.contains("may not listen")),
+        "{events:#?}"
+    );
     assert_eq!(bob.modern("subscriptions/listen", asked).await.unwrap().status, 401);
+}
+
+/// E06: what was begun while the token was good comes to its end, and that is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_outlives_the_token_that_it_was_asked_for_with() {
+    let bench = Bench::complete().await;
+    let alice = bench.client(ALICE);
+    bench.world.nas.faults_of("pool.snapshot.create").once(Fault::Slow(Duration::from_millis(1500)));
+    let change = tokio::spawn({
+        let alice = alice.clone();
+        let arguments = json!({ "dataset": "tank/photos", "name": "begun" });
+        async move { alice.call("snapshot_create", arguments).await.unwrap() }
+    });
+    let is_begun = || bench.nas_calls().iter().any(|method| method == "pool.snapshot.create");
+    eventually("the NAS is at it", async || is_begun()).await;
+    bench.world.tsidp.revoke(alice.token.as_deref().unwrap());
+    let answer = change.await.unwrap();
+    assert!(!answer.is_error(), "{}", answer.text());
+    bench.record("its outcome", |r| r["type"] == "outcome" && r["result"]["status"] == "ok").await;
+    let again = json!({ "dataset": "tank/photos", "name": "again" });
+    assert_eq!(alice.call("snapshot_create", again).await.unwrap().status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -329,10 +329,9 @@ impl ServerHandler for Handler {
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let origin = origin(context.request_context(), "subscriptions/listen")?;
         tokio::select! {
-            () = resources::watch(&self.dispatcher, origin, &context) => {}
-            () = self.lifecycle.stopping() => {}
+            ended = resources::watch(&self.dispatcher, origin, &context) => ended,
+            () = self.lifecycle.stopping() => Ok(()),
         }
-        Ok(())
     }
 
     async fn list_prompts(

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rmcp::ErrorData;
 use rmcp::model::{
-    Resource, ResourceTemplate, ResourceUpdatedNotification, ResourceUpdatedNotificationParam,
+    ErrorCode, Resource, ResourceTemplate, ResourceUpdatedNotification, ResourceUpdatedNotificationParam,
     ServerNotification,
 };
 use rmcp::service::SubscriptionContext;
@@ -164,7 +165,15 @@ pub(super) fn variable(
 /// Tells a client when what it listens to has changed, until the time is over or the caller is admitted no more.
 ///
 /// Each look is a call like any other: within the caller's budget, by their grants of that moment, and on record.
-pub(super) async fn watch(dispatcher: &Arc<Dispatcher>, mut origin: Origin, to: &SubscriptionContext) {
+///
+/// # Errors
+///
+/// When they are not admitted any more.
+pub(super) async fn watch(
+    dispatcher: &Arc<Dispatcher>,
+    mut origin: Origin,
+    to: &SubscriptionContext,
+) -> Result<(), ErrorData> {
     let wanted = to.accepted().resource_subscriptions.iter().flatten();
     let mut seen: Vec<(Address, Option<Value>)> =
         wanted.filter_map(|uri| Some((uri.parse().ok()?, None))).take(MOST).collect();
@@ -180,19 +189,22 @@ pub(super) async fn watch(dispatcher: &Arc<Dispatcher>, mut origin: Origin, to: 
                 let changed = last.as_ref().is_some_and(|last| *last != now);
                 *last = Some(now);
                 if changed && to.sink().send(updated(address)).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             match dispatcher.readmitted(&origin.caller).await {
                 Some(caller) => origin.caller = Arc::new(caller),
-                None => return,
+                None => {
+                    let words = "Who may not call any more may not listen either; log in, and listen again";
+                    return Err(ErrorData::new(ErrorCode::INVALID_REQUEST, words, None));
+                }
             }
         }
     };
     tokio::select! {
-        () = looking => {}
-        () = tokio::time::sleep(LISTEN) => {}
-        () = to.cancelled() => {}
+        ended = looking => ended,
+        () = tokio::time::sleep(LISTEN) => Ok(()),
+        () = to.cancelled() => Ok(()),
     }
 }
 

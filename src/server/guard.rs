@@ -15,6 +15,25 @@ use super::refusal::Refusal;
 /// Header fields of one request.
 pub(super) const FIELDS: usize = 64;
 
+/// Fields in which a proxy says for whom it asks, the spellings with `_` included, which some take for the same.
+const OF_PROXIES: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-user",
+    "x-real-ip",
+    "x_forwarded_for",
+    "tailscale-user-login",
+    "tailscale-app-capabilities",
+];
+
+/// Those of them that a request has which no proxy of ours brought. Nobody looks at what they say.
+pub(super) fn fields_to_ignore(request: &Request) -> impl Iterator<Item = &'static str> {
+    let is_direct = matches!(request.extensions().get::<Via>(), Some(Via::Direct(_)));
+    OF_PROXIES.into_iter().filter(move |field| is_direct && request.headers().contains_key(*field))
+}
+
 /// Names that a request for us may carry.
 pub struct Origin {
     /// Host and port, as they stand in our URL; the default port may be left out.

@@ -124,6 +124,9 @@ struct Door {
 async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let id = RequestId::at(door.clock.now());
     request.extensions_mut().insert(id);
+    for field in guard::fields_to_ignore(&request) {
+        door.metrics.field_ignored(field);
+    }
     let from = admit::peer(&request).map(|peer| peer.ip());
     let mut response = match from.map_or(Ok(()), |from| door.budgets.knock(from, Knock::Request)) {
         Ok(()) => tokio::time::timeout(pace::REQUEST, next.run(request)).await.unwrap_or_else(|_| {
