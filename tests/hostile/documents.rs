@@ -39,6 +39,66 @@ fn every_test_that_a_document_names_is_there() {
     }
 }
 
+/// What a document says in one go: a row of a table, a point of a list, a paragraph.
+fn statements(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        let begins = line.starts_with("| ")
+            || line.starts_with("- ")
+            || line.starts_with(|c: char| c.is_ascii_digit());
+        match found.last_mut().filter(|_| goes_on && !begins && !line.trim().is_empty()) {
+            Some(last) => *last = format!("{last} {}", line.trim()),
+            None => found.push(line.to_owned()),
+        }
+        goes_on = !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with("| ");
+    }
+    found
+}
+
+/// Down to what it does not defend against, the threat model says nothing that is not tried.
+#[test]
+fn everything_that_the_threat_model_says_is_held_by_a_test() {
+    let (text, known) = (read("docs/THREAT-MODEL.md"), crate::row::all());
+    let (held, _) = text.split_once("## What it does not defend against").unwrap();
+    let mut said = 0;
+    for statement in statements(held) {
+        let is_heading =
+            ["| ---", "| asset |", "| who |"].iter().any(|heading| statement.starts_with(heading));
+        let is_point = statement.starts_with("- ") || statement.starts_with(|c: char| c.is_ascii_digit());
+        if is_heading || !(is_point || statement.starts_with("| ")) {
+            continue;
+        }
+        said += 1;
+        let ids = statement.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_id(word));
+        let rows =
+            ids.inspect(|id| assert!(known.contains_key(*id), "there is no row {id}: {statement}")).count();
+        assert!(rows + tests_in(&statement).count() > 0, "nothing holds: {statement}");
+    }
+    assert!(said > 30, "{said} statements");
+}
+
+#[test]
+fn every_fuzz_target_that_a_document_names_is_there() {
+    let mut named = 0;
+    for document in ["docs/THREAT-MODEL.md", "docs/KNOWN-ATTACKS.md", "docs/TESTED.md"] {
+        let text = read(document);
+        for behind in text.split("fuzz target `").skip(1) {
+            let target = behind.split('`').next().unwrap();
+            assert!(
+                read("fuzz/Cargo.toml").contains(&format!("name = \"{target}\"")),
+                "{document}: {target}"
+            );
+            assert!(
+                read(&format!("fuzz/fuzz_targets/{target}.rs")).contains("fuzz_target!"),
+                "{document}: {target}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named >= 5, "{named} fuzz targets");
+}
+
 #[test]
 fn every_known_attack_is_held_by_a_test_or_says_that_nothing_holds_it() {
     let (text, known) = (read("docs/KNOWN-ATTACKS.md"), crate::row::all());

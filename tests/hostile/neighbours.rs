@@ -45,6 +45,43 @@ async fn nobody_cancels_anybody_elses_call() {
     bench.no_secret_is_written().await;
 }
 
+/// There are no sessions, so an id of one is neither given out nor looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_id_says_nothing_about_who_one_is() {
+    let bench = Bench::complete().await;
+    let (alice, bob) = (bench.client(ALICE), bench.client(BOB));
+    let nobody = Client { token: None, ..alice.clone() };
+    let send = async |client: &Client, method: http::Method, session: Option<&str>, body: &Value| {
+        let bearer = client.token.as_ref().map(|token| format!("Bearer {token}"));
+        let mut headers =
+            vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+        headers.extend(session.map(|id| ("mcp-session-id", id)));
+        client.send(method, "/mcp", &headers, body.to_string()).await.unwrap()
+    };
+    let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    let begun = send(&alice, http::Method::POST, None, &initialize).await;
+    assert_eq!(begun.status, 200);
+    assert!(!begun.headers.contains_key("mcp-session-id"), "there is one to steal: {:?}", begun.headers);
+    let whoami = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "whoami", "arguments": {} } });
+    let hers = alice.token.clone().unwrap();
+    for session in ["", "1", "alice@example.com", "00000000-0000-0000-0000-000000000000", hers.as_str()] {
+        let answer = send(&bob, http::Method::POST, Some(session), &whoami).await;
+        assert!(answer.status == 200 && answer.text().contains("bob@github"), "{session}: {}", answer.text());
+        assert!(!answer.text().contains("alice"), "{session}: {}", answer.text());
+        assert_eq!(send(&nobody, http::Method::POST, Some(session), &whoami).await.status, 401, "{session}");
+        // Neither listened to nor ended.
+        for method in [http::Method::GET, http::Method::DELETE] {
+            assert_eq!(send(&bob, method, Some(session), &whoami).await.status, 405, "{session}");
+        }
+    }
+    let again = send(&alice, http::Method::POST, None, &whoami).await;
+    assert!(again.text().contains("alice@example.com"), "{}", again.text());
+    bench.no_secret_is_written().await;
+}
+
 /// A plan for a snapshot of alice's, as a client gets it that puts questions: the handle of the plan.
 async fn planned(alice: &Client, arguments: &Value) -> String {
     let answer =
