@@ -34,6 +34,9 @@ const ACTIVE_FOR: Duration = Duration::from_secs(30);
 /// each time.
 const INACTIVE_FOR: Duration = Duration::from_secs(10);
 
+/// How long a token that was good is no guess of anybody's: for longer than most tokens live.
+const NO_GUESS_FOR: Duration = Duration::from_hours(1);
+
 /// How many answers of either kind are kept.
 const KEPT: usize = 4096;
 
@@ -93,6 +96,8 @@ struct Inner {
 struct Desk {
     active: Shelf<Fingerprint, Arc<Facts>>,
     inactive: Shelf<Fingerprint, ()>,
+    /// Tokens that were good when they were last asked about. Whoever presents one is not fishing.
+    no_guess: Shelf<Fingerprint, ()>,
     flights: Flights<Fingerprint, Outcome>,
     outage: Option<Outage>,
     breaker: Breaker,
@@ -134,6 +139,7 @@ impl Provider {
         let desk = Desk {
             active: Shelf::new(KEPT, ACTIVE_FOR),
             inactive: Shelf::new(KEPT, INACTIVE_FOR),
+            no_guess: Shelf::new(KEPT, NO_GUESS_FOR),
             flights: Flights::new(),
             outage: None,
             breaker: Breaker::default(),
@@ -211,8 +217,8 @@ impl Provider {
         let place = place.or_else(|| Arc::clone(&self.0.slots).try_acquire_owned().ok());
         let Some(place) = place else { return Ok(Begun::NoPlace) };
         // Charged before the question goes out and given back when the token turns out to be good: of many
-        // at once, no more than the limit get through. What is known to be active is nobody's guess.
-        let charged = if desk.active.get(&print, now).is_some() {
+        // at once, no more than the limit get through. What was good of late is nobody's guess.
+        let charged = if desk.no_guess.get(&print, now).is_some() {
             None
         } else {
             desk.charge(asker, now)?;
@@ -405,14 +411,19 @@ impl Landing<'_> {
             Ok(facts) => {
                 desk.inactive.remove(&print);
                 desk.active.put(print, Arc::clone(facts), since);
+                desk.no_guess.put(print, (), since);
             }
             Err(IntrospectError::Inactive) => {
                 desk.active.remove(&print);
+                desk.no_guess.remove(&print);
                 desk.inactive.put(print, (), since);
             }
             Err(
                 IntrospectError::Claims(_) | IntrospectError::ClientNotAllowed | IntrospectError::Delegated,
-            ) => desk.active.remove(&print),
+            ) => {
+                desk.active.remove(&print);
+                desk.no_guess.remove(&print);
+            }
             // No answer takes nothing back: what was known stays known for its time.
             Err(IntrospectError::Unavailable(_) | IntrospectError::TooMany { .. }) => {}
         }

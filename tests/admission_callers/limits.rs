@@ -48,6 +48,59 @@ async fn a_hundred_thousand_random_tokens_from_one_node_reach_nobody() {
     assert!(asked <= 101 + usize::try_from(began.elapsed().as_secs() / 30).unwrap(), "{asked}");
 }
 
+/// Behind a relay the account is the relay's, and people share it.
+#[tokio::test]
+async fn who_tries_tokens_takes_nothing_from_a_token_that_was_good() {
+    let world = World::new().await;
+    let provider = world.provider();
+    let ask = async |token: &str| match provider.introspect(&bearer(token), Freshness::Cached, "nRELAY").await
+    {
+        Ok(_) => "accepted",
+        Err(error) => error.word(),
+    };
+    let fish = async |round: &str| {
+        for number in 0..200 {
+            if ask(&format!("{round}{number}")).await == "token_fishing" {
+                return;
+            }
+        }
+        panic!("nobody minds");
+    };
+    let (hers, _) = world.token("alice@example.com");
+    assert_eq!(ask(&hers).await, "accepted");
+    // It is asked about again, since what was known of it is over.
+    world.clock.pass(31);
+    fish("a").await;
+    let asked = world.tsidp.introspections();
+    assert_eq!(ask(&hers).await, "accepted");
+    assert_eq!(world.tsidp.introspections(), asked + 1);
+    // One that nobody has seen is a guess like any other. Between two questions a moment may pass in which one more is
+    // forgiven.
+    let mut new = Vec::new();
+    for round in 0..50 {
+        fish(&format!("b{round}-")).await;
+        new.push(ask(&world.token("alice@example.com").0).await);
+        if new.last() == Some(&"token_fishing") {
+            break;
+        }
+    }
+    assert!(new.contains(&"token_fishing"), "{new:?}");
+    // And so is one that is good no more, as soon as that is known.
+    world.tsidp.revoke(&hers);
+    world.clock.pass(31);
+    fish("c").await;
+    assert_eq!(ask(&hers).await, "inactive");
+    let mut dead = Vec::new();
+    for round in 0..50 {
+        fish(&format!("d{round}-")).await;
+        dead.push(ask(&hers).await);
+        if dead.last() == Some(&"token_fishing") {
+            break;
+        }
+    }
+    assert!(dead.contains(&"token_fishing"), "{dead:?}");
+}
+
 #[tokio::test]
 async fn who_tries_tokens_is_told_when_to_go_on_and_may_then() {
     let world = World::new().await;
