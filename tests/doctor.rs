@@ -101,6 +101,18 @@ async fn where_all_is_well_it_says_so_of_every_part_in_every_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_nobody_verifies_is_pointed_out() {
+    for (claim, is_verified) in [("email", true), ("preferred_username", false), ("username", false)] {
+        let here = Neighbourhood::new().await;
+        here.change("\n[[nas]]", &format!("kind = \"generic\"\nlogin_claim = \"{claim}\"\n\n[[nas]]"));
+        let said = here.doctor().await;
+        let noted =
+            said.text.contains(&format!("· provider.login_claim is {claim}, of which no provider says"));
+        assert_eq!((said.code, noted), (Some(0), !is_verified), "{}", said.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_the_tailnet_or_the_provider_is_told_with_its_cause() {
     let here = Neighbourhood::new().await;
     here.world.tailnet.set_backend_state("NeedsLogin");

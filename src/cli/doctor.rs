@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::audit::Signer;
 use crate::audit::verify::{Against, CannotCheck, Report, Verdict, verify};
 use crate::clock::Clock;
-use crate::config::{self, Config, Credentials, Listen, Login, Trust};
+use crate::config::{self, Config, Credentials, Listen, Login, LoginClaim, ProviderKind, Trust};
 use crate::dispatch::Catalogue;
 use crate::domain::risk::Risk;
 use crate::domain::text::{chain, foreign};
@@ -201,6 +201,12 @@ impl Visit {
                 );
             }
         };
+        if let Some(claim) = unverified(&config.provider.kind) {
+            Self::note(&format!(
+                "provider.login_claim is {claim}, of which no provider says that it is verified\n  → See there that users \
+                 cannot change it themselves; with email, email_verified says so of each token."
+            ));
+        }
         match provider.try_out().await {
             Ok(()) => Self::good(&format!("provider: {issuer} tells us about tokens")),
             Err(no_answer) => {
@@ -387,6 +393,17 @@ impl Visit {
 
 fn day(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The claim that says whose a token is, where nothing in a token says that it was verified.
+const fn unverified(kind: &ProviderKind) -> Option<&'static str> {
+    match kind {
+        ProviderKind::Tsidp | ProviderKind::Generic { login_claim: LoginClaim::Email, .. } => None,
+        ProviderKind::Generic { login_claim: LoginClaim::PreferredUsername, .. } => {
+            Some("preferred_username")
+        }
+        ProviderKind::Generic { login_claim: LoginClaim::Username, .. } => Some("username"),
+    }
 }
 
 /// Whether a secret is one that only the service is given.

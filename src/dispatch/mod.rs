@@ -602,12 +602,15 @@ impl Reply {
 
 impl Failure {
     fn unrecorded(error: &NotRecorded) -> Self {
+        let next_step = match error {
+            NotRecorded::Busy => "Try again in a second; nothing is wrong with the log.",
+            _ => "Have the operator look at the audit log's disk and at `journalctl -u tailnas`.",
+        };
         Self {
             code: UNRECORDED,
             what: format!("It could not be recorded, so it was not done: {error}."),
             meaning: "Nothing was changed.".to_owned(),
-            next_step: "Have the operator look at the audit log's disk and at `journalctl -u tailnas`."
-                .to_owned(),
+            next_step: next_step.to_owned(),
             ..Self::default()
         }
     }
@@ -720,4 +723,17 @@ fn unrecorded(error: &NotRecorded) -> Reply {
 #[doc(hidden)]
 pub mod fuzzing {
     pub use super::redact::arguments as redacted;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_the_queue_of_the_log_full_is_told_to_try_again_and_not_to_look_at_disks() {
+        let busy = Failure::unrecorded(&NotRecorded::Busy).text();
+        assert!(busy.contains("Nothing was changed") && busy.contains("Try again in a second"), "{busy}");
+        let dead = Failure::unrecorded(&NotRecorded::Dead("EIO".into())).text();
+        assert!(dead.contains("the audit log's disk") && !dead.contains("Try again"), "{dead}");
+    }
 }

@@ -161,7 +161,8 @@ impl Admission {
         let (status, error, words) = match challenge {
             Challenge::Login => (
                 StatusCode::UNAUTHORIZED,
-                "invalid_token",
+                // RFC 6750 section 3.1: who showed no token has shown no invalid one.
+                "unauthorized",
                 "a bearer token of this tailnet's provider is needed",
             ),
             Challenge::InvalidToken => {

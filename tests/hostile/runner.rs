@@ -236,7 +236,10 @@ impl Round {
                 json["result"]["isError"] == true && heard.text().contains("Nothing was sent to the NAS"),
             ),
             "list" => (200, json["result"]["tools"].is_array()),
-            "C401" => (401, challenge.contains("resource_metadata=") && !challenge.contains("error=")),
+            "C401" => {
+                let no_error = !challenge.contains("error=") && json["error"] == "unauthorized";
+                (401, challenge.contains("resource_metadata=") && no_error)
+            }
             "R401" => {
                 // To the byte the same, but for the port, which is each daemon's own, and the name of the request.
                 let said = format!("{challenge} {}", String::from_utf8_lossy(&heard.body));
