@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::history::History;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::nas::Fleet;
+use crate::nas::{Fleet, PastLogins};
 use crate::net::http::Client;
 use crate::notify::Notifier;
 use crate::oauth::{Provider, Texts};
@@ -276,7 +276,8 @@ fn assemble(
         log_chain(error);
         Exit::Config
     };
-    let fleet = Fleet::start(&config.nas, clock, lifecycle).map_err(|error| unusable(&error))?;
+    let fleet = Fleet::start(&config.nas, PastLogins::in_folder(&config.state), clock, lifecycle)
+        .map_err(|error| unusable(&error))?;
     let http = Client::new(config.provider.ca_file.as_deref()).map_err(|error| unusable(&error))?;
     let metrics = Metrics::new(clock.clone());
     let provider =

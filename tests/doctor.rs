@@ -183,6 +183,20 @@ async fn each_account_is_tried_once_and_told_of_with_what_it_lacks() {
     let said = here.doctor().await;
     assert!(said.code == Some(0) && said.text.contains("is a full administrator"), "{}", said.text);
 
+    let reads_with = |roles: &'static [&'static str]| {
+        here.world.nas.state(|state| {
+            let account = state.accounts.iter_mut().find(|account| account.username == "tailnas-reader");
+            account.unwrap().roles = Roles::new(roles);
+        });
+    };
+    reads_with(&["READONLY_ADMIN", "REPLICATION_ADMIN"]);
+    here.ill(
+        &["the reader tailnas-reader has roles that allow changes: ", "REPLICATION_ADMIN"],
+        "READONLY_ADMIN and no other",
+    )
+    .await;
+    reads_with(&["READONLY_ADMIN"]);
+
     let reader_ends = |at| {
         here.world.nas.state(|state| {
             let account = state.accounts.iter_mut().find(|account| account.username == "tailnas-reader");
@@ -292,4 +306,35 @@ async fn a_report_for_somebody_who_helps_names_nobody() {
     for hidden in ["carol", "127.0.0.1", "tail1234"].into_iter().chain(secrets.iter().map(String::as_str)) {
         assert!(!report.contains(hidden), "{hidden}: {report}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nas_that_once_kept_the_key_secret_does_not_get_it_and_can_be_forgotten() {
+    let here = Neighbourhood::new().await;
+    let state = here.dir.path().join("state");
+    let past = tailnas::nas::PastLogins::in_folder(&state);
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(past.file(), r#"{"homenas":{"scram":true,"bound":true}}"#).unwrap();
+    std::fs::set_permissions(past.file(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let said = here.doctor().await;
+    assert_eq!(said.code, Some(1), "{}", said.text);
+    assert!(
+        said.text.contains("now wants the key itself") && said.text.contains("--forget-login homenas"),
+        "{}",
+        said.text
+    );
+    assert!(here.world.nas.logins().is_empty(), "no key is shown");
+
+    let config = here.world.config();
+    let forget = || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_tailnas"))
+            .args(["doctor", "--config", config.to_str().unwrap(), "--forget-login", "homenas"])
+            .output()
+            .unwrap()
+    };
+    assert_eq!(forget().status.code(), Some(0));
+    assert_eq!(forget().status.code(), Some(1), "there is nothing more to forget");
+    assert_eq!(here.doctor().await.code, Some(0));
+    // The doctor looks; what the logins were like is kept by the daemon.
+    assert_eq!(std::fs::read_to_string(past.file()).unwrap(), "{}");
 }

@@ -1,13 +1,15 @@
 //! Logging in to the simulated NAS, whose side of SCRAM is written apart from ours.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by a panic")]
 
+mod common;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use tailnas::clock::Clock;
 use tailnas::config::{self, Login, Trust};
 use tailnas::lifecycle::{Deaths, Lifecycle};
-use tailnas::nas::{Nas, Status};
+use tailnas::nas::{Nas, PastLogins, Status};
 use tailnas::secret::SecretSource;
 use tailnas_sim::nas::{self as sim, Generation, NasOptions};
 use tempfile::TempDir;
@@ -21,6 +23,11 @@ struct Client {
 impl Client {
     fn start(nas: &sim::Nas, key: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let past = PastLogins::in_folder(folder.path());
+        Self::with_past(nas, key, folder, &past)
+    }
+
+    fn with_past(nas: &sim::Nas, key: &str, folder: TempDir, past: &PastLogins) -> Self {
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
@@ -42,7 +49,7 @@ impl Client {
         };
         let clock = Clock::system();
         let (lifecycle, deaths) = Lifecycle::new(clock.clone());
-        let nas = Nas::start(&config, &clock, &lifecycle).unwrap();
+        let nas = Nas::start(&config, past, &clock, &lifecycle).unwrap();
         Self { nas, _lifecycle: (lifecycle, deaths, folder) }
     }
 
@@ -82,16 +89,18 @@ async fn where_scram_is_offered_the_key_is_not_sent_and_the_login_is_bound_to_th
     assert_eq!(times_sent(&nas), 0);
     let first = nas.transcript().into_iter().find(|exchange| exchange.method == "auth.login_ex").unwrap();
     let said = first.params[0]["rfc_str"].as_str().unwrap();
+    common::hold_against_schemas(&nas, "26.0.0");
     assert!(said.starts_with("p=tls-server-end-point,,n=tailnas-reader:"), "{said}");
 }
 
 #[tokio::test]
 async fn where_it_is_not_the_key_is_sent() {
-    for generation in [Generation::V25_04, Generation::V25_10] {
+    for (generation, published) in [(Generation::V25_04, "25.04.2"), (Generation::V25_10, "25.10.5")] {
         let nas = start(generation).await;
         Client::start(&nas, &nas.reader_key().key).until(up).await;
         assert_eq!(times_sent(&nas), 1);
         assert!(nas.transcript().iter().all(|exchange| exchange.method != "auth.mechanism_choices"));
+        common::hold_against_schemas(&nas, published);
     }
 }
 
@@ -105,18 +114,34 @@ async fn a_wrong_key_is_tried_once() {
 }
 
 #[tokio::test]
-async fn a_nas_that_no_longer_offers_scram_does_not_get_the_key_before_a_restart() {
+async fn a_nas_that_no_longer_offers_scram_does_not_get_the_key_before_somebody_says_so() {
     let nas = start(Generation::V26).await;
-    let client = Client::start(&nas, &nas.reader_key().key);
+    let (state, key) = (tempfile::tempdir().unwrap(), nas.reader_key().key);
+    let past = PastLogins::in_folder(&state.path().join("state"));
+    let start = || Client::with_past(&nas, &key, tempfile::tempdir().unwrap(), &past);
+    let client = start();
     client.until(up).await;
     nas.state(|state| state.pace.scram = false);
     nas.restart().await.unwrap();
-    let (reason, hint) = client.refused().await;
-    assert!(reason.contains("SCRAM") && hint.contains("restart tailnas"), "{reason} {hint}");
+    let refused = client.refused().await;
+    drop(client);
+    // A restart of ours is no reason to send it.
+    for (reason, hint) in [refused, start().refused().await] {
+        assert!(
+            reason.contains("SCRAM") && hint.contains("doctor --forget-login homenas"),
+            "{reason} {hint}"
+        );
+    }
+    // Neither is a memory that nobody can read.
+    let known = std::fs::read(past.file()).unwrap();
+    std::fs::write(past.file(), "{").unwrap();
+    let (reason, hint) = start().refused().await;
+    assert!(reason.contains("cannot be read") && hint.contains("nas-logins.json"), "{reason} {hint}");
+    std::fs::write(past.file(), known).unwrap();
     assert_eq!(times_sent(&nas), 0);
 
-    // A restart is the word of somebody who looked.
-    Client::start(&nas, &nas.reader_key().key).until(up).await;
+    assert!(past.forget(&"homenas".parse().unwrap()).unwrap());
+    start().until(up).await;
     assert_eq!(times_sent(&nas), 1);
 }
 

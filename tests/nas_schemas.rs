@@ -95,8 +95,8 @@ fn check_source(published: &Value, generation: Version, ours: &Listed) -> Vec<St
     let parameters = jsonschema::validator_for(&theirs["schemas"]["Subscription parameters"]).unwrap();
     faults.extend(parameters.iter_errors(&ours.example).map(|error| format!("{generation} {name}: {error}")));
     let added = &theirs["schemas"]["ADDED"];
-    for full in [true, false] {
-        let item = sample(&added["properties"]["fields"], added, full);
+    for how in hows() {
+        let item = sample(&added["properties"]["fields"], added, how);
         if let Err(error) = (ours.reads)(&item.to_string()) {
             faults.push(format!("{generation} {name}: {error} in {item}"));
         }
@@ -181,8 +181,8 @@ fn replies(theirs: &Value, ours: &Listed) -> Vec<Value> {
     let entry = &theirs["entry_schema"];
     if entry.is_object() {
         let select = options["select"].as_array();
-        let row = |full| {
-            let mut row = sample(entry, entry, full);
+        let row = |how| {
+            let mut row = sample(entry, entry, how);
             if let Some(select) = select {
                 row = select
                     .iter()
@@ -192,21 +192,38 @@ fn replies(theirs: &Value, ours: &Listed) -> Vec<Value> {
             row
         };
         // A schema that requires nothing, as that of datasets, does not mean that there may be nothing.
-        let least = if entry["required"].is_array() { row(false) } else { row(true) };
-        return vec![json!([]), json!([row(true), least])];
+        let requires = entry["required"].is_array();
+        let rows = hows().filter(|how| how.full || requires).map(row);
+        return vec![json!([]), rows.collect()];
     }
     if theirs["result"].is_null() || !theirs["result"]["_name_"].is_null() {
         return Vec::new();
     }
     let mut result = schemas::with_defs(&theirs["result"], &theirs["result_defs"]);
-    if inner.is_object() {
-        // A count, a row or rows; we ask for rows.
-        let target = resolve(&result, &result).clone();
-        let kinds = target["anyOf"].as_array().cloned().unwrap_or_default();
-        let rows = kinds.into_iter().find(|kind| kind["type"] == "array").unwrap();
-        result = schemas::with_defs(&rows, &result["$defs"]);
+    // A count, a row or rows, whichever is asked for; we ask for rows.
+    let kinds = resolve(&result, &result)["anyOf"].as_array().cloned().unwrap_or_default();
+    let rows = kinds.iter().find(|kind| kind["type"] == "array");
+    if let (Some(rows), true) = (rows, kinds.iter().any(|kind| kind["type"] == "integer")) {
+        result = schemas::with_defs(rows, &result["$defs"]);
     }
-    vec![sample(&result, &result, true), sample(&result, &result, false)]
+    hows().map(|how| sample(&result, &result, how)).collect()
+}
+
+/// Which of the values that a schema allows is made.
+#[derive(Clone, Copy)]
+struct How {
+    /// With all there may be, or with as little as there may be.
+    full: bool,
+    /// Which of several kinds, counted from the first that is not null, and around.
+    kind: usize,
+}
+
+/// More kinds than any schema has.
+const KINDS: usize = 24;
+
+fn hows() -> impl Iterator<Item = How> {
+    let full = (0..KINDS).map(|kind| How { full: true, kind });
+    full.chain([How { full: false, kind: 0 }])
 }
 
 /// Puts what stands at `path` of `row` into the same place of `picked`, as the NAS selects.
@@ -229,10 +246,11 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     }
 }
 
-fn sample(schema: &Value, root: &Value, full: bool) -> Value {
+fn sample(schema: &Value, root: &Value, how: How) -> Value {
+    let full = how.full;
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').unwrap();
-        return sample(root.pointer(pointer).unwrap(), root, full);
+        return sample(root.pointer(pointer).unwrap(), root, how);
     }
     if !schema["const"].is_null() {
         return schema["const"].clone();
@@ -242,20 +260,26 @@ fn sample(schema: &Value, root: &Value, full: bool) -> Value {
     }
     if let Some(kinds) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
         let absent = kinds.iter().any(|kind| kind["type"] == "null");
-        return if absent && !full { Value::Null } else { sample(&kinds[0], root, full) };
+        let kinds: Vec<_> = kinds.iter().filter(|kind| kind["type"] != "null").collect();
+        assert!(kinds.len() <= KINDS, "more kinds than are tried: {}", kinds.len());
+        return if absent && !full { Value::Null } else { sample(kinds[how.kind % kinds.len()], root, how) };
     }
     match schema["type"].as_str() {
         Some("object") => {
             let required = schema["required"].as_array();
             let fields = schema["properties"].as_object().into_iter().flatten();
+            // A map from names that only the NAS knows.
+            let more = Some(&schema["additionalProperties"]).filter(|more| full && more.is_object());
+            let more = more.map(|more| ("entry".to_owned(), sample(more, root, how)));
             fields
                 .filter(|(name, _)| full || required.is_some_and(|required| required.contains(&json!(name))))
-                .map(|(name, field)| (name.clone(), sample(field, root, full)))
+                .map(|(name, field)| (name.clone(), sample(field, root, how)))
+                .chain(more)
                 .collect()
         }
         // Of items without a schema nothing can be said.
         Some("array") if full && schema["items"].as_object().is_some_and(|items| !items.is_empty()) => {
-            json!([sample(&schema["items"], root, full)])
+            json!([sample(&schema["items"], root, how)])
         }
         Some("array") => json!([]),
         Some("string") if schema["format"] == "date-time" => json!({"$date": 1_790_000_000_000_i64}),

@@ -10,6 +10,7 @@ use crate::audit::verify::{Against, CannotCheck, Report, Verdict, verify};
 use crate::clock::Clock;
 use crate::config::{self, Config, Credentials, Listen, Login, LoginClaim, ProviderKind, Trust};
 use crate::dispatch::Catalogue;
+use crate::domain::name::NasName;
 use crate::domain::risk::Risk;
 use crate::domain::text::{chain, foreign};
 use crate::exit::Exit;
@@ -47,6 +48,9 @@ pub(super) struct Args {
     /// Print a report for somebody who helps, without logins, hosts, addresses and keys
     #[arg(long, conflicts_with_all = ["pin", "sandbox"])]
     report: bool,
+    /// Take the next login at this NAS for the first one, however well the ones before were protected
+    #[arg(long, conflicts_with_all = ["pin", "sandbox", "report"], value_name = "NAS")]
+    forget_login: Option<NasName>,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
@@ -60,6 +64,9 @@ pub(super) fn run(args: &Args) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    if let Some(nas) = &args.forget_login {
+        return forget_login(&config, nas);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -71,7 +78,8 @@ pub(super) fn run(args: &Args) -> Exit {
         if args.pin {
             return pins(&config.nas).await;
         }
-        let mut visit = Visit { ill: false, clock: Clock::system() };
+        let past = nas::PastLogins::in_folder(&config.state);
+        let mut visit = Visit { ill: false, clock: Clock::system(), past };
         visit.files(&config);
         visit.tailnet(&config).await;
         visit.provider(&config).await;
@@ -98,9 +106,35 @@ async fn pins(nas: &[config::Nas]) -> Exit {
     exit
 }
 
+fn forget_login(config: &Config, nas: &NasName) -> Exit {
+    let past = nas::PastLogins::in_folder(&config.state);
+    match past.forget(nas) {
+        Ok(true) => {
+            say(&format!(
+                "Forgotten. Its next login is taken for the first one at {nas}, whatever it offers then; run: systemctl \
+                 restart tailnas\n"
+            ));
+            Exit::Ok
+        }
+        Ok(false) => {
+            complain(&format!("Nothing is known of logins at {nas}, so there is nothing to forget."));
+            Exit::Bad
+        }
+        Err(error) => {
+            complain(&format!(
+                "{}: {error}\nNothing was forgotten. Run this as root, on the daemon's host; a file that is damaged may \
+                 be removed, and then the next login at each NAS is taken for the first one.",
+                past.file().display()
+            ));
+            Exit::Unavailable
+        }
+    }
+}
+
 struct Visit {
     ill: bool,
     clock: Clock,
+    past: nas::PastLogins,
 }
 
 impl Visit {
@@ -272,7 +306,7 @@ impl Visit {
                 "NAS {name}: not logged in as the {which}, its key was not to be had"
             ));
         }
-        let LetIn { version, roles, ends } = match visit::knock(config, login).await {
+        let LetIn { version, roles, ends } = match visit::knock(config, login, &self.past).await {
             Ok(let_in) => let_in,
             Err(turned_away) => {
                 let what =
@@ -292,6 +326,17 @@ impl Visit {
                 &format!("NAS {name}: the {which} {username} lacks roles: {}", missing.join("; ")),
                 "Give it the roles on the NAS: Credentials > Groups > Privileges.",
             );
+        }
+        if which == "reader" {
+            let changes: Vec<_> =
+                roles.iter().filter(|role| allows_changes(role)).map(|role| foreign(role, 60)).collect();
+            if !changes.is_empty() {
+                self.bad(
+                    &format!("NAS {name}: the reader {username} has roles that allow changes: {}", changes.join(", ")),
+                    "Give it READONLY_ADMIN and no other role (Credentials > Groups > Privileges): what only looks is to \
+                     be held to that by the NAS too.",
+                );
+            }
         }
         if roles.iter().any(|role| role == "FULL_ADMIN") {
             let enough =
@@ -490,6 +535,12 @@ fn missing(of_writer: bool, roles: &[String]) -> Vec<(&'static str, Vec<&'static
     missing
 }
 
+/// Whether a role is for more than looking. Those of a full administrator are told of apart.
+fn allows_changes(role: &str) -> bool {
+    let suffixes = ["_WRITE", "_DELETE", "_ADMIN", "_CONTROL", "_MANAGER"];
+    !matches!(role, "READONLY_ADMIN" | "FULL_ADMIN") && suffixes.iter().any(|suffix| role.ends_with(suffix))
+}
+
 /// Whether these roles hold `role`. A role to write holds the one to read the same, and a NAS may tell the ones that
 /// others hold or not.
 pub(super) fn has(roles: &[String], role: &str) -> bool {
@@ -508,6 +559,18 @@ mod tests {
 
     fn roles(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_role_for_more_than_looking_is_known_by_its_name() {
+        for role in
+            ["REPLICATION_ADMIN", "SHARING_ADMIN", "POOL_WRITE", "SNAPSHOT_DELETE", "FILESYSTEM_FULL_CONTROL"]
+        {
+            assert!(allows_changes(role), "{role}");
+        }
+        for role in ["READONLY_ADMIN", "POOL_READ", "FULL_ADMIN", "HAS_ALLOW_LIST"] {
+            assert!(!allows_changes(role), "{role}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Keys, Nas, Prepared, StartError};
+use super::{Keys, Nas, PastLogins, Prepared, StartError};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::name::NasName;
@@ -15,7 +15,10 @@ use crate::lifecycle::Lifecycle;
 /// Each has its own sessions, its own pauses between attempts and its own health; one that is away is away for
 /// nobody else.
 #[derive(Clone, Debug)]
-pub struct Fleet(Arc<RwLock<Roll>>);
+pub struct Fleet {
+    roll: Arc<RwLock<Roll>>,
+    past: PastLogins,
+}
 
 /// The NASes at one moment.
 pub type Roll = Arc<BTreeMap<NasName, Nas>>;
@@ -37,8 +40,13 @@ impl Fleet {
     /// # Errors
     ///
     /// When there is nothing to connect with for one of them. Then none is started.
-    pub fn start(configs: &[config::Nas], clock: &Clock, lifecycle: &Lifecycle) -> Result<Self, StartError> {
-        let fleet = Self(Arc::default());
+    pub fn start(
+        configs: &[config::Nas],
+        past: PastLogins,
+        clock: &Clock,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, StartError> {
+        let fleet = Self { roll: Arc::default(), past };
         let muster = fleet.muster(configs, clock)?;
         fleet.take_over(muster, lifecycle);
         Ok(fleet)
@@ -53,7 +61,7 @@ impl Fleet {
         let now = self.now();
         let place = |config: &config::Nas| match now.get(&config.name) {
             Some(nas) if nas.is_the_one(config) => Ok(Place::Kept(nas.clone(), Keys::load(config)?)),
-            _ => Ok(Place::New(Box::new(Nas::prepare(config, clock)?))),
+            _ => Ok(Place::New(Box::new(Nas::prepare(config, &self.past, clock)?))),
         };
         Ok(Muster(configs.iter().map(place).collect::<Result<_, StartError>>()?))
     }
@@ -69,13 +77,13 @@ impl Fleet {
             Place::New(prepared) => prepared.start(lifecycle),
         };
         let roll = places.into_iter().map(nas).map(|nas| (nas.name().clone(), nas)).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roll);
+        *self.roll.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roll);
     }
 
     /// The NASes there are now.
     #[must_use]
     pub fn now(&self) -> Roll {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.roll.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,16 +1,17 @@
 //! Saying who we are, and being let in or not.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::error::tame;
+use super::past_logins::{PastLogin, Protection};
 use super::rpc::{Answer, Connection, Failure, Refusal};
 use super::scram::{Exchange, Fault};
 use super::version::Version;
+use crate::domain::name::NasName;
 use crate::secret::Secret;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,7 +27,8 @@ pub(super) struct Account {
     pub(super) key: Secret,
     /// It is to look only, and the NAS is asked to hold it to that.
     pub(super) only_looks: bool,
-    pub(super) offered: Offered,
+    /// How well its logins at this NAS were protected so far, and those of its other accounts.
+    pub(super) past: PastLogin,
 }
 
 impl Account {
@@ -35,10 +37,6 @@ impl Account {
         self.key.expose().split_once('-').and_then(|(number, _)| number.parse().ok())
     }
 }
-
-/// Whether this NAS has offered SCRAM since we were started. Clones remember together.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Offered(Arc<AtomicBool>);
 
 /// Why there is no session.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,8 +89,20 @@ pub(super) async fn log_in(
     generation: Version,
     end_point: Option<&[u8]>,
 ) -> Result<String, Trouble> {
-    if offers_scram(connection, account, generation).await? {
+    let scram = offers_scram(connection, generation).await?;
+    let now = Protection { scram, bound: scram && end_point.is_some() };
+    no_weaker(&account.past.best().await, now, account.past.nas())?;
+    if scram {
+        // What it offers it must go on offering, also if it refuses this login.
+        account.past.was(Protection { scram, bound: false }).await;
+        if !now.bound {
+            tracing::warn!(
+                nas = %account.past.nas(),
+                "the certificate of the NAS is of a kind that a login cannot be tied to (RFC 5929)"
+            );
+        }
         log_in_by_scram(connection, account, end_point).await?;
+        account.past.was(now).await;
     } else {
         log_in_by_key(connection, account).await?;
     }
@@ -106,33 +116,50 @@ pub(super) async fn log_in(
     Ok(version.map_or_else(|| generation.to_string(), |text| tame(&text)))
 }
 
-/// Whether the NAS takes SCRAM. It tells so to anybody and before any proof, so what it once offered it must go
-/// on offering: whoever stood in between could otherwise have us send the key itself.
-async fn offers_scram(
-    connection: &Connection,
-    account: &Account,
-    generation: Version,
-) -> Result<bool, Trouble> {
-    let Offered(before) = &account.offered;
-    let offers = if generation >= TELLS_MECHANISMS {
-        let answer = ask(connection, "auth.mechanism_choices", &[(); 0]).await.map_err(no_verdict)?;
-        let choices: Vec<String> = serde_json::from_str(answer.json())
-            .map_err(|_| Trouble::Away("the kinds of login that the NAS offers cannot be read".into()))?;
-        choices.iter().any(|choice| choice == "SCRAM")
-    } else {
-        false
-    };
-    if offers {
-        before.store(true, Ordering::Relaxed);
-    } else if before.load(Ordering::Relaxed) {
-        return Err(Trouble::Refused {
-            reason: "the NAS offered a login that keeps the key secret (SCRAM), and now wants the key itself",
-            hint: "If the NAS was put back to an older version, restart tailnas. If not, find out who answers in \
-                   its place."
-                .into(),
-        });
+/// Whether the NAS takes SCRAM.
+async fn offers_scram(connection: &Connection, generation: Version) -> Result<bool, Trouble> {
+    if generation < TELLS_MECHANISMS {
+        return Ok(false);
     }
-    Ok(offers)
+    let answer = ask(connection, "auth.mechanism_choices", &[(); 0]).await.map_err(no_verdict)?;
+    let choices: Vec<String> = serde_json::from_str(answer.json())
+        .map_err(|_| Trouble::Away("the kinds of login that the NAS offers cannot be read".into()))?;
+    Ok(choices.iter().any(|choice| choice == "SCRAM"))
+}
+
+/// Refuses a login that is less protected than the ones before. The NAS tells to anybody and before any proof what it
+/// offers, so whoever stood in between could otherwise have us send the key itself, or take a login further.
+fn no_weaker(before: &io::Result<Protection>, now: Protection, nas: &NasName) -> Result<(), Trouble> {
+    let (reason, when) = match before {
+        Err(error) if !(now.scram && now.bound) => {
+            return Err(Trouble::Refused {
+                reason: "how well the logins at this NAS were protected before cannot be read, and this one could be \
+                         weaker",
+                hint: format!(
+                    "The file nas-logins.json in the state folder: {}. Mend that, or remove the file to have the next \
+                     login at each NAS taken for the first one, and run: systemctl restart tailnas",
+                    tame(&error.to_string())
+                ),
+            });
+        }
+        Ok(before) if before.scram && !now.scram => (
+            "the NAS offered a login that keeps the key secret (SCRAM), and now wants the key itself",
+            "the NAS was put back to an older version or is another one now",
+        ),
+        Ok(before) if before.bound && !now.bound => (
+            "the login was tied to the certificate of the NAS, and the one it has now is of a kind that it cannot be \
+             tied to",
+            "the NAS has a new certificate (Ed25519, as a rule)",
+        ),
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    Err(Trouble::Refused {
+        reason,
+        hint: format!(
+            "If {when}, run: tailnas doctor --forget-login {nas}, and then: systemctl restart tailnas. If not, find out \
+             who answers in its place."
+        ),
+    })
 }
 
 async fn log_in_by_key(connection: &Connection, account: &Account) -> Result<(), Trouble> {
@@ -268,13 +295,21 @@ fn judge(verdict: &Verdict, username: &str) -> Result<(), Trouble> {
 async fn give_up_writing(connection: &Connection, username: &str) -> Result<(), Trouble> {
     match ask(connection, "privilege.become_readonly", &[(); 0]).await {
         Ok(_) => Ok(()),
-        Err(Failure::Answered(refusal)) if refusal.is_no_such_method() => Ok(()),
+        // Every version that we ask it of has it.
+        Err(Failure::Answered(refusal)) if refusal.is_no_such_method() => Err(Trouble::Refused {
+            reason: "the session could not be made read-only: the NAS says that it cannot do that \
+                     (privilege.become_readonly)",
+            hint: "TrueNAS can since 26.0. Update the NAS if it runs a preview of that; if not, report this with its \
+                   version."
+                .into(),
+        }),
         Err(Failure::Answered(refusal)) if refusal.errno() == Some(Refusal::EACCES) => {
-            // The right to do this comes with READONLY_ADMIN, so the account has less than that: a few roles
-            // of somebody's choosing. What those allow stays allowed.
+            // The right to do this comes with READONLY_ADMIN, so the account has a few roles of somebody's choosing.
+            // What those allow stays allowed, and `tailnas doctor` tells of those that allow changes.
             tracing::warn!(
                 username,
-                "the reader's roles are not READONLY_ADMIN; the NAS cannot narrow them further"
+                "the reader's roles do not include READONLY_ADMIN, so the NAS cannot narrow them; tailnas doctor \
+                 tells whether they allow changes"
             );
             Ok(())
         }
@@ -309,6 +344,39 @@ fn no_verdict(failure: Failure) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_login_is_weaker_than_the_ones_before() {
+        let protection = |(scram, bound)| Protection { scram, bound };
+        let (none, scram, both) = ((false, false), (true, false), (true, true));
+        for (before, now, word) in [
+            (Some(none), none, None),
+            (Some(none), both, None),
+            (Some(scram), scram, None),
+            (Some(scram), both, None),
+            (Some(both), both, None),
+            (Some(scram), none, Some("wants the key itself")),
+            (Some(both), none, Some("wants the key itself")),
+            (Some(both), scram, Some("tied to the certificate")),
+            // Nobody knows what it was: only the best is good enough.
+            (None, both, None),
+            (None, scram, Some("cannot be read")),
+            (None, none, Some("cannot be read")),
+        ] {
+            let known = before.map(protection).ok_or_else(|| io::Error::other("no"));
+            let verdict = no_weaker(&known, protection(now), &"homenas".parse().unwrap());
+            match (verdict, word) {
+                (Ok(()), None) => {}
+                (Err(Trouble::Refused { reason, hint }), Some(word)) => {
+                    assert!(reason.contains(word), "{before:?} {now:?}: {reason}");
+                    let mend =
+                        if before.is_some() { "doctor --forget-login homenas" } else { "nas-logins.json" };
+                    assert!(hint.contains(mend), "{hint}");
+                }
+                (verdict, _) => panic!("{before:?} {now:?}: {verdict:?}"),
+            }
+        }
+    }
 
     #[test]
     fn every_verdict_of_the_nas_has_its_own_advice() {

@@ -13,6 +13,7 @@ mod http;
 mod login;
 mod memory;
 pub mod methods;
+mod past_logins;
 pub mod provision;
 mod rpc;
 mod scram;
@@ -37,12 +38,13 @@ use tokio::sync::watch;
 pub use self::error::NasError;
 pub use self::fleet::{Fleet, Muster, Roll};
 pub use self::memory::OLDEST;
+pub use self::past_logins::PastLogins;
 pub use self::session::{Bounds, End, Followed, Session, Trip};
 pub use self::tally::Calls;
 pub use self::tls::{NoWay, PinError, presented_pin};
 
 use self::connection::{Keeper, Line, State, Wanted};
-use self::login::{Account, Offered};
+use self::login::Account;
 use self::memory::{Memory, Use};
 use self::rpc::Budget;
 use self::tally::Tally;
@@ -204,20 +206,24 @@ impl Nas {
     /// # Errors
     ///
     /// When there is nothing to connect with: a key or a CA file cannot be read, the address is no use.
-    pub fn start(config: &config::Nas, clock: &Clock, lifecycle: &Lifecycle) -> Result<Self, StartError> {
-        Ok(Self::prepare(config, clock)?.start(lifecycle))
+    pub fn start(
+        config: &config::Nas,
+        past: &PastLogins,
+        clock: &Clock,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, StartError> {
+        Ok(Self::prepare(config, past, clock)?.start(lifecycle))
     }
 
     /// Everything of [`Nas::start`] that can fail, and nothing of the rest.
-    fn prepare(config: &config::Nas, clock: &Clock) -> Result<Prepared, StartError> {
+    fn prepare(config: &config::Nas, past: &PastLogins, clock: &Clock) -> Result<Prepared, StartError> {
         let dialer = Dialer::new(config)?;
         let budget = Budget::new();
-        let offered = Offered::default();
+        let past = past.at(&config.name);
         let keep = |login: &config::Login, wanted| {
             let key = key_of(login)?;
             let only_looks = wanted == Wanted::Always;
-            let account =
-                Account { username: login.username.clone(), key, only_looks, offered: offered.clone() };
+            let account = Account { username: login.username.clone(), key, only_looks, past: past.clone() };
             let name = config.name.to_string();
             Ok(Keeper::new(name, account, dialer.clone(), budget.clone(), clock.clone(), wanted))
         };

@@ -165,7 +165,8 @@ impl Client {
         let config = config(&folder, address, trust(&folder));
         let clock = Clock::system();
         let (lifecycle, deaths) = Lifecycle::new(clock.clone());
-        let nas = Nas::start(&config, &clock, &lifecycle).unwrap();
+        let past = PastLogins::in_folder(folder.path());
+        let nas = Nas::start(&config, &past, &clock, &lifecycle).unwrap();
         Self { nas, folder, lifecycle, _deaths: deaths }
     }
 
@@ -373,7 +374,8 @@ async fn a_nas_that_is_away_for_hours_is_no_loop_that_hangs() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let clock = Clock::from_tell(Paused(tokio::time::Instant::now()));
     let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
-    let _nas = Nas::start(&config(&folder, address, Trust::System), &clock, &lifecycle).unwrap();
+    let past = PastLogins::in_folder(folder.path());
+    let _nas = Nas::start(&config(&folder, address, Trust::System), &past, &clock, &lifecycle).unwrap();
     for _ in 0..3 * 3600 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(lifecycle.silent(), None);
@@ -404,7 +406,8 @@ fn a_loop_that_hangs_is_named() {
     let hand = Hand::default();
     let clock = Clock::from_tell(hand.clone());
     let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
-    let nas = Nas::start(&config(&folder, address, Trust::System), &clock, &lifecycle).unwrap();
+    let past = PastLogins::in_folder(folder.path());
+    let nas = Nas::start(&config(&folder, address, Trust::System), &past, &clock, &lifecycle).unwrap();
     let mut changes = nas.changes();
     runtime.block_on(
         changes

@@ -7,13 +7,13 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::{Live, connect};
-use super::login::{Account, Offered, Trouble};
+use super::login::{Account, Trouble};
 use super::methods::Method as _;
 use super::methods::api_key::{Keys, numbered};
 use super::rpc::{Budget, Failure};
 use super::tls::{Dialer, NoWay, PinError, presented};
 use super::version::Version;
-use super::{StartError, http, key_of};
+use super::{PastLogins, StartError, http, key_of};
 use crate::config::{self, Pin};
 use crate::net::certificate;
 
@@ -91,7 +91,7 @@ pub async fn look(nas: &config::Nas) -> Result<Shown, PinError> {
 /// # Errors
 ///
 /// When it is not let in.
-pub async fn knock(nas: &config::Nas, login: &config::Login) -> Result<LetIn, TurnedAway> {
+pub async fn knock(nas: &config::Nas, login: &config::Login, past: &PastLogins) -> Result<LetIn, TurnedAway> {
     let broken = |error: StartError| TurnedAway {
         reason: crate::domain::text::chain(&error),
         hint: "Mend what it names.".to_owned(),
@@ -102,7 +102,7 @@ pub async fn knock(nas: &config::Nas, login: &config::Login) -> Result<LetIn, Tu
         key: key_of(login).map_err(broken)?,
         // Not even the writer is to change anything now.
         only_looks: false,
-        offered: Offered::default(),
+        past: past.look_at(&nas.name),
     };
     let (live, socket) = connect(&dialer, &Budget::new(), &account).await.map_err(turned_away)?;
     let number = account.number();

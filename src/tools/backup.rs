@@ -100,7 +100,7 @@ pub(super) enum State {
 }
 
 /// A task of any kind, as all of them are alike.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) kind: Kind,
     pub(super) id: i64,
@@ -122,6 +122,34 @@ pub(super) struct Task {
     pub(super) state: State,
     pub(super) at: Option<Date>,
     pub(super) error: Option<String>,
+}
+
+impl Task {
+    /// Whether it copies datasets of this NAS to others of it.
+    pub(super) fn stays(&self) -> bool {
+        self.kind == Kind::Replication && self.local && !self.pulls
+    }
+
+    /// One that copies `here` with all below it to somewhere else, for tests.
+    #[cfg(test)]
+    pub(super) fn made_up(kind: Kind, here: &str, state: State, at: chrono::DateTime<chrono::Utc>) -> Self {
+        Self {
+            kind,
+            id: 1,
+            name: "t".to_owned(),
+            pulls: false,
+            here: vec![here.to_owned()],
+            recursive: true,
+            exclude: vec![],
+            there: Some("there".to_owned()),
+            local: false,
+            schedule: None,
+            enabled: Some(true),
+            state,
+            at: Some(Date(at)),
+            error: None,
+        }
+    }
 }
 
 impl Tool for List {

@@ -131,9 +131,15 @@ impl Tool for Coverage {
         let mut seen = Seen::default();
         let tasks = backup::tasks(nas, &mut seen, None).await?;
         let those = args.within.as_ref().map_or_else(Query::all, snapshot::within);
-        let times = nas.call(snapshot::Times, snapshot::newest(those, NEWEST)).await;
-        let had = times.is_ok();
-        let snapshots = Snapshots::new(&seen.or_default("snapshots", times)?, had);
+        let snapshots = Snapshots::look(nas, &mut seen, those).await?;
+        // A copy that stays here lies outside of what was asked for, as a rule.
+        let everywhere = match &args.within {
+            Some(_) if tasks.iter().any(Task::stays) => {
+                Some(nas.call(dataset::Datasets, dataset::all()).await?)
+            }
+            _ => None,
+        };
+        let everywhere = everywhere.as_deref().unwrap_or(&datasets);
 
         let oldest =
             now.map(|now| now - TimeDelta::days(i64::try_from(args.max_age_days.get()).unwrap_or(i64::MAX)));
@@ -146,7 +152,7 @@ impl Tool for Coverage {
                 .to_owned(),
         );
         let mut rows: Vec<_> =
-            datasets.iter().map(|dataset| cover(dataset, &datasets, &snapshots, &tasks, oldest)).collect();
+            datasets.iter().map(|dataset| cover(dataset, everywhere, &snapshots, &tasks, oldest)).collect();
         rows.sort_by(|one, other| {
             let key = |row: &Row| (row.gaps.is_empty(), row.verdict);
             key(one).cmp(&key(other)).then_with(|| one.dataset.cmp(&other.dataset))
@@ -157,28 +163,129 @@ impl Tool for Coverage {
     }
 }
 
-/// The newest snapshot of each dataset, as far as we looked.
-struct Snapshots {
-    newest: BTreeMap<String, DateTime<Utc>>,
+/// When the snapshots of each dataset were taken, as far as we looked.
+pub(super) struct Snapshots {
+    taken: BTreeMap<String, Vec<DateTime<Utc>>>,
     /// Where not all were looked at: the age of the oldest one that was.
     looked_back_to: Option<DateTime<Utc>>,
-    known: bool,
+    /// They could be seen.
+    pub(super) known: bool,
 }
 
 impl Snapshots {
-    /// From the newest ones, newest first.
-    fn new(times: &[snapshot::SnapshotTime], known: bool) -> Self {
-        let mut newest = BTreeMap::new();
-        for one in times {
+    /// The newest of these.
+    pub(super) async fn look(
+        nas: &Session<'_, Read>,
+        seen: &mut Seen,
+        those: Query<snapshot::Times>,
+    ) -> Result<Self, ToolError> {
+        let times = nas.call(snapshot::Times, snapshot::newest(those, NEWEST)).await;
+        let known = times.is_ok();
+        let times = seen.or_default("snapshots", times)?;
+        let mut taken: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for one in &times {
             if let Some(created) = one.created() {
-                let latest = newest.entry(one.dataset.clone()).or_insert(created);
-                *latest = created.max(*latest);
+                taken.entry(one.dataset.clone()).or_default().push(created);
             }
         }
         let full = times.len() >= NEWEST as usize;
         let oldest = times.iter().filter_map(snapshot::SnapshotTime::created).min();
-        Self { newest, looked_back_to: oldest.filter(|_| full), known }
+        Ok(Self { taken, looked_back_to: oldest.filter(|_| full), known })
     }
+
+    /// The newest of all.
+    pub(super) fn newest(&self) -> Option<DateTime<Utc>> {
+        self.taken.values().flatten().max().copied()
+    }
+
+    fn newest_of(&self, dataset: &str) -> Option<DateTime<Utc>> {
+        self.taken.get(dataset)?.iter().max().copied()
+    }
+
+    /// From when what the last run of this replication sent of the dataset is: from the newest snapshot that there was
+    /// by then. It sends no others than its own, so it may be older, but never newer.
+    fn sent(&self, dataset: &str, task: &Task) -> Option<DateTime<Utc>> {
+        let run = task.at?.0;
+        self.taken.get(dataset)?.iter().filter(|taken| **taken <= run).max().copied()
+    }
+
+    /// The same of the newest of all that the replication copies.
+    pub(super) fn sent_by(&self, task: &Task) -> Option<DateTime<Utc>> {
+        let copied = self.taken.keys().filter(|dataset| task.here.iter().any(|here| within(dataset, here)));
+        copied.filter_map(|dataset| self.sent(dataset, task)).max()
+    }
+
+    /// Whether every snapshot since `then` was looked at.
+    pub(super) fn reach_back_to(&self, then: DateTime<Utc>) -> bool {
+        self.known && self.looked_back_to.is_none_or(|oldest| oldest <= then)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(rows: &[(&str, DateTime<Utc>)]) -> Self {
+        let mut taken: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (path, at) in rows {
+            taken.entry((*path).to_owned()).or_default().push(*at);
+        }
+        Self { taken, looked_back_to: None, known: true }
+    }
+}
+
+/// What stands against a copy that its task says it has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// It was made too long ago.
+    Old,
+    /// The run was recent, and what it sent is not.
+    NothingNew(Option<DateTime<Utc>>),
+    /// There is no such dataset.
+    Missing(String),
+}
+
+impl Doubt {
+    fn of(
+        task: &Task,
+        dataset: &dataset::Dataset,
+        all: &[dataset::Dataset],
+        snapshots: &Snapshots,
+        recent: impl Fn(Option<DateTime<Utc>>) -> bool,
+    ) -> Option<Self> {
+        if !recent(task.at.map(|at| at.0)) {
+            return Some(Self::Old);
+        }
+        if task.kind != backup::Kind::Replication {
+            return None;
+        }
+        if let Some(target) = target(task, &dataset.id)
+            && !all.iter().any(|one| one.id == target)
+        {
+            return Some(Self::Missing(target));
+        }
+        let sent = snapshots.sent(&dataset.id, task);
+        (!recent(sent)).then_some(Self::NothingNew(sent))
+    }
+
+    fn words(&self, snapshots: &Snapshots) -> String {
+        match self {
+            Self::Old => "ran too long ago".to_owned(),
+            Self::NothingNew(Some(at)) => format!("ran, but copied nothing newer than {}", time(*at)),
+            Self::NothingNew(None) if !snapshots.known => {
+                "ran, but how old what it copied is cannot be told without the snapshots".to_owned()
+            }
+            Self::NothingNew(None) => match snapshots.looked_back_to {
+                Some(since) => format!("ran, but found no snapshot since {} to copy", time(since)),
+                None => "ran, but found no snapshot to copy".to_owned(),
+            },
+            Self::Missing(target) => format!("ran, but there is no {}", foreign(target, 260)),
+        }
+    }
+}
+
+/// The dataset on this NAS that holds the copy, for a replication that stays here. Of one with several sources the
+/// NAS settles the names itself.
+fn target(task: &Task, dataset: &str) -> Option<String> {
+    let [source] = &task.here[..] else { return None };
+    let there = task.there.as_deref().filter(|_| task.stays())?;
+    Some(format!("{there}{}", dataset.strip_prefix(source.as_str())?))
 }
 
 fn cover(
@@ -188,14 +295,15 @@ fn cover(
     tasks: &[Task],
     oldest: Option<DateTime<Utc>>,
 ) -> Row {
-    let newest = snapshots.newest.get(&dataset.id).copied();
+    let newest = snapshots.newest_of(&dataset.id);
     let recent = |at: Option<DateTime<Utc>>| at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest));
     let copies: Vec<_> = tasks
         .iter()
         .filter(|task| task.kind != backup::Kind::Snapshots && !task.pulls && task.enabled != Some(false))
         .filter_map(|task| Some((task, reach(task, dataset, all)?)))
         .collect();
-    let good = |task: &Task| task.state == State::Done && recent(task.at.map(|at| at.0));
+    let doubt = |task: &Task| Doubt::of(task, dataset, all, snapshots, recent);
+    let good = |task: &Task| task.state == State::Done && doubt(task).is_none();
     let whole = |(_, reach): &&(&Task, Reach)| *reach == Reach::Whole;
     let elsewhere = copies.iter().filter(whole).any(|(task, _)| !task.local && good(task));
     let here = copies.iter().filter(whole).any(|(task, _)| task.local && good(task));
@@ -235,11 +343,16 @@ fn cover(
         let partly = *reach == Reach::Part;
         gap(partly, format!("{} \"{}\" copies only a part of it", task.kind, foreign(&task.name, 120)));
     }
-    for task in copies.iter().map(|(task, _)| *task).chain(filled_by) {
+    let from_here = copies.iter().map(|(task, _)| (*task, true));
+    for (task, from_here) in from_here.chain(filled_by.into_iter().map(|task| (task, false))) {
         let what = match task.state {
-            State::Failed => "failed",
-            State::Never => "has no run that is known",
-            State::Done if !recent(task.at.map(|at| at.0)) => "ran too long ago",
+            State::Failed => "failed".to_owned(),
+            State::Never => "has no run that is known".to_owned(),
+            State::Done if from_here => match doubt(task) {
+                Some(doubt) => doubt.words(snapshots),
+                None => continue,
+            },
+            State::Done if !recent(task.at.map(|at| at.0)) => Doubt::Old.words(snapshots),
             State::Done | State::Waiting | State::Running => continue,
         };
         gap(true, format!("{} \"{}\" {what}", task.kind, foreign(&task.name, 120)));
@@ -370,7 +483,6 @@ mod tests {
 
     use super::backup::Kind;
     use super::*;
-    use crate::nas::wire::Date;
 
     fn dataset(path: &str) -> dataset::Dataset {
         let json = json!({"id": path, "type": "FILESYSTEM", "mountpoint": format!("/mnt/{path}")});
@@ -382,37 +494,25 @@ mod tests {
     }
 
     fn task(kind: Kind, here: &str, state: State, at: i64) -> Task {
-        Task {
-            kind,
-            id: 1,
-            name: "t".to_owned(),
-            pulls: false,
-            here: vec![here.to_owned()],
-            recursive: true,
-            exclude: vec![],
-            there: Some("there".to_owned()),
-            local: false,
-            schedule: None,
-            enabled: Some(true),
-            state,
-            at: Some(Date(day(at))),
-            error: None,
-        }
+        Task::made_up(kind, here, state, day(at))
     }
 
     fn snapshots(of: &[(&str, i64)]) -> Snapshots {
-        let newest = of.iter().map(|(path, at)| ((*path).to_owned(), day(*at))).collect();
-        Snapshots { newest, looked_back_to: None, known: true }
+        Snapshots::of(&of.iter().map(|(path, at)| (*path, day(*at))).collect::<Vec<_>>())
     }
 
     fn verdict(path: &str, snapshots: &Snapshots, tasks: &[Task]) -> Verdict {
-        cover(&dataset(path), &[], snapshots, tasks, Some(day(100))).verdict
+        cover(&dataset(path), &[dataset("there/a")], snapshots, tasks, Some(day(100))).verdict
     }
 
     #[test]
     fn a_dataset_is_as_well_covered_as_its_best_copy() {
         let some = snapshots(&[("tank/a", 105)]);
         let none = snapshots(&[]);
+        let stale = snapshots(&[("tank/a", 50)]);
+        let after = snapshots(&[("tank/a", 50), ("tank/a", 106)]);
+        let unseen = Snapshots { known: false, ..snapshots(&[]) };
+        let files = || task(Kind::CloudSync, "/mnt/tank/a/", State::Done, 105);
         let good = || task(Kind::Replication, "tank", State::Done, 105);
         let old = || task(Kind::CloudSync, "/mnt/tank/a/", State::Done, 50);
         let failed = || task(Kind::Rsync, "/mnt/tank/a", State::Failed, 105);
@@ -424,7 +524,12 @@ mod tests {
         for (what, snapshots, tasks, expected) in [
             ("nothing at all", &none, vec![], Verdict::Nothing),
             ("snapshots", &some, vec![], Verdict::NoCopy),
-            ("a good copy", &none, vec![good()], Verdict::Covered),
+            ("a good copy", &some, vec![good()], Verdict::Covered),
+            ("a run that found nothing to copy", &none, vec![good()], Verdict::CopiesFail),
+            ("a run that found nothing new", &stale, vec![good()], Verdict::CopiesFail),
+            ("a snapshot of after the run", &after, vec![good()], Verdict::CopiesFail),
+            ("a copy of files, which takes no snapshot", &none, vec![files()], Verdict::Covered),
+            ("snapshots that could not be seen", &unseen, vec![good()], Verdict::CopiesFail),
             ("one good, one bad", &some, vec![failed(), good()], Verdict::Covered),
             ("an old copy", &some, vec![old()], Verdict::CopiesFail),
             ("a failed copy", &some, vec![failed()], Verdict::CopiesFail),
@@ -436,6 +541,29 @@ mod tests {
         ] {
             assert_eq!(verdict("tank/a", snapshots, &tasks), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_copy_on_this_nas_is_one_only_where_its_dataset_is() {
+        let local = Task {
+            local: true,
+            there: Some("backup/a".to_owned()),
+            ..task(Kind::Replication, "tank/a", State::Done, 105)
+        };
+        let some = snapshots(&[("tank/a", 105), ("tank/a/b", 105)]);
+        let all = |paths: &[&str]| paths.iter().map(|path| dataset(path)).collect::<Vec<_>>();
+        let whole = all(&["tank/a", "tank/a/b", "backup/a", "backup/a/b"]);
+        let part = all(&["tank/a", "tank/a/b", "backup/a", "backup/a/bc"]);
+        let row =
+            |all: &[_]| cover(&dataset("tank/a/b"), all, &some, std::slice::from_ref(&local), Some(day(100)));
+        assert_eq!(row(&whole).verdict, Verdict::SameNas);
+        assert_eq!(row(&part).verdict, Verdict::CopiesFail);
+        assert_eq!(row(&part).gaps, ["replication \"t\" ran, but there is no backup/a/b"]);
+        let several = Task { here: vec!["tank/a".to_owned(), "tank/x".to_owned()], ..local.clone() };
+        assert_eq!(
+            cover(&dataset("tank/a/b"), &part, &some, &[several], Some(day(100))).verdict,
+            Verdict::SameNas
+        );
     }
 
     #[test]

@@ -14,9 +14,11 @@ use crate::nas::methods::{self, alert, boot, job, pool, snapshot, system, update
 use crate::nas::version::Version;
 
 use super::backup;
+use super::coverage::Snapshots;
 use super::render::{foreign, size};
 use super::report::{Causes, Evidence, Question, Report, seen};
 use super::seen::Seen;
+use super::upkeep::newer_versions;
 use super::users_of::containers;
 use super::{Entry, Log, Need, Nothing, Tool, ToolError, needs};
 
@@ -61,6 +63,7 @@ impl Tool for Readiness {
     const NEEDS: &'static [Need] = needs![
         system::Info,
         update::Check,
+        update::Versions,
         pool::Pools,
         boot::Pool,
         boot::Environments,
@@ -84,7 +87,8 @@ impl Tool for Readiness {
         let mut check = Check::new(&info);
         let updates = nas.call(update::Check, []).await;
         let updates = check.unseen.or_default("updates", updates.map(Some))?;
-        let newer = check.updates(updates.as_ref());
+        let versions = newer_versions(nas, &mut check.unseen).await?;
+        let newer = check.updates(updates.as_ref(), &versions);
         check.pools(&nas.call(pool::Pools, pool::all()).await?);
         let boot_pool = nas.call(boot::Pool, []).await;
         let boot_pool = check.unseen.or_default("the boot pool", boot_pool.map(Some))?;
@@ -99,11 +103,9 @@ impl Tool for Readiness {
         let jobs = check.unseen.or_default("jobs", jobs)?;
         check.jobs(&jobs);
         let tasks = backup::tasks(nas, &mut check.unseen, None).await?;
-        check.backups(&tasks);
-        let newest = snapshot::newest(Query::all(), 1);
-        let newest = nas.call(snapshot::Times, newest).await;
-        let newest = check.unseen.or_default("snapshots", newest)?;
-        check.snapshots(&newest);
+        let taken = Snapshots::look(nas, &mut check.unseen, Query::all()).await?;
+        check.backups(&tasks, &taken);
+        check.snapshots(&taken);
         let used = containers(nas, &mut check.unseen).await?;
         check.dropped(newer.as_deref(), &used);
         Ok(check.report(newer.as_deref()))
@@ -145,9 +147,30 @@ impl Check {
         self.concerns.may_be(weight, why);
     }
 
-    /// The version there is to go to.
-    fn updates(&mut self, status: Option<&update::UpdateStatus>) -> Option<String> {
-        let status = status?;
+    /// The version there is to go to: on its own train, or else the newest there is.
+    fn updates(
+        &mut self,
+        status: Option<&update::UpdateStatus>,
+        versions: &[update::Available],
+    ) -> Option<String> {
+        let own = status.and_then(|status| self.on_own_train(status));
+        if let Some(new) = own {
+            let new = foreign(&new.version, 60);
+            self.evidence.push(seen("versions", format!("{} runs, {new} is there", self.running)));
+            return Some(new);
+        }
+        let runs = number(&self.running);
+        let newest = versions
+            .iter()
+            .filter(|one| number(&one.version.version).is_some_and(|new| runs.is_none_or(|runs| new > runs)))
+            .max_by_key(|one| number(&one.version.version))?;
+        let (new, train) = (foreign(&newest.version.version, 60), foreign(&newest.train, 60));
+        let what = format!("{} runs, {new} is there, on another train ({train})", self.running);
+        self.evidence.push(seen("versions", what));
+        Some(new)
+    }
+
+    fn on_own_train(&mut self, status: &update::UpdateStatus) -> Option<update::NewVersion> {
         if let Some(error) = &status.error {
             let reason = error.reason.as_deref().or(error.errname.as_deref()).unwrap_or("no reason given");
             self.unseen
@@ -157,9 +180,7 @@ impl Check {
         if status.word() == Some("REBOOT_REQUIRED") {
             self.block(90, "an update was made already and waits for a reboot.");
         }
-        let new = foreign(&status.new_version()?.version, 60);
-        self.evidence.push(seen("versions", format!("{} runs, {new} is there", self.running)));
-        Some(new)
+        status.new_version()
     }
 
     fn pools(&mut self, pools: &[pool::Pool]) {
@@ -236,8 +257,8 @@ impl Check {
         }
     }
 
-    fn backups(&mut self, tasks: &[backup::Task]) {
-        let mut good = false;
+    fn backups(&mut self, tasks: &[backup::Task], taken: &Snapshots) {
+        let (now, mut good) = (self.now, false);
         let copies = tasks.iter().filter(|task| {
             task.kind != backup::Kind::Snapshots && !task.pulls && task.enabled != Some(false)
         });
@@ -251,8 +272,18 @@ impl Check {
                 }
                 backup::State::Done => {
                     self.evidence.push(seen(&*name, "went well last").at(at));
-                    let recent = at.zip(self.now).is_none_or(|(at, now)| now - at <= OLD);
-                    good |= recent && !task.local;
+                    let recent = |at: Option<DateTime<Utc>>| {
+                        at.is_some_and(|at| now.is_none_or(|now| now - at <= OLD))
+                    };
+                    // What a replication copies is snapshots: a run that found no new one copied nothing.
+                    let fresh = task.kind != backup::Kind::Replication || recent(taken.sent_by(task));
+                    if !fresh && now.is_none_or(|now| taken.reach_back_to(now - OLD)) {
+                        self.worry(
+                            85,
+                            format!("The copy {name} went well, but of no snapshot of this week."),
+                        );
+                    }
+                    good |= recent(at) && fresh && !task.local;
                 }
                 _ => {}
             }
@@ -262,17 +293,18 @@ impl Check {
         }
     }
 
-    fn snapshots(&mut self, newest: &[snapshot::SnapshotTime]) {
-        match newest.first().and_then(snapshot::SnapshotTime::created) {
+    fn snapshots(&mut self, taken: &Snapshots) {
+        match taken.newest() {
             Some(at) => self.evidence.push(seen("newest snapshot", "taken").at(Some(at))),
+            // Where they could not be seen, that is told.
+            None if !taken.known => {}
             None => self.worry(60, "There is no snapshot at all."),
         }
     }
 
     /// What the new version no longer has, and this NAS uses.
     fn dropped(&mut self, newer: Option<&str>, containers: &[(String, bool)]) {
-        let parse = |version: &str| version.split('-').next().unwrap_or(version).parse::<Version>().ok();
-        let (Some(from), Some(to)) = (parse(&self.running), newer.and_then(parse)) else { return };
+        let (Some(from), Some(to)) = (number(&self.running), newer.and_then(number)) else { return };
         let crosses = |at: Version| from < at && to >= at;
         if crosses(Version::new(26, 0, 0)) {
             if containers.is_empty() {
@@ -342,6 +374,11 @@ impl Check {
     }
 }
 
+/// What is before `-BETA.1` and the like.
+fn number(version: &str) -> Option<Version> {
+    version.split('-').next().unwrap_or(version).parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -376,6 +413,38 @@ mod tests {
             let mut check = check(from);
             check.dropped(Some(to), &used);
             assert_eq!(check.concerned, concerned, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_version_of_another_train_is_known_too() {
+        let versions: Vec<update::Available> = serde_json::from_value(json!([
+            {"train": "Goldeye", "version": {"version": "25.10.5"}},
+            {"train": "Halfmoon", "version": {"version": "26.0.1"}},
+            {"train": "Halfmoon-BETA", "version": {"version": "26.0.0-BETA.1"}},
+            {"train": "Odd", "version": {"version": "nightly"}},
+        ]))
+        .unwrap();
+        let none = serde_json::from_value(json!({"status": {"new_version": null}})).unwrap();
+        let mut other = check("25.10.5");
+        assert_eq!(other.updates(Some(&none), &versions).as_deref(), Some("26.0.1"));
+        assert!(other.report(Some("26.0.1")).to_string().contains("on another train (Halfmoon)"));
+        let own = serde_json::from_value(json!({"status": {"new_version": {"version": "25.10.6"}}})).unwrap();
+        assert_eq!(check("25.10.5").updates(Some(&own), &versions).as_deref(), Some("25.10.6"));
+        assert_eq!(check("26.0.1").updates(Some(&none), &versions), None);
+        assert_eq!(check("25.10.5").updates(None, &[]), None);
+    }
+
+    #[test]
+    fn a_replication_that_found_nothing_new_is_no_copy_of_this_week() {
+        let day = |day: i64| DateTime::UNIX_EPOCH + TimeDelta::days(day);
+        for (taken, concern) in [(99, false), (50, true)] {
+            let mut check = check("25.10.5");
+            check.now = Some(day(100));
+            let task =
+                backup::Task::made_up(backup::Kind::Replication, "tank", backup::State::Done, day(100));
+            check.backups(&[task], &Snapshots::of(&[("tank", day(taken))]));
+            assert_eq!(check.concerned, concern, "{taken}");
         }
     }
 

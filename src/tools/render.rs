@@ -87,6 +87,24 @@ pub fn fenced<S: AsRef<str>>(what: &str, lines: &[S]) -> String {
     text
 }
 
+/// The mark that closes the fence in which `text` ends, if it ends in one.
+#[must_use]
+pub fn open_fence(text: &str) -> Option<String> {
+    let mut close = None;
+    for line in text.lines() {
+        match &close {
+            None => {
+                let number = line.strip_prefix("<<< ").and_then(|rest| Some(rest.split_once(':')?.0));
+                close = number.map(|number| format!(">>> {number}"));
+            }
+            // What stands in a fence cannot know its number.
+            Some(mark) if line == mark => close = None,
+            Some(_) => {}
+        }
+    }
+    close
+}
+
 /// Tells that only some are shown, and how to see fewer or others. Empty when all are.
 #[must_use]
 pub fn shown_of(shown: usize, total: usize, narrow: &str) -> String {

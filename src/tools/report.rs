@@ -53,9 +53,9 @@ impl Evidence {
         self
     }
 
-    /// The bytes it is about.
-    pub(super) const fn about_bytes(&self) -> Option<i64> {
-        self.bytes
+    /// What it is about.
+    pub(super) fn about(&self) -> &str {
+        &self.about
     }
 
     /// It is about so many bytes.

@@ -219,24 +219,33 @@ struct Iscsi {
     initiators: Result<Vec<share::InitiatorGroup>, crate::nas::NasError>,
 }
 
+/// Whom a group of a target lets in.
+struct WayIn<'i> {
+    /// It is limited to no initiators.
+    anybody: bool,
+    initiators: &'i [String],
+    /// They must know a password.
+    password: bool,
+}
+
 impl Iscsi {
     fn share(&self, target: &share::Target) -> Share {
         let links = self.links.iter().filter(|link| link.target == target.id);
         let extents: Vec<_> =
             links.filter_map(|link| self.extents.iter().find(|extent| extent.id == link.extent)).collect();
-        // A target is as open as the most open of its groups. A group we know nothing of is not called open.
-        let mut lets_in = names(&target.auth_networks);
-        let mut anybody = target.auth_networks.is_empty() && self.initiators.is_ok();
-        for group in &target.groups {
-            let known = self.initiators.iter().flatten().find(|known| Some(known.id) == group.initiator);
-            let initiators = known.map_or(&[][..], |known| &known.initiators[..]);
-            anybody &= initiators.is_empty();
-            lets_in.extend(names(initiators));
+        // Whoever one of its groups lets in is in: a target is as open as the most open of them.
+        let networks = &target.auth_networks;
+        let anywhere = networks.is_empty();
+        let groups: Vec<_> = target.groups.iter().map(|group| self.way_in(group)).collect();
+        let open = anywhere && groups.iter().any(|way| way.anybody && !way.password);
+        let anybody = anywhere && groups.iter().any(|way| way.anybody);
+        let no_secret = groups.iter().any(|way| !way.password);
+        let mut lets_in = names(networks);
+        // Where one group asks for no initiator, those of the others keep nobody out.
+        if !groups.iter().any(|way| way.anybody) {
+            lets_in.extend(groups.iter().flat_map(|way| names(way.initiators)));
+            lets_in.dedup();
         }
-        let no_secret = target
-            .groups
-            .iter()
-            .any(|group| !matches!(group.authmethod.as_deref(), Some("CHAP" | "CHAP_MUTUAL")));
         let enabled =
             (!extents.is_empty()).then(|| extents.iter().any(|extent| extent.enabled != Some(false)));
         Share {
@@ -251,18 +260,36 @@ impl Iscsi {
             enabled,
             read_only: (!extents.is_empty()).then(|| extents.iter().all(|extent| extent.ro == Some(true))),
             lets_in,
-            open: anybody && no_secret,
+            open,
             warnings: warn(
                 enabled,
                 &[
                     (
-                        anybody && !target.groups.is_empty(),
-                        "no limit of networks or initiators: whoever reaches the NAS may try",
+                        open,
+                        "no limit of networks or initiators and no password (CHAP): whoever reaches the NAS may come in",
                     ),
-                    (no_secret, "no password (CHAP) is asked for"),
+                    (
+                        anybody && !open,
+                        "no limit of networks or initiators: whoever reaches the NAS may try the password (CHAP)",
+                    ),
+                    (no_secret && !open, "no password (CHAP) is asked of those it is limited to"),
                 ],
             ),
         }
+    }
+
+    /// Whom a group of a target lets in.
+    fn way_in(&self, group: &share::TargetGroup) -> WayIn<'_> {
+        let password = matches!(group.authmethod.as_deref(), Some("CHAP" | "CHAP_MUTUAL"));
+        let known = match (group.initiator, &self.initiators) {
+            (None, _) => Some(&[][..]),
+            (Some(id), Ok(groups)) => Some(
+                groups.iter().find(|known| known.id == id).map_or(&[][..], |known| &known.initiators[..]),
+            ),
+            // What could not be seen is told as such, and not called open.
+            (Some(_), Err(_)) => None,
+        };
+        WayIn { anybody: known.is_some_and(<[_]>::is_empty), initiators: known.unwrap_or_default(), password }
     }
 }
 
@@ -361,24 +388,50 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_open_unless_a_network_or_an_initiator_limits_it() {
-        let target = |networks: &[&str], initiator| -> share::Target {
-            let json = json!({
-                "id": 1, "name": "vm", "auth_networks": networks, "groups": [{"initiator": initiator, "authmethod": "CHAP"}],
-            });
-            serde_json::from_value(json).unwrap()
+    fn a_target_is_as_open_as_the_most_open_of_its_groups() {
+        const OPEN: &str = "whoever reaches the NAS may come in";
+        const TRY: &str = "whoever reaches the NAS may try";
+        const LIMITED: &str = "no password (CHAP) is asked of those it is limited to";
+        let known = json!([{"id": 1, "initiators": []}, {"id": 2, "initiators": ["iqn.x"]}]);
+        let known = |seen: bool| Iscsi {
+            extents: vec![],
+            links: vec![],
+            initiators: if seen {
+                Ok(serde_json::from_value(known.clone()).unwrap())
+            } else {
+                Err(crate::nas::NasError::NoWriter)
+            },
         };
-        let groups = json!([{"id": 1, "initiators": []}, {"id": 2, "initiators": ["iqn.x"]}]);
-        let iscsi =
-            Iscsi { extents: vec![], links: vec![], initiators: Ok(serde_json::from_value(groups).unwrap()) };
-        for (networks, initiator, open) in [
-            (&[][..], Some(1), true),
-            (&[], None, true),
-            (&[], Some(2), false),
-            (&["10.0.0.0/8"], Some(1), false),
+        let (all, some, none) = (json!(1), json!(2), json!(null));
+        for (seen, networks, groups, open, warning, lets_in) in [
+            (true, &[][..], &[(&all, "NONE")][..], true, Some(OPEN), &[][..]),
+            (true, &[], &[(&none, "NONE")], true, Some(OPEN), &[]),
+            (true, &[], &[(&all, "CHAP")], false, Some(TRY), &[]),
+            (true, &[], &[(&some, "CHAP")], false, None, &["iqn.x"]),
+            (true, &[], &[(&some, "NONE")], false, Some(LIMITED), &["iqn.x"]),
+            (true, &["10.0.0.0/8"], &[(&all, "CHAP")], false, None, &["10.0.0.0/8"]),
+            (true, &["10.0.0.0/8"], &[(&all, "NONE")], false, Some(LIMITED), &["10.0.0.0/8"]),
+            // An open group is a way in beside whatever limits another, and a password of one is none of the other.
+            (true, &[], &[(&some, "CHAP"), (&all, "NONE")], true, Some(OPEN), &[]),
+            (true, &[], &[(&all, "NONE"), (&some, "CHAP_MUTUAL")], true, Some(OPEN), &[]),
+            (true, &[], &[(&all, "CHAP"), (&some, "NONE")], false, Some(TRY), &[]),
+            (true, &[], &[(&some, "CHAP"), (&some, "CHAP")], false, None, &["iqn.x"]),
+            // What could not be seen is not called open; that there is no limit can be seen without.
+            (false, &[], &[(&some, "CHAP")], false, None, &[]),
+            (false, &[], &[(&none, "NONE")], true, Some(OPEN), &[]),
+            (true, &[], &[], false, None, &[]),
         ] {
-            let share = iscsi.share(&target(networks, initiator));
-            assert_eq!(!share.warnings.is_empty(), open, "{networks:?} {initiator:?}: {:?}", share.warnings);
+            let rows: Vec<_> = groups
+                .iter()
+                .map(|(initiator, method)| json!({"initiator": initiator, "authmethod": method}))
+                .collect();
+            let target = json!({"id": 1, "name": "vm", "auth_networks": networks, "groups": rows});
+            let share = known(seen).share(&serde_json::from_value(target).unwrap());
+            let what = format!("{networks:?} {groups:?}: {:?}", share.warnings);
+            assert_eq!(share.open, open, "{what}");
+            assert_eq!(share.warnings.is_empty(), warning.is_none(), "{what}");
+            assert!(warning.is_none_or(|warning| share.warnings[0].contains(warning)), "{what}");
+            assert_eq!(share.lets_in, lets_in, "{what}");
         }
     }
 }

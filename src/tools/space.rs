@@ -18,7 +18,7 @@ use crate::nas::wire::Property;
 
 use super::limit::Limit;
 use super::render::{foreign, size, time};
-use super::report::{Causes, Evidence, Question, Report, seen};
+use super::report::{Causes, Question, Report, seen};
 use super::seen::Seen;
 use super::storage::no_such_dataset;
 use super::{Entry, Log, Need, Tool, ToolError, needs};
@@ -52,6 +52,8 @@ enum Verdict {
     Grew,
     /// Less is in use.
     Shrank,
+    /// Some grew and others shrank by about as much.
+    Moved,
     /// Next to nothing changed.
     Unchanged,
     /// There is nothing to compare with.
@@ -117,12 +119,20 @@ impl Tool for SpaceChanges {
         // The samples begin later than was asked: snapshots reach further back, and tell of live data alone.
         let reaches =
             old.as_ref().zip(since).is_some_and(|((at, _), since)| *at <= since + TimeDelta::hours(2));
-        let mut evidence = Vec::new();
+        let mut earlier = Earlier::new();
         if let (false, Some(since)) = (reaches, since) {
+            let near = (TimeDelta::days(days) / 4).max(TimeDelta::days(1));
             let those = args.within.as_ref().map_or_else(Query::all, snapshot::within);
-            let those = snapshot::newest(those, SNAPSHOTS);
-            let snapshots = unseen.or_default("snapshots", nas.call(snapshot::Snapshots, those).await)?;
-            evidence.extend(by_snapshots(&snapshots, &now, since));
+            let those = snapshot::between(those, since - near, since + near);
+            let snapshots = nas.call(snapshot::Snapshots, snapshot::newest(those, SNAPSHOTS)).await;
+            let snapshots = unseen.or_default("snapshots", snapshots)?;
+            earlier = nearest(&snapshots, &now, since);
+            if snapshots.len() >= SNAPSHOTS as usize {
+                unseen.not.push(format!(
+                    "snapshots from about {} beyond the newest {SNAPSHOTS} of them",
+                    time(since)
+                ));
+            }
             unseen.not.push(match &old {
                 Some((at, _)) => format!(
                     "how it was before {}, when the samples begin, but for what snapshots tell",
@@ -130,8 +140,16 @@ impl Tool for SpaceChanges {
                 ),
                 None => "how it was, but for what snapshots tell: there are no samples yet".to_owned(),
             });
+            let without = now.keys().filter(|path| !earlier.contains_key(*path)).count();
+            if without > 0 {
+                unseen.not.push(format!(
+                    "{without} of {} datasets, which have no snapshot from about {}",
+                    now.len(),
+                    time(since)
+                ));
+            }
         }
-        Ok(report(old, &now, evidence, unseen, args.limit.get()))
+        Ok(report(old, &now, &earlier, unseen, args.limit.get()))
     }
 }
 
@@ -158,10 +176,6 @@ impl Held {
         let history::Dataset { path: _, data, snapshots, children } = dataset;
         Self { data: signed(*data), snapshots: signed(*snapshots), children: signed(*children) }
     }
-
-    const fn own(self) -> i64 {
-        self.data.saturating_add(self.snapshots)
-    }
 }
 
 fn signed(bytes: u64) -> i64 {
@@ -169,18 +183,16 @@ fn signed(bytes: u64) -> i64 {
 }
 
 /// `+1.50 GiB`
-fn change(bytes: i64) -> String {
+fn signed_size(bytes: i64) -> String {
     let sign = if bytes < 0 { '-' } else { '+' };
     format!("{sign}{}", size(bytes.unsigned_abs()))
 }
 
-/// What live data a dataset held when a snapshot was taken, next to now: one line for each dataset that has a snapshot
-/// from near that time.
-fn by_snapshots(
-    snapshots: &[snapshot::Snapshot],
-    now: &BTreeMap<String, Held>,
-    since: DateTime<Utc>,
-) -> Vec<Evidence> {
+/// By dataset: when a snapshot was taken, and by how much its live data has changed since.
+type Earlier = BTreeMap<String, (DateTime<Utc>, i64)>;
+
+/// What live data each dataset held when its snapshot nearest to `since` was taken, next to now.
+fn nearest(snapshots: &[snapshot::Snapshot], now: &BTreeMap<String, Held>, since: DateTime<Utc>) -> Earlier {
     let mut nearest: BTreeMap<&str, (TimeDelta, DateTime<Utc>, i64)> = BTreeMap::new();
     for one in snapshots {
         let created = one.properties.get("creation").and_then(Property::time);
@@ -194,104 +206,147 @@ fn by_snapshots(
             nearest.insert(dataset, (off, created, signed(referenced)));
         }
     }
-    let mut found: Vec<_> = nearest
-        .into_iter()
-        .filter_map(|(dataset, (_, at, then))| {
-            let by = now.get(dataset)?.data.saturating_sub(then);
-            (by.abs() >= LITTLE).then(|| {
-                let what = format!("live data {} since its snapshot of then", change(by));
-                (by.abs(), seen(foreign(dataset, 260), what).at(Some(at)).bytes(by))
-            })
-        })
-        .collect();
-    found.sort_by_key(|(by, _)| std::cmp::Reverse(*by));
-    found.into_iter().map(|(_, evidence)| evidence).collect()
+    let changes = nearest.into_iter().filter_map(|(dataset, (_, at, then))| {
+        let by = now.get(dataset)?.data.saturating_sub(then);
+        Some((dataset.to_owned(), (at, by)))
+    });
+    changes.collect()
+}
+
+/// How a dataset changed.
+#[derive(Default)]
+struct Change {
+    /// Since the sample; nothing where there is none.
+    sampled: Option<Sampled>,
+    /// Its live data, since a snapshot that is older than the sample.
+    earlier: Option<(DateTime<Utc>, i64)>,
+}
+
+struct Sampled {
+    data: i64,
+    snapshots: i64,
+    below: i64,
+    note: &'static str,
+}
+
+impl Change {
+    /// By how many bytes, over as much of the time as is known.
+    fn by(&self) -> i64 {
+        let (data, kept) = self.sampled.as_ref().map_or((0, 0), |sampled| (sampled.data, sampled.snapshots));
+        self.earlier.map_or(data, |(_, by)| by).saturating_add(kept)
+    }
+
+    /// How much went on, one way and the other.
+    fn weight(&self) -> i64 {
+        let sampled = self.sampled.as_ref();
+        let sampled = sampled.map_or(0, |one| one.data.abs().saturating_add(one.snapshots.abs()));
+        sampled.max(self.earlier.map_or(0, |(_, by)| by.abs()))
+    }
 }
 
 fn report(
     old: Option<(DateTime<Utc>, BTreeMap<String, Held>)>,
     now: &BTreeMap<String, Held>,
-    by_snapshots: Vec<Evidence>,
+    earlier: &Earlier,
     mut unseen: Seen,
     limit: usize,
 ) -> Report<Verdict> {
-    let Some((at, old)) = old else {
-        let total: i64 = by_snapshots.iter().filter_map(Evidence::about_bytes).sum();
-        let (verdict, summary) = if by_snapshots.is_empty() {
-            (Verdict::Unknown, "There is nothing to compare with.".to_owned())
-        } else {
-            let verdict = if total > 0 { Verdict::Grew } else { Verdict::Shrank };
-            (verdict, format!("Live data changed by {} in all, as far as snapshots tell.", change(total)))
-        };
-        let next_step =
-            "This server takes a sample every hour from now on; ask again in some days.".to_owned();
-        return Report {
-            verdict,
-            summary,
-            evidence: by_snapshots,
-            total: 0,
-            causes: Vec::new(),
-            not_seen: unseen.not,
-            next_step,
+    let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
+    let sample = old.as_ref().map(|(at, old)| {
+        let full = old.len() >= history::DATASETS;
+        if full {
+            unseen.not.push(format!("datasets beyond the {} largest of the sample", history::DATASETS));
         }
-        .cut(limit);
-    };
-    let full = old.len() >= history::DATASETS;
-    if full {
-        unseen.not.push(format!("datasets beyond the {} largest of the sample", history::DATASETS));
-    }
-    let mut changes = Vec::new();
-    for path in old.keys().chain(now.keys().filter(|path| !old.contains_key(*path))) {
-        match (old.get(path), now.get(path)) {
-            (Some(was), Some(is)) => changes.push((path, *was, *is, "")),
-            (Some(was), None) => changes.push((path, *was, Held::default(), ", gone")),
-            // Not among the largest then, perhaps, and not new.
-            (None, Some(is)) if !full => changes.push((path, Held::default(), *is, ", new")),
-            (None, _) => {}
+        for path in old.keys().chain(now.keys().filter(|path| !old.contains_key(*path))) {
+            let (was, is, note) = match (old.get(path), now.get(path)) {
+                (Some(was), Some(is)) => (*was, *is, ""),
+                (Some(was), None) => (*was, Held::default(), ", gone"),
+                // Not among the largest then, perhaps, and not new.
+                (None, Some(is)) if !full => (Held::default(), *is, ", new"),
+                (None, _) => continue,
+            };
+            changes.entry(path).or_default().sampled = Some(Sampled {
+                data: is.data.saturating_sub(was.data),
+                snapshots: is.snapshots.saturating_sub(was.snapshots),
+                below: is.children.saturating_sub(was.children),
+                note,
+            });
         }
-    }
-    let by = |was: Held, is: Held| is.own().saturating_sub(was.own());
-    changes.sort_by_key(|(_, was, is, _)| {
-        std::cmp::Reverse((is.data - was.data).abs().saturating_add((is.snapshots - was.snapshots).abs()))
+        *at
     });
-    let total: i64 = changes.iter().map(|(_, was, is, _)| by(*was, *is)).sum();
+    for (path, one) in earlier {
+        changes.entry(path).or_default().earlier = Some(*one);
+    }
+    let total = changes.values().fold(0_i64, |total, change| total.saturating_add(change.by()));
+    let mut changes: Vec<_> = changes.into_iter().collect();
+    changes.sort_by_key(|(_, change)| std::cmp::Reverse(change.weight()));
+
     let mut causes = Causes::default();
     let mut evidence = Vec::new();
-    for (number, (path, was, is, note)) in changes.iter().enumerate() {
-        let (data, kept) = (is.data - was.data, is.snapshots - was.snapshots);
+    for (number, (path, change)) in changes.iter().enumerate() {
+        let path = foreign(path, 260);
+        if let Some((at, by)) = change.earlier.filter(|(_, by)| by.abs() >= LITTLE) {
+            let what = format!("live data {} since its snapshot of then", signed_size(by));
+            evidence.push(seen(&*path, what).at(Some(at)).bytes(by));
+            if number < 3 && by >= LITTLE {
+                causes.may_be(70, format!("{path}: {} of new data was written.", size(by.unsigned_abs())));
+            }
+        }
+        let Some(Sampled { data, snapshots: kept, below, note }) = &change.sampled else { continue };
+        let (data, kept, below) = (*data, *kept, *below);
         if data.abs() < LITTLE && kept.abs() < LITTLE {
             continue;
         }
-        let path = foreign(path, 260);
-        let below = is.children - was.children;
         let below =
-            if below.abs() < LITTLE { String::new() } else { format!(", below it {}", change(below)) };
-        let what = format!("live data {}, in snapshots {}{below}{note}", change(data), change(kept));
-        evidence.push(seen(&*path, what).bytes(by(*was, *is)));
+            if below.abs() < LITTLE { String::new() } else { format!(", below it {}", signed_size(below)) };
+        let what =
+            format!("live data {}, in snapshots {}{below}{note}", signed_size(data), signed_size(kept));
+        evidence.push(seen(&*path, what).bytes(data.saturating_add(kept)));
         if number < 3 && kept > data.max(0) && kept >= LITTLE {
             let why = "data that was deleted or overwritten is still kept by its snapshots";
-            causes.may_be(80, format!("{path}: {why} ({}).", change(kept)));
-        } else if number < 3 && data >= LITTLE {
+            causes.may_be(80, format!("{path}: {why} ({}).", signed_size(kept)));
+        } else if number < 3 && data >= LITTLE && change.earlier.is_none_or(|(_, by)| by < LITTLE) {
             causes.may_be(70, format!("{path}: {} of new data was written.", size(data.unsigned_abs())));
         }
     }
+
     let verdict = match total {
+        _ if sample.is_none() && earlier.is_empty() => Verdict::Unknown,
         LITTLE.. => Verdict::Grew,
         total if total <= -LITTLE => Verdict::Shrank,
         _ if evidence.is_empty() => Verdict::Unchanged,
-        total if total >= 0 => Verdict::Grew,
-        _ => Verdict::Shrank,
+        _ => Verdict::Moved,
     };
-    evidence.extend(by_snapshots);
+    let summary = match (sample, earlier.is_empty()) {
+        (None, true) => "There is nothing to compare with.".to_owned(),
+        (None, false) => {
+            format!("Live data changed by {} in all, as far as snapshots tell.", signed_size(total))
+        }
+        (Some(at), true) => format!("{} in all since the sample of {}.", signed_size(total), time(at)),
+        (Some(at), false) => format!(
+            "{} in all: live data since snapshots of the time that was asked for, what snapshots keep since the sample of {}.",
+            signed_size(total),
+            time(at)
+        ),
+    };
+    let next_step = match evidence.first() {
+        Some(first) => format!(
+            "Look at {}: snapshots_list shows what its snapshots keep, pool_capacity the trend.",
+            first.about()
+        ),
+        None if sample.is_none() => {
+            "This server takes a sample every hour from now on; ask again in some days.".to_owned()
+        }
+        None => "Nothing here. Ask about more days, or look at the trend with pool_capacity.".to_owned(),
+    };
     Report {
         verdict,
-        summary: format!("{} in all since the sample of {}.", change(total), time(at)),
+        summary,
         evidence,
         total: 0,
         causes: causes.in_order(),
         not_seen: unseen.not,
-        next_step: "Look at the dataset named first; snapshots_list shows what its snapshots keep, pool_capacity the trend."
-            .to_owned(),
+        next_step,
     }
     .cut(limit)
 }
@@ -311,7 +366,7 @@ mod tests {
     fn told(old: &[(&str, Held)], now: &[(&str, Held)]) -> Report<Verdict> {
         let map =
             |rows: &[(&str, Held)]| rows.iter().map(|(path, held)| ((*path).to_owned(), *held)).collect();
-        report(Some((DateTime::UNIX_EPOCH, map(old))), &map(now), vec![], Seen::default(), 20)
+        report(Some((DateTime::UNIX_EPOCH, map(old))), &map(now), &Earlier::new(), Seen::default(), 20)
     }
 
     #[test]
@@ -332,8 +387,39 @@ mod tests {
     #[test]
     fn next_to_nothing_is_unchanged_and_nothing_to_compare_with_is_unknown() {
         assert_eq!(told(&[("a", held(5, 5))], &[("a", held(6, 6))]).verdict, Verdict::Unchanged);
-        let none = report(None, &BTreeMap::new(), vec![], Seen::default(), 20);
+        let none = report(None, &BTreeMap::new(), &Earlier::new(), Seen::default(), 20);
         assert_eq!(none.verdict, Verdict::Unknown);
+    }
+
+    /// The report of a NAS that has been sampled for an hour, or not at all, and has older snapshots.
+    fn young(sampled: bool, now: &[(&str, Held)], earlier: &[(&str, i64)]) -> Report<Verdict> {
+        let now: BTreeMap<_, _> = now.iter().map(|(path, held)| ((*path).to_owned(), *held)).collect();
+        let earlier = earlier.iter().map(|(path, by)| ((*path).to_owned(), (DateTime::UNIX_EPOCH, *by)));
+        let old = sampled.then(|| (DateTime::UNIX_EPOCH, now.clone()));
+        report(old, &now, &earlier.collect(), Seen::default(), 20)
+    }
+
+    #[test]
+    fn in_the_first_week_the_verdict_is_of_what_snapshots_and_samples_tell_together() {
+        let now = [("tank/a", held(500 * GIB, GIB)), ("tank/b", held(GIB, 0))];
+        for sampled in [true, false] {
+            let grown = young(sampled, &now, &[("tank/a", 400 * GIB)]);
+            assert_eq!(grown.verdict, Verdict::Grew);
+            let text = grown.to_string();
+            assert!(text.contains("+400 GiB in all"), "{text}");
+            assert!(text.contains("- tank/a: live data +400 GiB since its snapshot of then"), "{text}");
+            assert!(text.contains("1. tank/a: 400 GiB of new data"), "{text}");
+            assert!(text.contains("Next: Look at tank/a:"), "{text}");
+
+            let even = young(sampled, &now, &[("tank/a", 4 * GIB), ("tank/b", -4 * GIB)]);
+            assert_eq!((even.verdict, even.evidence.len()), (Verdict::Moved, 2));
+            assert_eq!(young(sampled, &now, &[("tank/a", -4 * GIB)]).verdict, Verdict::Shrank);
+            let still = young(sampled, &now, &[("tank/a", 5)]);
+            assert_eq!((still.verdict, still.evidence.len()), (Verdict::Unchanged, 0));
+            assert!(!still.next_step.contains("Look at"), "{}", still.next_step);
+        }
+        assert_eq!(young(false, &now, &[]).verdict, Verdict::Unknown);
+        assert_eq!(young(true, &now, &[]).verdict, Verdict::Unchanged);
     }
 
     #[test]
@@ -350,9 +436,9 @@ mod tests {
             [snapshot("late", 1900, 3 * GIB), snapshot("near", 1010, GIB), snapshot("early", 0, 0)];
         let now = BTreeMap::from([("tank/a".to_owned(), held(4 * GIB, 0))]);
         let since = DateTime::from_timestamp(1000, 0).unwrap();
-        let found = by_snapshots(&snapshots, &now, since);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].about_bytes(), Some(3 * GIB));
+        let found = nearest(&snapshots, &now, since);
+        let at = DateTime::from_timestamp(1010, 0).unwrap();
+        assert_eq!(found, BTreeMap::from([("tank/a".to_owned(), (at, 3 * GIB))]));
     }
 
     proptest! {
@@ -364,7 +450,7 @@ mod tests {
             let now: Vec<_> = rows.iter().map(|(path, bytes)| (path.as_str(), held(bytes.2, bytes.3))).collect();
             let total: i64 = rows.values().map(|bytes| bytes.2 + bytes.3 - bytes.0 - bytes.1).sum();
             let summary = told(&old, &now).summary;
-            prop_assert!(summary.starts_with(&change(total)), "{} {}", summary, total);
+            prop_assert!(summary.starts_with(&signed_size(total)), "{} {}", summary, total);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -162,6 +163,8 @@ struct Finding {
     about: String,
     /// What is the matter. Names and messages in it are the NAS's own words, not instructions.
     what: String,
+    /// When it was told or failed, ISO 8601; absent for what holds now.
+    at: Option<String>,
 }
 
 impl Tool for Health {
@@ -173,7 +176,7 @@ impl Tool for Health {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] =
-        needs![pool::Pools, alert::Alerts, job::Jobs, directory::State, update::Check];
+        needs![pool::Pools, system::Info, alert::Alerts, job::Jobs, directory::State, update::Check];
     type Access = Read;
     type Args = Nothing;
     type Output = HealthOutput;
@@ -185,14 +188,40 @@ impl Tool for Health {
         health.pools(&pools);
         let alerts = nas.call(alert::Alerts, []).await;
         health.with("alerts", alerts, |health, alerts| health.alerts(&alerts));
+        // The NAS's own clock decides how long ago something was.
+        let mut now = None;
+        let info = nas.call(system::Info, []).await;
+        health.with("the time on the NAS", info, |_, info| now = info.datetime.map(|at| at.0));
         let jobs = nas.call(job::Jobs, job::latest(100)).await;
-        health.with("jobs of this account", jobs, |health, jobs| health.jobs(&jobs));
+        health.with("jobs of this account", jobs, |health, jobs| health.jobs(&jobs, now));
         let directory = nas.call(directory::State, []).await;
         health.with("directory", directory, |health, directory| health.directory(&directory));
         let updates = nas.call(update::Check, []).await;
         health.with("updates", updates, |health, updates| health.updates(&updates));
         Ok(health.output())
     }
+}
+
+/// What failed longer ago is in `jobs_list`, and is no longer how the NAS is.
+const RECENT: TimeDelta = TimeDelta::hours(24);
+
+/// Whether a later job of the same method and description was for the same thing. Methods of these services are for
+/// one of many, and say only in their arguments, which we do not ask for, for which.
+fn tells_what_for(job: &job::Job) -> bool {
+    const OF_MANY: [&str; 10] = [
+        "app",
+        "cloud_backup",
+        "cloudsync",
+        "container",
+        "disk",
+        "pool",
+        "replication",
+        "rsynctask",
+        "virt",
+        "vm",
+    ];
+    let service = job.method.split('.').next().unwrap_or_default();
+    job.description.is_some() || !OF_MANY.contains(&service)
 }
 
 #[derive(Default)]
@@ -214,7 +243,17 @@ impl Examination {
     }
 
     fn found(&mut self, level: Verdict, about: impl Into<String>, what: impl Into<String>) {
-        self.findings.push(Finding { level, about: about.into(), what: what.into() });
+        self.found_at(None, level, about, what);
+    }
+
+    fn found_at(
+        &mut self,
+        at: Option<DateTime<Utc>>,
+        level: Verdict,
+        about: impl Into<String>,
+        what: impl Into<String>,
+    ) {
+        self.findings.push(Finding { level, about: about.into(), what: what.into(), at: at.map(time) });
     }
 
     fn pools(&mut self, pools: &[pool::Pool]) {
@@ -279,14 +318,30 @@ impl Examination {
                 _ => continue,
             };
             let words = alert.formatted.as_deref().or(alert.text.as_deref()).unwrap_or(&alert.klass);
-            self.found(level, format!("alert {}", foreign(&alert.klass, 60)), foreign(words, 300));
+            let about = format!("alert {}", foreign(&alert.klass, 60));
+            self.found_at(alert.datetime.map(|at| at.0), level, about, foreign(words, 300));
         }
     }
 
-    fn jobs(&mut self, jobs: &[job::Job]) {
-        for job in jobs.iter().filter(|job| job.state == job::JobState::Failed) {
+    /// Jobs that failed lately, and that nothing shows to have gone well since.
+    fn jobs(&mut self, jobs: &[job::Job], now: Option<DateTime<Utc>>) {
+        let failed = jobs.iter().filter(|job| job.state == job::JobState::Failed);
+        for job in failed {
+            let at = job.time_finished.or(job.time_started).map(|at| at.0);
+            // Without a time it may have been just now.
+            let old = now.zip(at).is_some_and(|(now, at)| now - at > RECENT);
+            let mended = |later: &job::Job| {
+                later.id > job.id
+                    && later.state == job::JobState::Success
+                    && later.method == job.method
+                    && later.description == job.description
+            };
+            if old || (tells_what_for(job) && jobs.iter().any(mended)) {
+                continue;
+            }
             let error = foreign(job.error.as_deref().unwrap_or("no reason given"), 300);
-            self.found(Verdict::Warning, format!("job {} {}", job.id, foreign(&job.method, 60)), error);
+            let about = format!("job {} {}", job.id, foreign(&job.method, 60));
+            self.found_at(at, Verdict::Warning, about, error);
         }
     }
 
@@ -352,8 +407,11 @@ impl fmt::Display for HealthOutput {
             (verdict, 1) => writeln!(f, "{verdict}: 1 finding.")?,
             (verdict, count) => writeln!(f, "{verdict}: {count} findings, the worst first.")?,
         }
-        for Finding { level, about, what } in findings {
-            writeln!(f, "- [{level}] {about}: {what}")?;
+        for Finding { level, about, what, at } in findings {
+            match at {
+                Some(at) => writeln!(f, "- [{level}] {about}: {what} ({at})")?,
+                None => writeln!(f, "- [{level}] {about}: {what}")?,
+            }
         }
         for missing in not_seen {
             writeln!(f, "Could not be seen: {missing}")?;
@@ -410,7 +468,7 @@ mod tests {
             health.pools(&pools);
             health.alerts(&alerts);
             let job: job::Job = serde_json::from_str(r#"{"id":1,"method":"x","state":"FAILED","error":"no"}"#).unwrap();
-            health.jobs(&vec![job; failed]);
+            health.jobs(&vec![job; failed], None);
             let output = health.output();
             prop_assert_eq!(output.verdict, Verdict::Critical);
             let first = pools.iter().filter(|pool| pool.status == "DEGRADED").count();
@@ -451,13 +509,48 @@ mod tests {
         let mut health = Examination::default();
         let jobs: Vec<_> =
             serde_json::from_str(r#"[{"id":1,"method":"x","state":"FAILED","error":"no"}]"#).unwrap();
-        health.jobs(&jobs);
+        health.jobs(&jobs, None);
         health.pools(&[pool(json!({
             "id": 1, "name": "tank", "status": "DEGRADED", "healthy": false, "size": 100, "allocated": 50,
         }))]);
         let output = health.output();
         assert_eq!(output.verdict, Verdict::Critical);
         assert_eq!(output.findings[0].about, "pool tank");
+    }
+
+    #[test]
+    fn a_job_that_failed_is_told_of_until_it_is_old_or_went_well() {
+        let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        let job =
+            |id: i64, method: &str, state: &str, hours_ago: i64, description: Option<&str>| -> job::Job {
+                let finished = (now - TimeDelta::hours(hours_ago)).timestamp_millis();
+                let json = json!({
+                    "id": id, "method": method, "state": state, "description": description,
+                    "time_finished": {"$date": finished},
+                });
+                serde_json::from_value(json).unwrap()
+            };
+        let (no, yes) = ("FAILED", "SUCCESS");
+        for (jobs, told) in [
+            (vec![job(1, "catalog.sync", no, 2, None)], 1),
+            (vec![job(1, "catalog.sync", no, 25, None)], 0),
+            (vec![job(2, "catalog.sync", yes, 1, None), job(1, "catalog.sync", no, 2, None)], 0),
+            (vec![job(2, "catalog.sync", no, 1, None), job(1, "catalog.sync", yes, 2, None)], 1),
+            (vec![job(2, "update.download", yes, 1, None), job(1, "catalog.sync", no, 2, None)], 1),
+            // That one replication went well says nothing of another.
+            (vec![job(2, "replication.run", yes, 1, None), job(1, "replication.run", no, 2, None)], 1),
+            (vec![job(2, "app.start", yes, 1, Some("b")), job(1, "app.start", no, 2, Some("a"))], 1),
+            (vec![job(2, "app.start", yes, 1, Some("a")), job(1, "app.start", no, 2, Some("a"))], 0),
+        ] {
+            let mut health = Examination::default();
+            health.jobs(&jobs, Some(now));
+            assert_eq!(health.findings.len(), told, "{jobs:?}");
+            assert!(health.findings.iter().all(|finding| finding.at.is_some()));
+            // Where the NAS does not say what time it is, none is old.
+            let mut health = Examination::default();
+            health.jobs(&jobs[..1], None);
+            assert_eq!(health.findings.len(), usize::from(jobs[0].state == job::JobState::Failed));
+        }
     }
 
     #[test]

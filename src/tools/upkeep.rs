@@ -111,7 +111,7 @@ struct UpdatesOutput {
     running: String,
     /// Its release train.
     train: Option<String>,
-    /// Version to go to; absent when there is none, or when `not_seen` says that nobody knows.
+    /// Version to go to on its own train; absent when there is none, or when `not_seen` says that nobody knows.
     update_to: Option<String>,
     /// Where its notes are.
     release_notes: Option<String>,
@@ -121,6 +121,10 @@ struct UpdatesOutput {
     obstacle: Option<String>,
     /// What could not be seen, and why.
     not_seen: Vec<String>,
+    /// The NAS could look for an update on its own train.
+    #[serde(skip)]
+    #[schemars(skip)]
+    looked: bool,
 }
 
 impl Tool for Updates {
@@ -144,11 +148,8 @@ impl Tool for Updates {
             let reason = error.reason.as_deref().or(error.errname.as_deref()).unwrap_or("no reason given");
             seen.not.push(format!("the NAS could not look for updates: {}", foreign(reason, 300)));
         }
-        // 25.04 names one version at most, and that stands in its status.
-        let newer = match nas.call(update::Versions, []).await {
-            Err(NasError::NoSuchMethod { .. }) => Vec::new(),
-            newer => seen.or_default("every newer version", newer)?,
-        };
+        let looked = status.error.is_none();
+        let newer = newer_versions(nas, &mut seen).await?;
         let update_to = status.new_version();
         Ok(UpdatesOutput {
             running: foreign(running.trim_start_matches("TrueNAS-"), 80),
@@ -166,8 +167,21 @@ impl Tool for Updates {
                 .and_then(|new| new.release_notes_url.as_deref())
                 .map(|url| foreign(url, 200)),
             update_to: update_to.map(|new| foreign(&new.version, 60)),
+            looked,
             not_seen: seen.not,
         })
+    }
+}
+
+/// Every version there is to go to, on whatever train.
+pub(super) async fn newer_versions(
+    nas: &Session<'_, Read>,
+    seen: &mut Seen,
+) -> Result<Vec<update::Available>, ToolError> {
+    match nas.call(update::Versions, []).await {
+        // 25.04 names one version at most, and that stands in its status.
+        Err(NasError::NoSuchMethod { .. }) => Ok(Vec::new()),
+        newer => seen.or_default("every newer version", newer),
     }
 }
 
@@ -184,9 +198,12 @@ impl fmt::Display for UpdatesOutput {
             Some(train) => writeln!(f, ", of train {train}.")?,
             None => writeln!(f, ".")?,
         }
-        match (&self.update_to, self.not_seen.is_empty()) {
+        match (&self.update_to, self.looked) {
             (Some(version), _) => writeln!(f, "There is an update to {version}.")?,
-            (None, true) => writeln!(f, "There is no update.")?,
+            (None, true) if self.newer.is_empty() && self.not_seen.is_empty() => {
+                writeln!(f, "There is no update.")?;
+            }
+            (None, true) => writeln!(f, "There is no update on its own train.")?,
             (None, false) => {}
         }
         if let Some(notes) = &self.release_notes {
@@ -373,5 +390,41 @@ impl fmt::Display for CertificatesOutput {
             }
         }
         self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_there_is_no_update_is_said_only_where_there_is_none_at_all() {
+        let said = |to: Option<&str>, newer: &[&str], looked: bool, unseen: &[&str]| {
+            let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+            let output = UpdatesOutput {
+                running: "25.10.5".to_owned(),
+                train: None,
+                update_to: to.map(str::to_owned),
+                release_notes: None,
+                newer: texts(newer),
+                obstacle: None,
+                not_seen: texts(unseen),
+                looked,
+            };
+            output.to_string()
+        };
+        let (none, own) = ("There is no update.", "There is no update on its own train.");
+        assert!(said(None, &[], true, &[]).contains(none));
+        let other = said(None, &["26.0.0 (Halfmoon)"], true, &[]);
+        assert!(
+            other.contains(own) && other.contains("Newer versions: 26.0.0") && !other.contains(none),
+            "{other}"
+        );
+        assert!(said(None, &[], true, &["every newer version: no"]).contains(own));
+        let unseen = said(None, &[], false, &["the NAS could not look for updates: no"]);
+        assert!(!unseen.contains("There is no update"), "{unseen}");
+        assert!(
+            said(Some("25.10.6"), &["25.10.6 (T)"], true, &[]).contains("There is an update to 25.10.6.")
+        );
     }
 }

@@ -265,6 +265,7 @@ fn pinned(pin: Pin) -> Trust {
 async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Result<(), Trouble> {
     let catalogue = Catalogue::new();
     let (looks, changes) = (catalogue.roles_of_looks(), catalogue.roles_of_changes());
+    let past = nas::PastLogins::in_folder(&config.state);
     for nas in &config.nas {
         let accounts: Vec<_> = [
             (Some(&nas.reader), &Question::READER_KEY, &looks),
@@ -300,7 +301,7 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
                     .map_err(|trouble| if is_made { left_behind(trouble, username) } else { trouble })?;
             }
             let login = Login { username: username.clone(), key: SecretSource::File(place.clone()) };
-            if let Err(trouble) = let_in(nas, &login, roles).await {
+            if let Err(trouble) = let_in(nas, &login, roles, &past).await {
                 // One that does not work must not be what the next run finds.
                 if fresh {
                     let _ = std::fs::remove_file(&place);
@@ -368,8 +369,13 @@ fn no_admin(TurnedAway { reason, hint }: TurnedAway) -> Trouble {
 }
 
 /// Whether the NAS lets this login in; it should have these roles.
-async fn let_in(nas: &config::Nas, login: &Login, roles: &BTreeSet<&'static str>) -> Result<(), Trouble> {
-    match visit::knock(nas, login).await {
+async fn let_in(
+    nas: &config::Nas,
+    login: &Login,
+    roles: &BTreeSet<&'static str>,
+    past: &nas::PastLogins,
+) -> Result<(), Trouble> {
+    match visit::knock(nas, login, past).await {
         Ok(let_in) => {
             good(&format!("NAS: {} is let in, it runs {}", login.username, let_in.version));
             let lacks: Vec<_> =

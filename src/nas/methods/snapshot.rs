@@ -100,6 +100,17 @@ pub fn on_pool<M: Queryable>(pool: &PoolName) -> Query<M> {
     Query::all().filter("pool", Compare::Is, pool.as_str())
 }
 
+/// Those that were made in this time. What is compared is text, as in [`newest`].
+#[must_use]
+pub fn between<M: Queryable>(of: Query<M>, from: DateTime<Utc>, to: DateTime<Utc>) -> Query<M> {
+    let seconds = |at: DateTime<Utc>| format!("{:010}", at.timestamp().max(0));
+    of.filter("properties.creation.rawvalue", Compare::AtLeast, seconds(from)).filter(
+        "properties.creation.rawvalue",
+        Compare::AtMost,
+        seconds(to),
+    )
+}
+
 /// The newest first, and no more than so many. What is ordered by is text, and seconds have had ten digits since
 /// 2001; transactions, which would be exact, have any number of them.
 #[must_use]

@@ -13,7 +13,8 @@ use crate::domain::scope::Scope;
 use crate::nas::methods::app;
 use crate::nas::{Bounds, End, Session};
 
-use super::super::hide::hide;
+use super::super::guard::LONGEST;
+use super::super::hide::hide_lines;
 use super::super::limit::Limit;
 use super::super::render::{fenced, foreign};
 use super::super::{Entry, Items, Log, Need, Tool, ToolError, needs};
@@ -55,9 +56,10 @@ struct LogsOutput {
     ended: String,
 }
 
-/// What is listened to, and what of that is shown: clients cut off what is longer.
+/// What is listened to.
 const MOST_HEARD: usize = 1 << 20;
-const MOST_SHOWN: usize = 40_000;
+/// What of that is shown, as text and as data: an answer is cut off at its end, and the last lines are what counts.
+const MOST_SHOWN: usize = LONGEST - 2000;
 
 impl Tool for Logs {
     const NAME: &'static str = "app_logs";
@@ -89,17 +91,17 @@ impl Tool for Logs {
         let seconds = u64::try_from(seconds.get()).unwrap_or(1);
         let bounds = Bounds { items: lines.get(), bytes: MOST_HEARD, time: Duration::from_secs(seconds) };
         let told = nas.follow(app::Log, of, bounds).await?;
-        let mut clean: Vec<_> = told
-            .items
-            .iter()
-            .flat_map(|printed| printed.data.lines())
-            .map(|line| hide(line, 500))
-            .filter(|line| !line.is_empty())
-            .collect();
+        let printed = told.items.iter().flat_map(|printed| printed.data.lines());
+        let mut clean = hide_lines(printed, 500);
+        clean.retain(|line| !line.is_empty());
         // The last ones: a piece may hold more than one line.
         clean.drain(..clean.len().saturating_sub(lines.get()));
         let mut room = MOST_SHOWN;
-        let fits = |line: &&String| room.checked_sub(line.len()).map(|left| room = left).is_some();
+        let fits = |line: &&String| {
+            let as_data = serde_json::to_string(line).map_or(usize::MAX, |data| data.len());
+            let needed = as_data.saturating_add(line.len()).saturating_add(2);
+            room.checked_sub(needed).map(|left| room = left).is_some()
+        };
         let shown = clean.iter().rev().take_while(fits).count();
         let cut = clean.len() - shown;
         clean.drain(..cut);
