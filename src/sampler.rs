@@ -18,6 +18,8 @@ use crate::nas::{Fleet, Nas, NasError, Status};
 const EVERY: TimeDelta = TimeDelta::hours(1);
 /// How long to wait after one that failed.
 const AGAIN: TimeDelta = TimeDelta::minutes(5);
+/// How often to look for a NAS that is no longer there.
+const TIDY: TimeDelta = TimeDelta::days(1);
 /// How often to see whether it is time, and whether a NAS has come.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -55,7 +57,13 @@ impl Sampler {
         // lacks an hour is no emergency.
         let mut due: BTreeMap<NasName, DateTime<Utc>> = BTreeMap::new();
         let mut failed = BTreeSet::new();
+        let mut tidied: Option<DateTime<Utc>> = None;
         loop {
+            let now = self.clock.now();
+            if tidied.is_none_or(|last| now < last || now - last >= TIDY) {
+                tidied = Some(now);
+                self.tidy(now).await;
+            }
             for (name, nas) in self.fleet.now().iter() {
                 let past = self.history.of(name.clone());
                 nas.remember(|| past.clone());
@@ -80,6 +88,24 @@ impl Sampler {
                 due.insert(name.clone(), next);
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Lets go of what is known of a NAS that is no longer in the configuration.
+    async fn tidy(&self, now: DateTime<Utc>) {
+        let known = self.fleet.now().keys().map(ToString::to_string).collect();
+        match self.history.forget_all_but(known, now).await {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => {
+                let gone: Vec<_> = gone.into_iter().collect();
+                tracing::info!(
+                    "the history of {} is deleted: it is not configured any more",
+                    gone.join(", ")
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the history of pools could not be tidied; it is tried again tomorrow");
+            }
         }
     }
 

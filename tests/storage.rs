@@ -178,7 +178,6 @@ async fn only_ones_own_changes_are_taken_back_and_only_those_that_were_made() {
 async fn snapshots_are_held_released_and_cloned() {
     for (generation, version) in &GENERATIONS[1..] {
         let (bench, alice) = bench(*generation, |nas| {
-            nas.add_snapshot("tank/photos/2024", "auto-2026-10-01_00-00");
             nas.hold("tank2/scratch@keep", "zettarepl");
         })
         .await;
@@ -188,10 +187,11 @@ async fn snapshots_are_held_released_and_cloned() {
                 .nas
                 .state(|nas| nas.snapshots.iter().find(|one| one.id() == id).unwrap().holds.clone())
         };
-        let both = json!({ "snapshot": "tank/photos@auto-2026-10-01_00-00", "recursive": true });
+        let night = bench.world.nas.state(|nas| nas.night(0));
+        let both = json!({ "snapshot": format!("tank/photos@{night}"), "recursive": true });
         let text = make(&alice, "snapshot_hold", &both).await;
         assert!(text.contains("is held, and those of the same name below it"), "{text}");
-        assert_eq!(held("tank/photos/2024@auto-2026-10-01_00-00"), ["truenas"]);
+        assert_eq!(held(&format!("tank/photos/2024@{night}")), ["truenas"]);
         assert!(no_plan(&alice, "snapshot_hold", &both).await.contains("is held already"));
         assert!(no_plan(&alice, "snapshot_delete", &both).await.contains("is held, and cannot be deleted"));
         // It could be deleted by a schedule the next minute: that is not for a client to say.
@@ -202,31 +202,26 @@ async fn snapshots_are_held_released_and_cloned() {
         let free = json!({ "snapshot": "tank/media@before-upgrade" });
         assert!(no_plan(&alice, "snapshot_release", &free).await.contains("Nothing holds"));
 
-        let beside = json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/september" });
+        let beside = json!({ "snapshot": "tank/photos@before-sorting", "dataset": "tank/september" });
         let text = make(&alice, "snapshot_clone", &beside).await;
         assert!(text.contains("Made tank/september"), "{text}");
         bench.world.nas.state(|nas| {
             let clone = nas.datasets.iter().find(|one| one.name == "tank/september").unwrap();
-            assert_eq!(clone.origin.as_deref(), Some("tank/photos@auto-2026-09-01_00-00"));
+            assert_eq!(clone.origin.as_deref(), Some("tank/photos@before-sorting"));
         });
         let text =
-            no_plan(&alice, "snapshot_delete", &json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00" }))
-                .await;
+            no_plan(&alice, "snapshot_delete", &json!({ "snapshot": "tank/photos@before-sorting" })).await;
         assert!(text.contains("tank/september is a clone of it"), "{text}");
         // Below a share, whoever may use that may see it.
-        let shared =
-            json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/media/september" });
+        let shared = json!({ "snapshot": "tank/photos@before-sorting", "dataset": "tank/media/september" });
         let (planned, text) = plan(&alice, "snapshot_clone", &shared).await;
         assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
         assert!(text.contains("It lies in what the SMB share media gives"), "{text}");
         for (arguments, why) in [
+            (json!({ "snapshot": "tank/photos@before-sorting", "dataset": "tank2/x" }), "stays on its pool"),
+            (json!({ "snapshot": "tank/photos@before-sorting", "dataset": "tank/media" }), "already"),
             (
-                json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank2/x" }),
-                "stays on its pool",
-            ),
-            (json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/media" }), "already"),
-            (
-                json!({ "snapshot": "tank/photos@auto-2026-09-01_00-00", "dataset": "tank/no/x" }),
+                json!({ "snapshot": "tank/photos@before-sorting", "dataset": "tank/no/x" }),
                 "no dataset tank/no",
             ),
             (json!({ "snapshot": "tank/photos@nope", "dataset": "tank/x" }), "no snapshot"),
@@ -244,33 +239,33 @@ async fn going_back_names_what_is_lost_and_destroys_nothing_that_was_not_named()
         nas.snapshots.iter_mut().for_each(|one| one.used = 3 << 30);
     })
     .await;
-    let september = "tank/photos@auto-2026-09-01_00-00";
-    let october = "tank/photos@auto-2026-10-01_00-00";
-    let (planned, text) = plan(&alice, "snapshot_rollback", &json!({ "snapshot": october })).await;
+    let night = |ago| bench.world.nas.state(|nas| format!("tank/photos@{}", nas.night(ago)));
+    let (before, last) = (night(1), night(0));
+    let (planned, text) = plan(&alice, "snapshot_rollback", &json!({ "snapshot": last })).await;
     assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
     assert!(text.contains("everything written since") && text.contains("no undo"), "{text}");
     assert!(text.contains("SMB Share photos finds its files as they were"), "{text}");
 
-    let back = json!({ "snapshot": september });
+    let back = json!({ "snapshot": before });
     let text = no_plan(&alice, "snapshot_rollback", &back).await;
     assert!(text.contains("would destroy 1 snapshot that came after"), "{text}");
-    assert!(text.contains(october) && text.contains("snapshot_clone"), "{text}");
-    let destroying = json!({ "snapshot": september, "destroy_newer": true });
+    assert!(text.contains(&last) && text.contains("snapshot_clone"), "{text}");
+    let destroying = json!({ "snapshot": before, "destroy_newer": true });
     let (planned, text) = plan(&alice, "snapshot_rollback", &destroying).await;
     assert!(text.contains("and 1 newer snapshot with at least 3.00 GiB"), "{text}");
     assert_eq!(planned["effect"]["bytes"], 3_u64 << 30);
-    assert!(text.contains(&format!("Changes snapshot {october}: 3.00 GiB → nothing")), "{text}");
+    assert!(text.contains(&format!("Changes snapshot {last}: 3.00 GiB → gone")), "{text}");
 
-    bench.world.nas.state(|nas| nas.hold(october, "truenas"));
+    bench.world.nas.state(|nas| nas.hold(&last, "truenas"));
     let text = no_plan(&alice, "snapshot_rollback", &destroying).await;
     assert!(text.contains("is newer, and held"), "{text}");
     bench.world.nas.state(|nas| {
         nas.snapshots.iter_mut().for_each(|one| one.holds.clear());
-        nas.add_dataset("tank/october");
-        nas.datasets.last_mut().unwrap().origin = Some(october.to_owned());
+        nas.add_dataset("tank/last-night");
+        nas.datasets.last_mut().unwrap().origin = Some(last.clone());
     });
     let text = no_plan(&alice, "snapshot_rollback", &destroying).await;
-    assert!(text.contains("tank/october is a clone of a newer snapshot"), "{text}");
+    assert!(text.contains("tank/last-night is a clone of a newer snapshot"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -406,7 +401,7 @@ async fn a_backup_task_is_as_dangerous_as_it_is_set_up_to_be() {
     for (generation, version) in GENERATIONS {
         let (bench, alice) = bench(generation, |_| {}).await;
         for (kind, id, risk, word) in [
-            ("snapshots", 1, "destructive", "older than 2 weeks are deleted"),
+            ("snapshots", 1, "destructive", "older than 1 week are deleted"),
             (
                 "replication",
                 1,

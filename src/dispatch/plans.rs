@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::plan::{Alteration, PlanId};
 use crate::domain::risk::Risk;
 use crate::policy::plans::{NotNow, State, View};
-use crate::tools::render::{size, table, time};
+use crate::tools::render::{capital, size, table, time};
 use crate::tools::schema::schema_of;
 use crate::tools::{Answer, Log, Spec, arguments_of};
 
@@ -154,14 +154,16 @@ impl Dispatcher {
             "expires": time(plan.expires()), "effect": draft, "reason": plan.reason(),
         });
         merge(&mut structured, serde_json::to_value(state).unwrap_or_default());
-        let mut text = format!("Plan {}, {state}.\n{}\n", plan.id(), draft.summary);
+        let told = state.to_string();
+        let mut text = format!("Plan {}, {}.\n{}\n", plan.id(), told.trim_end_matches('.'), draft.summary);
         let _ = writeln!(text, "Risk: {}. Undo: {}.", draft.risk, draft.undo);
         for Alteration { what, before, after } in &draft.changes {
-            let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-            let _ = writeln!(text, "Changes {what}: {} → {}", side(before), side(after));
+            let (before, after) =
+                (before.as_deref().unwrap_or("nothing"), after.as_deref().unwrap_or("gone"));
+            let _ = writeln!(text, "Changes {what}: {before} → {after}");
         }
         for dependent in &draft.dependents {
-            let _ = writeln!(text, "Used by: {} {}", dependent.kind, dependent.name);
+            let _ = writeln!(text, "{}: {}", capital(dependent.kind), dependent.name);
         }
         if let Some(bytes) = draft.bytes {
             let _ = writeln!(text, "Data: {}", size(bytes));

@@ -3,9 +3,9 @@
 //! The samples lie in one file, `history.redb`. They may be lost without harm, so nothing waits for them and nothing
 //! fails for lack of them: a file that is damaged is set aside, one of a newer format is left alone, and both are
 //! said where somebody asks for history. How much is kept is bounded: every sample of [`FINE`], one a day for
-//! [`COARSE`], and of each no more than [`DATASETS`] datasets.
+//! [`COARSE`], of each no more than [`DATASETS`] datasets, and of a NAS that is no longer there nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -156,6 +156,50 @@ impl History {
         }
         changes.commit().map_err(store)?;
         Ok(Self(Arc::new(database)))
+    }
+
+    /// Lets go of every NAS that is none of `known` and has had no sample for [`FINE`]: one that is taken out of the
+    /// configuration by mistake has its history back when it is put back. Answers whose samples are gone.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written; then nothing of it was.
+    pub async fn forget_all_but(
+        &self,
+        known: BTreeSet<String>,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeSet<String>, HistoryError> {
+        let history = self.clone();
+        let done = tokio::task::spawn_blocking(move || history.forget(&known, now.timestamp())).await;
+        done.unwrap_or_else(|_| Err(HistoryError::Store("the file is damaged".to_owned())))
+    }
+
+    fn forget(&self, known: &BTreeSet<String>, now: i64) -> Result<BTreeSet<String>, HistoryError> {
+        let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+        let reading = self.0.begin_read().map_err(store)?;
+        for row in reading.open_table(SAMPLES).map_err(store)?.iter().map_err(store)? {
+            let key = row.map_err(store)?.0;
+            let (nas, at) = key.value();
+            newest.insert(nas.to_owned(), at);
+        }
+        let gone = newest
+            .into_iter()
+            .filter(|(nas, at)| !known.contains(nas) && now.saturating_sub(*at) > FINE.num_seconds());
+        let gone: BTreeSet<_> = gone.map(|(nas, _)| nas).collect();
+        if gone.is_empty() {
+            return Ok(gone);
+        }
+        let changes = self.0.begin_write().map_err(store)?;
+        {
+            let mut samples = changes.open_table(SAMPLES).map_err(store)?;
+            let mut pools = changes.open_table(POOLS).map_err(store)?;
+            let mut tree = changes.open_table(TREE).map_err(store)?;
+            samples.retain(|(nas, _), ()| !gone.contains(nas)).map_err(store)?;
+            pools.retain(|(nas, _, _), _| !gone.contains(nas)).map_err(store)?;
+            tree.retain(|(nas, _, _), _| !gone.contains(nas)).map_err(store)?;
+        }
+        changes.commit().map_err(store)?;
+        Ok(gone)
     }
 
     /// The samples of this NAS.
@@ -392,6 +436,57 @@ mod tests {
         drop(opened);
         assert!(matches!(History::open(dir.path(), at(0)), Err(HistoryError::Newer { .. })));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_nas_that_is_gone_is_forgotten_after_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(dir.path());
+        let day = 86_400;
+        for (nas, last) in [("kept", 0), ("gone", 0), ("just-gone", 5)] {
+            past(&opened, nas).keep(at(last * day), sample(5)).await.unwrap();
+        }
+        let forget = async |now: i64| {
+            let known = BTreeSet::from(["kept".to_owned()]);
+            Vec::from_iter(opened.history.forget_all_but(known, at(now * day)).await.unwrap())
+        };
+        assert!(forget(8).await.is_empty(), "it may come back");
+        assert_eq!(forget(9).await, ["gone"]);
+        assert!(past(&opened, "gone").times().await.unwrap().is_empty());
+        assert!(past(&opened, "gone").pool("1".to_owned()).await.unwrap().is_empty());
+        assert_eq!(past(&opened, "gone").datasets(at(0)).await.unwrap(), None);
+        for nas in ["kept", "just-gone"] {
+            assert_eq!(past(&opened, nas).pool("1".to_owned()).await.unwrap().len(), 1, "{nas}");
+        }
+    }
+
+    /// The file grows as far as its bounds go, and then no more: the space of what is let go of is used again.
+    #[tokio::test]
+    async fn after_a_year_and_more_the_file_grows_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(dir.path());
+        let past = past(&opened, "one");
+        let bytes = || fs::metadata(dir.path().join("history.redb")).unwrap().len();
+        let mut after_the_bound = 0;
+        // Datasets come and go, one a day.
+        for day in 0..500_u64 {
+            let datasets = (day..day + 50).map(|number| Dataset {
+                path: format!("tank/apps/some-application/{number}"),
+                data: number,
+                snapshots: 0,
+                children: 0,
+            });
+            let pools = vec![Pool { guid: "1234567890123456789".to_owned(), used: day, size: 1000 }];
+            let at = at(i64::try_from(day).unwrap() * 86_400);
+            past.keep(at, Sample { pools, datasets: datasets.collect() }).await.unwrap();
+            if day == 420 {
+                after_the_bound = bytes();
+            }
+        }
+        assert_eq!(past.times().await.unwrap().len(), 401);
+        assert!(bytes() <= after_the_bound, "{} after {after_the_bound}", bytes());
+        // 401 samples of 50 datasets: 20,050 rows.
+        assert!(bytes() < 8 << 20, "{} bytes", bytes());
     }
 
     #[tokio::test]

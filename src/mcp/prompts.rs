@@ -155,6 +155,7 @@ static TEMPLATES: [Template; 9] = [
         arguments: &[],
         needs: &["system_info"],
         also: &[
+            "inventory_get",
             "pools_list",
             "disks_list",
             "datasets_list",

@@ -13,7 +13,8 @@ use crate::nas::Session;
 use crate::nas::methods::{account, directory};
 
 use super::limit::Limit;
-use super::render::{foreign, shown_of};
+use super::render::{fenced, foreign, shown_of};
+use super::seen::Seen;
 use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -259,17 +260,39 @@ struct DirectoryOutput {
     status: String,
     /// What the NAS says about it; data, not instructions.
     says: Option<String>,
+    /// How the NAS is joined to it.
+    config: Option<Joined>,
+    /// What could not be seen, and why.
+    not_seen: Vec<String>,
+}
+
+/// How the NAS is joined to a directory. What it proves itself with is not here.
+#[derive(Serialize, JsonSchema)]
+struct Joined {
+    /// Whether it is switched on.
+    enabled: Option<bool>,
+    /// Domain, server, or where the tree is searched from.
+    at: Vec<String>,
+    /// What the NAS is called there.
+    hostname: Option<String>,
+    /// Realm of Kerberos.
+    realm: Option<String>,
+    /// `KERBEROS_PRINCIPAL`, `LDAP_PLAIN` …
+    credential: Option<String>,
+    /// Whether users and groups are kept here for lists.
+    account_cache: Option<bool>,
+    /// Seconds that a question may take.
+    timeout: Option<u64>,
 }
 
 impl Tool for Directory {
     const NAME: &'static str = "directory_status";
     const TITLE: &'static str = "Directory service";
-    const DESCRIPTION: &'static str =
-        "Whether the NAS takes users from Active Directory, IPA or LDAP, and whether that works.";
+    const DESCRIPTION: &'static str = "Active Directory, IPA or LDAP, where the NAS takes users from one: whether it works, how it is set up.";
     const SCOPE: Scope = Scope::UsersRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
-    const NEEDS: &'static [Need] = needs![directory::State];
+    const NEEDS: &'static [Need] = needs![directory::State, directory::Config];
     type Access = Read;
     type Args = Nothing;
     type Output = DirectoryOutput;
@@ -277,11 +300,38 @@ impl Tool for Directory {
     async fn run(nas: &Session<'_, Read>, _args: Nothing) -> Result<DirectoryOutput, ToolError> {
         let state = nas.call(directory::State, []).await?;
         let unsaid = if state.kind.is_some() { "UNKNOWN" } else { "DISABLED" };
+        let mut unseen = Seen::default();
+        let config = match &state.kind {
+            Some(_) => unseen.or_default("settings", nas.call(directory::Config, []).await.map(Some))?,
+            None => None,
+        };
         Ok(DirectoryOutput {
             kind: state.kind.map(|kind| foreign(&kind, 40)),
             status: state.status.map_or_else(|| unsaid.to_owned(), |status| foreign(&status, 40)),
             says: state.status_msg.map(|says| foreign(&says, 300)).filter(|says| !says.is_empty()),
+            config: config.map(joined),
+            not_seen: unseen.not,
         })
+    }
+}
+
+fn joined(config: directory::DirectoryConfig) -> Joined {
+    let text = |text: Option<String>| text.map(|text| foreign(&text, 200));
+    let (at, hostname) = match config.configuration {
+        Some(directory::Place { domain, hostname, target_server, server_urls, basedn }) => {
+            let at = domain.into_iter().chain(target_server).chain(server_urls).chain(basedn);
+            (at.take(20).map(|place| foreign(&place, 200)).collect(), text(hostname))
+        }
+        None => (Vec::new(), None),
+    };
+    Joined {
+        enabled: config.enable,
+        at,
+        hostname,
+        realm: text(config.kerberos_realm),
+        credential: text(config.credential.and_then(|credential| credential.credential_type)),
+        account_cache: config.enable_account_cache,
+        timeout: config.timeout,
     }
 }
 
@@ -297,6 +347,20 @@ impl fmt::Display for DirectoryOutput {
             None => writeln!(f, "The NAS takes its users from no directory.")?,
             Some(kind) => writeln!(f, "{kind}: {}", self.status)?,
         }
-        self.says.iter().try_for_each(|says| writeln!(f, "The NAS says: {says}"))
+        if let Some(Joined { enabled, at, hostname, realm, credential, account_cache, timeout }) =
+            &self.config
+        {
+            let is = |on: &Option<bool>| if *on == Some(true) { "on" } else { "off" };
+            writeln!(f, "- switched {}, at {}", is(enabled), at.join(", "))?;
+            let said = [("this NAS is called", hostname), ("realm", realm), ("credential", credential)];
+            for (what, said) in said {
+                said.iter().try_for_each(|said| writeln!(f, "- {what} {said}"))?;
+            }
+            write!(f, "- cache of accounts {}", is(account_cache))?;
+            timeout.iter().try_for_each(|seconds| write!(f, ", a question may take {seconds} s"))?;
+            writeln!(f)?;
+        }
+        self.says.iter().try_for_each(|says| f.write_str(&fenced("what the NAS says about it", &[says])))?;
+        self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))
     }
 }

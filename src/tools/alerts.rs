@@ -12,7 +12,7 @@ use crate::nas::Session;
 use crate::nas::methods::alert;
 
 use super::limit::Limit;
-use super::render::{foreign, shown_of, time};
+use super::render::{fenced, foreign, shown_of, time};
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -109,12 +109,13 @@ impl fmt::Display for ListOutput {
         if self.alerts.is_empty() {
             return writeln!(f, "No alerts.");
         }
-        for alert in &self.alerts {
-            let at = alert.at.as_deref().unwrap_or("time unknown");
-            let dismissed = if alert.dismissed { ", dismissed" } else { "" };
-            let Alert { id, level, message, .. } = alert;
-            writeln!(f, "- {level} ({at}{dismissed}): {message} [{id}]")?;
-        }
+        let told = |alert: &Alert| {
+            let Alert { id, level, message, at, dismissed, .. } = alert;
+            let at = at.as_deref().unwrap_or("time unknown");
+            let dismissed = if *dismissed { ", dismissed" } else { "" };
+            format!("- {level} ({at}{dismissed}): {message} [{id}]")
+        };
+        f.write_str(&fenced("alerts", &self.alerts.iter().map(told).collect::<Vec<_>>()))?;
         f.write_str(&shown_of(self.alerts.len(), self.total, "Raise limit to see more."))
     }
 }

@@ -88,6 +88,8 @@ struct Event {
     from: Option<String>,
     /// What kind of thing happened.
     what: Option<String>,
+    /// Method that was called; never with what.
+    method: Option<String>,
     /// Whether it was let through.
     success: Option<bool>,
 }
@@ -95,8 +97,8 @@ struct Event {
 impl Tool for Query {
     const NAME: &'static str = "audit_query";
     const TITLE: &'static str = "Audit of the NAS";
-    const DESCRIPTION: &'static str = "The NAS's own audit, newest first: when, who, from where, what kind \
-        of event, whether let through. One service at a time; narrow with user or failed.";
+    const DESCRIPTION: &'static str = "The NAS's own audit, newest first: when, who, from where, which call \
+        or event, whether let through. One service at a time; narrow with user or failed.";
     const SCOPE: Scope = Scope::AuditRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[
@@ -129,6 +131,7 @@ impl Tool for Query {
             user: text(event.username),
             from: text(event.address),
             what: text(event.event),
+            method: text(event.event_data.and_then(|called| called.method)),
             success: event.success,
         });
         Ok(QueryOutput { events: events.collect(), total })
@@ -164,7 +167,11 @@ impl fmt::Display for QueryOutput {
                     Some(false) => "REFUSED",
                     None => "?",
                 };
-                [text(&event.at), text(&event.user), text(&event.from), text(&event.what), result.to_owned()]
+                let what = match &event.method {
+                    Some(method) => format!("{} {method}", text(&event.what)),
+                    None => text(&event.what),
+                };
+                [text(&event.at), text(&event.user), text(&event.from), what, result.to_owned()]
             })
             .collect();
         f.write_str(&table(["AT", "USER", "FROM", "EVENT", "RESULT"], &rows))?;

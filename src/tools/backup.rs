@@ -17,7 +17,7 @@ use crate::nas::methods::schedule::Schedule;
 use crate::nas::wire::Date;
 
 use super::limit::Limit;
-use super::render::{foreign, shown_of, time};
+use super::render::{fenced, foreign, shown_of, time};
 use super::seen::Seen;
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
@@ -156,7 +156,7 @@ impl Tool for List {
     const NAME: &'static str = "backup_list";
     const TITLE: &'static str = "Backup tasks";
     const DESCRIPTION: &'static str = "Tasks that take snapshots, replicate, copy to a cloud or by rsync: \
-        schedule, last and next run, failed ones first. What has no task: backup_coverage.";
+        schedule, last run, failed ones first. What has no task: backup_coverage.";
     const SCOPE: Scope = Scope::BackupRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
@@ -285,7 +285,7 @@ fn cloud(kind: Kind, task: backup::CloudTask) -> Task {
     }
 }
 
-fn rsync(task: backup::Rsync) -> Task {
+pub(super) fn rsync(task: backup::Rsync) -> Task {
     let (state, at, error) = of_job(task.job);
     Task {
         kind: Kind::Rsync,
@@ -405,10 +405,14 @@ impl fmt::Display for ListOutput {
             if let Some(at) = &task.at {
                 write!(f, " {at}")?;
             }
-            match &task.error {
-                Some(error) => writeln!(f, ": {error}")?,
-                None => writeln!(f)?,
-            }
+            writeln!(f)?;
+        }
+        let failed = self.tasks.iter().filter_map(|task| {
+            task.error.as_ref().map(|error| format!("- {} {}: {error}", task.kind, task.id))
+        });
+        let failed: Vec<_> = failed.collect();
+        if !failed.is_empty() {
+            f.write_str(&fenced("why they failed", &failed))?;
         }
         f.write_str(&shown_of(self.tasks.len(), self.total, "Name a kind, or raise limit."))?;
         self.not_seen.iter().try_for_each(|missing| writeln!(f, "Could not be seen: {missing}"))

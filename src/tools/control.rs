@@ -149,8 +149,13 @@ impl Change for ServiceControl {
             format!("service {name}"),
             Fingerprint::of(&json!([found.id, found.service, runs, hangs])),
         );
-        let state = |runs: bool| Some(if runs { "runs" } else { "does not run" }.to_owned());
-        draft.changes.push(Alteration::new(name.clone(), state(runs), state(*action != Action::Stop)));
+        let before = if runs { "runs" } else { "does not run" };
+        let after = match action {
+            Action::Start => "runs",
+            Action::Stop => "does not run",
+            Action::Restart => "runs, started anew",
+        };
+        draft.changes.push(Alteration::new(name.clone(), Some(before.to_owned()), Some(after.to_owned())));
         let interrupts = |how: &str| format!("Whoever uses it loses it {how}.");
         match action {
             Action::Start => {
@@ -236,7 +241,11 @@ impl Change for AppControl {
             format!("app {name}"),
             Fingerprint::of(&json!([found.name, state])),
         );
-        let after = if *action == Action::Stop { "STOPPED" } else { "RUNNING" };
+        let after = match action {
+            Action::Start => "RUNNING",
+            Action::Stop => "STOPPED",
+            Action::Restart => "RUNNING, in containers made anew",
+        };
         draft.changes.push(Alteration::new(
             name.to_string(),
             Some(foreign(state, 20)),

@@ -114,10 +114,10 @@ pub(super) async fn users_of(
         .iter()
         .flat_map(|of_a_kind| {
             let kind = foreign(&of_a_kind.kind, 40);
-            of_a_kind
-                .attachments
-                .iter()
-                .map(move |name| Dependent { kind: "in use", name: format!("{kind} {}", foreign(name, 80)) })
+            of_a_kind.attachments.iter().map(move |name| Dependent {
+                kind: "in use by",
+                name: format!("{kind} {}", foreign(name, 80)),
+            })
         })
         .collect();
     users.sort();
@@ -542,15 +542,19 @@ impl Change for Delete {
     async fn plan(nas: &Session<'_, Read>, args: &OneDataset) -> Result<Draft, ToolError> {
         let path = &args.dataset;
         let held = Held::of(nas, path).await?;
-        let (how, undo) = if nas.has(dataset::Rename).await? {
+        let (aside, undo) = if nas.has(dataset::Rename).await? {
             let aside = set_aside(path)?;
             is_free(nas, &aside).await?;
             let undo = Undo::call("dataset_restore", json!({ "dataset": aside }));
-            (format!("It is set aside as {aside}, and no data is lost."), undo)
+            (Some(format!("set aside as {aside}")), undo)
         } else {
             let why = "this TrueNAS cannot rename a dataset; it is destroyed with its snapshots".to_owned();
-            ("It is destroyed, with its snapshots.".to_owned(), Undo::Impossible(why))
+            (None, Undo::Impossible(why))
         };
+        let how = aside.as_ref().map_or_else(
+            || "It is destroyed, with its snapshots.".to_owned(),
+            |aside| format!("It is {aside}, and no data is lost."),
+        );
         let mut draft = Draft::new(
             format!("Delete {path}: {}. {how}", held.contents()),
             Self::RISK,
@@ -558,7 +562,7 @@ impl Change for Delete {
             subject(path),
             held.fingerprint(!undo.is_possible()),
         );
-        draft.changes.push(Alteration::new(format!("dataset {path}"), Some(held.contents()), None));
+        draft.changes.push(Alteration::new(format!("dataset {path}"), Some(held.contents()), aside));
         draft.stops =
             held.dependents.iter().map(|used| format!("{} no longer finds it", used.name)).collect();
         (draft.bytes, draft.dependents, draft.unseen) = (held.bytes(), held.dependents, held.unseen);

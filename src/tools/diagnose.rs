@@ -228,9 +228,7 @@ impl Found {
                 self.because(weight, format!("At {full} % ZFS has to look for free space with every write."));
             }
         }
-        let fragmented =
-            pool.fragmentation.as_deref().and_then(|text| text.trim_end_matches('%').parse::<f64>().ok());
-        if let Some(fragmented) = fragmented {
+        if let Some(fragmented) = pool.fragmentation_percent() {
             self.evidence.push(seen("free space", format!("{fragmented} % fragmented")));
             if fragmented >= 50.0 {
                 self.because(
@@ -242,11 +240,13 @@ impl Found {
     }
 
     fn jobs(&mut self, jobs: &[job::Job]) {
-        for job in jobs.iter().filter(|job| job.state == JobState::Running) {
+        // A scrub is told from the pool that it is of; another pool's does not slow this one.
+        let others = jobs.iter().filter(|job| !job.method.starts_with("pool.scrub"));
+        for job in others.filter(|job| job.state == JobState::Running) {
             let method = foreign(&job.method, 60);
             let started = job.time_started.map(|at| at.0);
             self.evidence.push(seen(format!("job {}", job.id), format!("{method} runs")).at(started));
-            let moves = ["replication", "cloudsync", "cloud_backup", "rsynctask", "pool.scrub", "zfs."];
+            let moves = ["replication", "cloudsync", "cloud_backup", "rsynctask", "zfs."];
             if moves.iter().any(|family| job.method.starts_with(family)) {
                 self.because(60, format!("The job {method} moves data."));
             }

@@ -169,7 +169,7 @@ impl Tool for Scrubs {
     const NAME: &'static str = "scrub_status";
     const TITLE: &'static str = "Scrubs";
     const DESCRIPTION: &'static str = "For each pool the scrub or resilver that runs, or the last one, with errors found and time left, and the \
-         schedule. Tells pools that are never scrubbed.";
+         schedule.";
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
@@ -237,7 +237,11 @@ impl fmt::Display for ScrubsOutput {
                 (Some("SCANNING"), _) => {
                     write!(f, "{kind} runs, {:.0} % done", scrub.percent.unwrap_or_default())?;
                     if let Some(seconds) = scrub.seconds_left {
-                        write!(f, ", about {:.1} h left", seconds / 3600.0)?;
+                        let left = match seconds / 60.0 {
+                            minutes if minutes < 60.0 => format!("{:.0} min", minutes.max(1.0)),
+                            minutes => format!("{:.1} h", minutes / 60.0),
+                        };
+                        write!(f, ", about {left} left")?;
                     }
                 }
                 (Some("FINISHED"), Some(at)) => write!(f, "last {kind} ended {at}")?,

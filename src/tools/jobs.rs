@@ -10,15 +10,18 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::job::{self, JobState};
+use crate::nas::methods::query::Query;
 
 use super::limit::Limit;
-use super::render::{foreign, time};
+use super::render::{fenced, foreign, shown_of, time};
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
     vec![Entry::read::<List>()]
 }
+
+const HIDDEN: &str = "Jobs of other accounts are hidden from an account that is no full administrator.";
 
 struct List;
 
@@ -53,8 +56,8 @@ enum State {
 struct ListOutput {
     /// The jobs shown.
     jobs: Vec<Job>,
-    /// True if there may be older ones that the limit cut off.
-    more: bool,
+    /// How many there are in all.
+    total: u64,
     /// Whose jobs can be seen.
     note: String,
 }
@@ -86,7 +89,7 @@ impl Tool for List {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("id", Log::Plain), ("state", Log::Plain), ("limit", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![job::Jobs];
+    const NEEDS: &'static [Need] = needs![job::Jobs, job::JobCount];
     type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
@@ -94,21 +97,27 @@ impl Tool for List {
     async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<ListOutput, ToolError> {
         // The NAS keeps a thousand; a state is looked for among all of them.
         let limit = args.limit.get();
-        let asked = if args.state.is_some() { 1000 } else { limit + 1 };
-        let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+        let asked = if args.state.is_some() { 1000 } else { u32::try_from(limit).unwrap_or(u32::MAX) };
         let query = match args.id {
             Some(id) => job::one(id.into()),
             None => job::latest(asked),
         };
         let mut jobs: Vec<_> = nas.call(job::Jobs, query).await?.into_iter().map(row).collect();
+        if let (Some(id), []) = (args.id, &jobs[..]) {
+            return Err(ToolError::Inapplicable {
+                what: format!("There is no job {id} that this account sees."),
+                hint: format!("Numbers begin again when the NAS's middleware restarts. {HIDDEN}"),
+            });
+        }
         if let Some(state) = args.state {
             jobs.retain(|job| job.state == state);
         }
-        let more = jobs.len() > limit;
+        let total = match (args.id, args.state) {
+            (None, None) => nas.call(job::JobCount, Query::all()).await?,
+            _ => u64::try_from(jobs.len()).unwrap_or(u64::MAX),
+        };
         jobs.truncate(limit);
-        let note =
-            "Jobs of other accounts are hidden from an account that is no full administrator.".to_owned();
-        Ok(ListOutput { jobs, more, note })
+        Ok(ListOutput { jobs, total, note: HIDDEN.to_owned() })
     }
 }
 
@@ -137,6 +146,19 @@ fn row(job: job::Job) -> Job {
     }
 }
 
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, method, state, percent, says, started, finished } = self;
+        write!(f, "- {id} {method} {state:?}")?;
+        if let (State::Running, Some(percent)) = (state, percent) {
+            write!(f, " {percent:.0} %")?;
+        }
+        started.iter().try_for_each(|started| write!(f, ", started {started}"))?;
+        finished.iter().try_for_each(|finished| write!(f, ", finished {finished}"))?;
+        says.iter().try_for_each(|says| write!(f, ": {says}"))
+    }
+}
+
 impl Items for ListOutput {
     fn items(&self) -> usize {
         self.jobs.len()
@@ -148,25 +170,10 @@ impl fmt::Display for ListOutput {
         if self.jobs.is_empty() {
             return writeln!(f, "No jobs. {}", self.note);
         }
-        for job in &self.jobs {
-            write!(f, "- {} {} {:?}", job.id, job.method, job.state)?;
-            if let (State::Running, Some(percent)) = (job.state, job.percent) {
-                write!(f, " {percent:.0} %")?;
-            }
-            if let Some(started) = &job.started {
-                write!(f, ", started {started}")?;
-            }
-            if let Some(finished) = &job.finished {
-                write!(f, ", finished {finished}")?;
-            }
-            match &job.says {
-                Some(says) => writeln!(f, ": {says}")?,
-                None => writeln!(f)?,
-            }
-        }
-        if self.more {
-            writeln!(f, "There are older ones. Raise limit, or name a state.")?;
-        }
+        let lines: Vec<_> = self.jobs.iter().map(Job::to_string).collect();
+        f.write_str(&fenced("jobs", &lines))?;
+        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+        f.write_str(&shown_of(self.jobs.len(), total, "Raise limit, or name a state."))?;
         writeln!(f, "{}", self.note)
     }
 }

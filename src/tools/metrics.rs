@@ -75,10 +75,22 @@ struct MetricsOutput {
     kind: Kind,
     /// How far back.
     span: Span,
+    /// How much room there is by the highest mean: ample below 70 %, tight from there, short from 85 %; absent for
+    /// what is no share of anything.
+    room: Option<Room>,
     /// What was measured.
     lines: Vec<Line>,
     /// What should be known when reading the numbers.
     notes: Vec<String>,
+}
+
+/// How much is left of what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Room {
+    Ample,
+    Tight,
+    Short,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -211,7 +223,27 @@ impl Tool for Metrics {
                     .to_owned(),
             );
         }
-        Ok(MetricsOutput { kind, span, lines, notes })
+        Ok(MetricsOutput { kind, span, room: highest(kind, &lines).map(Room::of), lines, notes })
+    }
+}
+
+/// The highest mean share of what is worked with; how full a battery is says nothing about room.
+fn highest(kind: Kind, lines: &[Line]) -> Option<f64> {
+    let share = |line: &Line| match kind {
+        Kind::Cpu | Kind::UpsLoad => Some(line.mean),
+        Kind::Memory | Kind::Network => line.mean_percent,
+        _ => None,
+    };
+    lines.iter().filter_map(share).max_by(f64::total_cmp)
+}
+
+impl Room {
+    fn of(percent: f64) -> Self {
+        match percent {
+            at if at >= 85.0 => Self::Short,
+            at if at >= 70.0 => Self::Tight,
+            _ => Self::Ample,
+        }
     }
 }
 
@@ -315,7 +347,9 @@ fn lines(kind: Kind, series: &reporting::Series, wholes: &BTreeMap<String, f64>)
                         .then(|| (at, total.map_or(value, |total| total - value)))
                 })
                 .collect();
-            let what = if available { "used".to_owned() } else { foreign(name, 40) };
+            // Some columns are called what they are, and others what Netdata keeps of it: `temperature_value`.
+            let told = name.strip_suffix("_value").unwrap_or(name);
+            let what = if available { "used".to_owned() } else { foreign(told, 40) };
             line(thing, what, unit, whole, &points)
         })
         .collect()
@@ -358,13 +392,19 @@ impl Items for MetricsOutput {
 impl fmt::Display for MetricsOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "The last {}:", self.span.as_str().to_lowercase())?;
+        // A point of a year is the mean of a day: what is so at this moment, only that of an hour tells.
+        let latest = if self.span == Span::Hour { "now" } else { "at last" };
+        let (hours, each) = match self.span {
+            Span::Hour | Span::Day => (1.0, "an hour"),
+            Span::Week | Span::Month | Span::Year => (24.0, "a day"),
+        };
         for line in &self.lines {
             let Line { of, what, unit, min, mean, max, last, mean_percent, max_percent, trend, .. } = line;
             let show = |value: &f64| unit.show(*value);
             let of = of.as_ref().map(|of| format!("{of} ")).unwrap_or_default();
             write!(
                 f,
-                "- {of}{what}: mean {}, from {} to {}, now {}",
+                "- {of}{what}: mean {}, from {} to {}, {latest} {}",
                 show(mean),
                 show(min),
                 show(max),
@@ -376,11 +416,20 @@ impl fmt::Display for MetricsOutput {
             match trend {
                 Some(Trend { per_hour, plus_minus, clear: true }) => {
                     let sign = if *per_hour > 0.0 { "+" } else { "" };
-                    writeln!(f, "; {sign}{} an hour, give or take {}", show(per_hour), show(plus_minus))?;
+                    let (slope, about) = (show(&(per_hour * hours)), show(&(plus_minus * hours)));
+                    writeln!(f, "; {sign}{slope} {each}, give or take {about}")?;
                 }
                 Some(_) => writeln!(f, "; no clear trend")?,
                 None => writeln!(f)?,
             }
+        }
+        if let (Some(room), Some(highest)) = (self.room, highest(self.kind, &self.lines)) {
+            let word = match room {
+                Room::Ample => "ample",
+                Room::Tight => "tight (70 % and more)",
+                Room::Short => "short (85 % and more)",
+            };
+            writeln!(f, "Room: {word}; the highest mean is {highest:.1} %.")?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
     }
@@ -465,6 +514,42 @@ mod tests {
             prop_assert_eq!(lines[0].what.as_str(), "used");
             prop_assert!((lines[0].mean_percent.unwrap() - (1.0 - available) * 100.0).abs() <= 0.0501);
         }
+    }
+
+    #[test]
+    fn what_is_nearly_used_up_is_short_and_a_full_battery_is_nothing() {
+        let cpu = |mean: f64| {
+            let lines = lines(
+                Kind::Cpu,
+                &series("cpu", None, &["time", "cpu"], &[vec![1.0, mean]]),
+                &BTreeMap::new(),
+            );
+            highest(Kind::Cpu, &lines).map(Room::of)
+        };
+        assert_eq!(
+            (cpu(3.0), cpu(69.9), cpu(70.0)),
+            (Some(Room::Ample), Some(Room::Ample), Some(Room::Tight))
+        );
+        assert_eq!((cpu(85.0), cpu(100.0)), (Some(Room::Short), Some(Room::Short)));
+        let charge = series("upscharge", None, &["time", "charge"], &[vec![1.0, 100.0]]);
+        let lines = lines(Kind::UpsCharge, &charge, &BTreeMap::new());
+        assert_eq!(highest(Kind::UpsCharge, &lines), None);
+    }
+
+    #[test]
+    fn a_slope_is_told_by_the_day_from_a_week_on_and_columns_by_what_they_are() {
+        let rows: Vec<_> =
+            (0..100).map(|hour| vec![f64::from(hour) * 3600.0, 30.0 + f64::from(hour) / 24.0]).collect();
+        let series = series("disktemp", Some("sda | Type: HDD"), &["time", "temperature_value"], &rows);
+        let told = |span| {
+            let lines = lines(Kind::DiskTemperature, &series, &BTreeMap::new());
+            MetricsOutput { kind: Kind::DiskTemperature, span, room: None, lines, notes: Vec::new() }
+                .to_string()
+        };
+        assert!(told(Span::Week).contains("sda temperature: mean"), "{}", told(Span::Week));
+        assert!(told(Span::Week).contains("+1.0 °C a day"), "{}", told(Span::Week));
+        assert!(told(Span::Year).contains("at last 34.1 °C"), "{}", told(Span::Year));
+        assert!(told(Span::Hour).contains("°C an hour") && told(Span::Hour).contains("now 34.1 °C"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod fields;
 mod files;
 pub(crate) mod guard;
 mod hide;
+mod inventory;
 mod jobs;
 mod limit;
 mod metrics;
@@ -85,6 +86,7 @@ pub fn registry() -> Vec<Entry> {
         diagnose::family(),
         readiness::family(),
         users_of::family(),
+        inventory::family(),
         access::family(),
         files::family(),
         network::family(),

@@ -1,5 +1,7 @@
 //! Is it safe to upgrade?
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,7 +12,7 @@ use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::job::JobState;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{self, alert, boot, job, pool, snapshot, system, update, vm};
+use crate::nas::methods::{self, alert, boot, job, pool, smart, snapshot, system, update, vm};
 use crate::nas::version::Version;
 
 use super::backup;
@@ -47,6 +49,8 @@ impl Question for Verdict {
     const CAUSES: &'static str = "What speaks against it, what weighs most first";
 }
 
+/// The version that has no tests of disks any more.
+const GOLDEYE: Version = Version::new(25, 10, 0);
 /// How much an upgrade should find free on the pool that the system starts from.
 const ROOM: u64 = 4 << 30;
 /// A copy that is older does not count as one of now.
@@ -56,7 +60,7 @@ impl Tool for Readiness {
     const NAME: &'static str = "upgrade_readiness";
     const TITLE: &'static str = "Whether it is safe to upgrade";
     const DESCRIPTION: &'static str = "Go or no-go for upgrading TrueNAS: what blocks it, what the new \
-        version drops, backups, alerts, jobs, and the boot environment to return to. Changes nothing.";
+        version drops, backups, alerts, jobs, and the boot environment to return to.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
@@ -64,6 +68,7 @@ impl Tool for Readiness {
         system::Info,
         update::Check,
         update::Versions,
+        smart::Tests,
         pool::Pools,
         boot::Pool,
         boot::Environments,
@@ -108,6 +113,11 @@ impl Tool for Readiness {
         check.snapshots(&taken);
         let used = containers(nas, &mut check.unseen).await?;
         check.dropped(newer.as_deref(), &used);
+        if check.crosses(newer.as_deref(), GOLDEYE) {
+            let tests = nas.call(smart::Tests, Query::all().limit(100)).await;
+            let tests = check.unseen.or_default("S.M.A.R.T. tests, which 25.10 no longer has", tests)?;
+            check.disk_tests(&tests);
+        }
         Ok(check.report(newer.as_deref()))
     }
 }
@@ -259,13 +269,16 @@ impl Check {
 
     fn backups(&mut self, tasks: &[backup::Task], taken: &Snapshots) {
         let (now, mut good) = (self.now, false);
-        let copies = tasks.iter().filter(|task| {
-            task.kind != backup::Kind::Snapshots && !task.pulls && task.enabled != Some(false)
-        });
+        let copies =
+            tasks.iter().filter(|task| task.kind != backup::Kind::Snapshots && task.enabled != Some(false));
         for task in copies {
             let name = format!("{} {}", task.kind, foreign(&task.name, 80));
             let at = task.at.map(|at| at.0);
             match task.state {
+                backup::State::Failed if task.pulls => {
+                    self.evidence.push(seen(&*name, "failed last; it copies to here").at(at));
+                    self.worry(35, format!("The copy to here {name} failed last."));
+                }
                 backup::State::Failed => {
                     self.evidence.push(seen(&*name, "failed last").at(at));
                     self.worry(75, format!("The copy {name} failed last."));
@@ -277,13 +290,13 @@ impl Check {
                     };
                     // What a replication copies is snapshots: a run that found no new one copied nothing.
                     let fresh = task.kind != backup::Kind::Replication || recent(taken.sent_by(task));
-                    if !fresh && now.is_none_or(|now| taken.reach_back_to(now - OLD)) {
+                    if !fresh && !task.pulls && now.is_none_or(|now| taken.reach_back_to(now - OLD)) {
                         self.worry(
                             85,
                             format!("The copy {name} went well, but of no snapshot of this week."),
                         );
                     }
-                    good |= recent(at) && fresh && !task.local;
+                    good |= recent(at) && fresh && !task.local && !task.pulls;
                 }
                 _ => {}
             }
@@ -304,9 +317,7 @@ impl Check {
 
     /// What the new version no longer has, and this NAS uses.
     fn dropped(&mut self, newer: Option<&str>, containers: &[(String, bool)]) {
-        let (Some(from), Some(to)) = (number(&self.running), newer.and_then(number)) else { return };
-        let crosses = |at: Version| from < at && to >= at;
-        if crosses(Version::new(26, 0, 0)) {
+        if self.crosses(newer, Version::new(26, 0, 0)) {
             if containers.is_empty() {
                 self.evidence.push(seen("what 26 drops", "no instance of virt.* is here"));
             } else {
@@ -322,8 +333,31 @@ impl Check {
                 .not
                 .push("scripts and programs that use the REST API, which 26 no longer has".to_owned());
         }
-        if crosses(Version::new(25, 10, 0)) {
-            self.unseen.not.push("S.M.A.R.T. tests that are set up, which 25.10 no longer has".to_owned());
+    }
+
+    /// Whether an upgrade to `newer` goes from before `at` to it or beyond.
+    fn crosses(&self, newer: Option<&str>, at: Version) -> bool {
+        let parse = |version: &str| version.split('-').next().unwrap_or(version).parse::<Version>().ok();
+        let (from, to) = (parse(&self.running), newer.and_then(parse));
+        from.zip(to).is_some_and(|(from, to)| from < at && to >= at)
+    }
+
+    /// Tests of disks that are done on a schedule.
+    fn disk_tests(&mut self, tests: &[smart::Test]) {
+        let kinds: BTreeSet<_> = tests
+            .iter()
+            .map(|test| foreign(test.kind.as_deref().unwrap_or("?"), 20).to_lowercase())
+            .collect();
+        let kinds = Vec::from_iter(kinds).join(", ");
+        match tests.len() {
+            0 => self.evidence.push(seen("what 25.10 drops", "no S.M.A.R.T. test is set up here")),
+            set_up => {
+                self.evidence.push(seen("what 25.10 drops", format!("S.M.A.R.T. tests: {set_up} ({kinds})")));
+                self.worry(
+                    60,
+                    "25.10 has no S.M.A.R.T. tests: those that are set up here are done no longer.",
+                );
+            }
         }
     }
 
@@ -446,6 +480,36 @@ mod tests {
             check.backups(&[task], &Snapshots::of(&[("tank", day(taken))]));
             assert_eq!(check.concerned, concern, "{taken}");
         }
+    }
+
+    #[test]
+    fn disk_tests_that_end_with_the_upgrade_are_told() {
+        assert!(check("25.04.2").crosses(Some("25.10.5"), GOLDEYE));
+        assert!(!check("25.10.4").crosses(Some("25.10.5"), GOLDEYE));
+        let mut none = check("25.04.2");
+        none.disk_tests(&[]);
+        assert_eq!(none.report(Some("25.10.5")).verdict, Verdict::Go);
+        let mut some = check("25.04.2");
+        some.disk_tests(&[serde_json::from_value(json!({"type": "LONG", "all_disks": true})).unwrap()]);
+        let report = some.report(Some("25.10.5"));
+        assert_eq!(report.verdict, Verdict::GoWithCare);
+        assert!(report.to_string().contains("S.M.A.R.T. tests: 1 (long)"), "{report}");
+    }
+
+    #[test]
+    fn a_copy_to_here_that_failed_is_told_and_is_no_copy_elsewhere() {
+        let mut check = check("25.10.5");
+        let rsync = |direction: &str, state: &str| {
+            let row = json!({
+                "id": 1, "path": "/mnt/tank/a", "remotehost": "far", "desc": "a", "direction": direction,
+                "enabled": true, "job": {"state": state},
+            });
+            backup::rsync(serde_json::from_value(row).unwrap())
+        };
+        check.backups(&[rsync("PULL", "FAILED"), rsync("PULL", "SUCCESS")], &Snapshots::of(&[]));
+        let text = check.report(Some("25.10.6")).to_string();
+        assert!(text.contains("rsync a: failed last; it copies to here"), "{text}");
+        assert!(text.contains("No copy elsewhere is known"), "{text}");
     }
 
     #[test]

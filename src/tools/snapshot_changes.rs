@@ -521,6 +521,15 @@ fn newer(
 
 struct Delete;
 
+/// What a deletion of so many snapshots loses that keep so many bytes, each of them alone.
+fn lost(bytes: u64, snapshots: usize) -> String {
+    match (bytes, snapshots) {
+        (0, 1) => "It keeps nothing that is not elsewhere too.".to_owned(),
+        (0, _) => "None of them alone keeps anything; what only they together keep is lost.".to_owned(),
+        (bytes, _) => format!("At least {} that only it keeps are lost.", size(bytes)),
+    }
+}
+
 impl Change for Delete {
     const NAME: &'static str = "snapshot_delete";
     const TITLE: &'static str = "Delete a snapshot";
@@ -557,7 +566,7 @@ impl Change for Delete {
         }
         let bytes = found.iter().map(used).sum();
         let mut draft = Draft::new(
-            format!("Delete {}. At least {} that only it keeps are lost.", args.which(&found), size(bytes)),
+            format!("Delete {}. {}", args.which(&found), lost(bytes, found.len())),
             Self::RISK,
             Undo::Impossible("a deleted snapshot cannot be made again".to_owned()),
             subject(&dataset),

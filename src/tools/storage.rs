@@ -62,7 +62,7 @@ struct Pool {
     /// Percent in use.
     used_percent: Option<f64>,
     /// Fragmentation in percent.
-    fragmentation_percent: Option<String>,
+    fragmentation_percent: Option<f64>,
     /// Scrub or resilver that runs, or the last one.
     scan: Option<Scan>,
     /// Disks, with the purpose they serve.
@@ -144,13 +144,13 @@ fn pool_row(pool: pool::Pool) -> Pool {
         disks: disks.collect(),
         name: foreign(&pool.name, 60),
         status: foreign(&pool.status, 20),
-        detail: pool.status_detail.map(|detail| foreign(&detail, 300)),
+        detail: pool.status_detail.as_deref().map(|detail| foreign(detail, 300)),
         healthy: pool.healthy,
         size_bytes: pool.size,
         used_bytes: pool.allocated,
         free_bytes: pool.free,
         used_percent: pool.allocated.zip(pool.size).and_then(|(used, size)| percent(used, size)),
-        fragmentation_percent: pool.fragmentation.map(|percent| foreign(&percent, 10)),
+        fragmentation_percent: pool.fragmentation_percent(),
         scan: pool.scan.and_then(|scan| {
             Some(Scan {
                 kind: foreign(&scan.function?, 20),

@@ -67,6 +67,11 @@ impl Inside {
 impl Bench<Inside> {
     /// A daemon in a neighbourhood that was changed before it started. Browsers have passkeys for its name.
     pub async fn inside(change: impl AsyncFnOnce(&mut World)) -> Self {
+        Self::inside_at(Turn::default(), change).await
+    }
+
+    /// The same, by this clock.
+    pub async fn inside_at(clock: Turn, change: impl AsyncFnOnce(&mut World)) -> Self {
         // Held from here on: whatever port is let go of may be somebody else's a moment later, with so many around. So
         // there are no metrics either.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -75,7 +80,7 @@ impl Bench<Inside> {
         let (config, _) = config.split_once("[metrics]").unwrap();
         world.write("config.toml", config).unwrap();
         change(&mut world).await;
-        let daemon = Inside::start(&world, Turn::default(), listener).await;
+        let daemon = Inside::start(&world, clock, listener).await;
         Self { world, daemon, dir }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -87,19 +87,19 @@ pub struct Job {
 }
 
 impl Job {
-    pub(crate) fn finished(id: i64, method: &str, args: &[&str], owner: Owner, now: DateTime<Utc>) -> Self {
+    /// The one that made a scrub which has ended.
+    pub(crate) fn scrub(id: i64, pool: &str, scan: &Scan, owner: Owner) -> Self {
         Self {
             state: JobState::Success(Value::Null),
-            percent: 100,
             progress: "Scrub finished".to_owned(),
-            ended: Some(now - TimeDelta::hours(60)),
-            arguments: args.iter().map(|arg| json!(arg)).collect(),
-            description: format!("Scrub of pool '{}'", args.first().copied().unwrap_or_default()),
-            ..Self::running(id, method, 100, owner, now)
+            ended: scan.ended,
+            arguments: vec![json!(pool), json!("START")],
+            description: format!("Scrub of pool '{pool}'"),
+            ..Self::running(id, "pool.scrub.scrub", 100, owner, scan.started)
         }
     }
 
-    pub(crate) fn running(id: i64, method: &str, percent: u8, owner: Owner, now: DateTime<Utc>) -> Self {
+    pub(crate) fn running(id: i64, method: &str, percent: u8, owner: Owner, started: DateTime<Utc>) -> Self {
         Self {
             id,
             method: method.to_owned(),
@@ -109,7 +109,7 @@ impl Job {
             percent,
             progress: "Transferring".to_owned(),
             owner,
-            started: now - TimeDelta::hours(66),
+            started,
             ended: None,
             message_ids: Vec::new(),
             lock: String::new(),

@@ -166,7 +166,7 @@ impl Nas {
         admin_account.password = Some(admin_password.clone());
         let tls = options.tls.then(Identity::generate).transpose()?;
         let accounts = vec![reader_account, writer_account, admin_account];
-        let shared = Arc::new(Shared::new(State::homenas(accounts), options, tls.as_ref()));
+        let shared = Arc::new(Shared::new(State::homenas(accounts, Utc::now()), options, tls.as_ref()));
         let running = server::listen(Arc::clone(&shared), options.listen, tls.as_ref()).await?;
         Ok(Self {
             address: running.address,

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike as _, NaiveTime, TimeDelta, TimeZone, Utc};
 use serde_json::{Value, json};
 
 use super::LoginAttempt;
 use super::accounts::{Account, ApiKey};
 use super::events::{Change, Event, Listener};
-use super::jobs::{Job, Owner};
+use super::jobs::{Job, JobState, Owner};
+use super::wire::EFAULT;
 
 /// Everything the simulated NAS knows. Change it through [`Nas::state`](super::Nas::state): who subscribed
 /// to what was changed is told.
@@ -69,6 +70,8 @@ pub struct State {
     pub old_systems: Vec<String>,
     /// Version of an available update, if there is one.
     pub update: Option<String>,
+    /// The Active Directory domain that users are taken from, if there is one.
+    pub directory: Option<String>,
     /// Who may log in, and as what.
     pub accounts: Vec<Account>,
     /// How fast and how strict the server is.
@@ -590,23 +593,24 @@ fn long_ago() -> DateTime<Utc> {
 }
 
 impl State {
-    /// A believable homelab NAS, with these accounts.
-    pub(crate) fn homenas(accounts: Vec<Account>) -> Self {
+    /// A believable homelab NAS, with these accounts, as it is at this moment. What it tells of its past follows
+    /// the calendar, in UTC: what is done at midnight was done at midnight.
+    pub(crate) fn homenas(accounts: Vec<Account>, now: DateTime<Utc>) -> Self {
         let writer = accounts.iter().find_map(|account| {
             let key = account.keys.first().filter(|_| account.username == "tailnas-writer")?;
             Some(Owner { username: account.username.clone(), key: Some(key.id) })
         });
         let mut state = Self {
             hostname: "homenas".to_owned(),
-            booted: Utc::now() - TimeDelta::hours(100),
+            booted: now - UP,
             boot_id: super::random_uuid(),
             ready: true,
             clock: None,
-            pools: pools(),
+            pools: pools(now),
             datasets: datasets(),
             snapshots: Vec::new(),
-            files: files(),
-            alerts: alerts(),
+            files: files(now),
+            alerts: alerts(now),
             jobs: Vec::new(),
             services: services(),
             apps: apps(),
@@ -626,6 +630,7 @@ impl State {
             disks: disks(),
             old_systems: vec!["24.10.2.4".to_owned()],
             update: None,
+            directory: None,
             accounts,
             pace: Pace::default(),
             logins: Vec::new(),
@@ -634,23 +639,84 @@ impl State {
             pending: Vec::new(),
             txg: 41_000,
         };
-        for (dataset, name, days) in [
-            ("tank/photos", "auto-2026-09-01_00-00", 80),
-            ("tank/photos/2024", "auto-2026-09-01_00-00", 80),
-            ("tank/photos", "auto-2026-10-01_00-00", 50),
-            ("tank/media", "before-upgrade", 20),
-            ("tank2/scratch", "keep", 10),
+        // What somebody took by hand stays; of the nightly ones, those of a week.
+        for (dataset, name, days, kept) in [
+            ("tank/photos", BEFORE_SORTING, 80, 3 * GIB),
+            ("tank/photos/2024", BEFORE_SORTING, 80, GIB),
+            ("tank/photos", AFTER_SORTING, 50, GIB / 2),
+            ("tank/media", "before-upgrade", 20, 12 * GIB),
+            ("tank2/scratch", "keep", 10, 2 * GIB),
         ] {
-            let created = state.now() - TimeDelta::days(days);
-            state.snapshot_at(dataset, name, created, Vec::new());
+            state.snapshot_at(dataset, name, now - TimeDelta::days(days), Vec::new());
+            if let Some(snapshot) = state.snapshots.last_mut() {
+                snapshot.used = kept;
+            }
+        }
+        for night in nights(now) {
+            for dataset in ["tank/photos", "tank/photos/2024", "backup/photos", "backup/photos/2024"] {
+                state.snapshot_at(dataset, &nightly(night), night, Vec::new());
+            }
         }
         let root = Owner { username: "root".to_owned(), key: None };
-        state.jobs.push(Job::finished(1, "pool.scrub.scrub", &["tank", "START"], root.clone(), state.now()));
-        state.jobs.push(Job::running(2, "cloudsync.sync", 42, root, state.now()));
-        if let Some(writer) = writer {
-            state.jobs.push(Job::finished(3, "pool.scrub.scrub", &["tank2", "START"], writer, state.now()));
-        }
+        let scrubbed =
+            |name: &str| state.pools.iter().find(|pool| pool.name == name).and_then(|pool| pool.scan.clone());
+        let scrub = |id, pool: &str, owner| Some(Job::scrub(id, pool, &scrubbed(pool)?, owner));
+        let jobs = [
+            scrub(1, "tank", root.clone()),
+            Some(Job::running(2, "cloudsync.sync", 42, root, now - TimeDelta::minutes(40))),
+            writer.and_then(|writer| scrub(3, "tank2", writer)),
+        ];
+        state.jobs.extend(jobs.into_iter().flatten());
         state
+    }
+
+    /// Makes this the world as it is at `now`, where its clock stops, with the same accounts.
+    pub fn stop_at(&mut self, now: DateTime<Utc>) {
+        let then = Self { clock: Some(now), ..Self::homenas(self.accounts.clone(), now) };
+        let jobs = then.jobs.clone();
+        self.put_back(then);
+        self.jobs = jobs;
+    }
+
+    /// More happens than on most days: somebody scrubs a pool, a copy has failed and an update is there. Users come
+    /// from a directory.
+    pub fn be_eventful(&mut self) {
+        let (now, root) = (self.now(), Owner { username: "root".to_owned(), key: None });
+        let scan = Scan {
+            state: ScanState::Scanning,
+            started: now - TimeDelta::minutes(3),
+            ended: None,
+            paused: None,
+            percentage: 42.0,
+            errors: 0,
+        };
+        let begun = last_at(now, 5);
+        self.jobs.retain(|job| job.state.ended());
+        self.jobs.push(Job {
+            arguments: vec![json!(1)],
+            state: JobState::Failed(EFAULT, "rsync exited with code 10".to_owned()),
+            ended: Some(begun + TimeDelta::minutes(20)),
+            ..Job::running(4, "rsynctask.run", 100, root.clone(), begun)
+        });
+        self.jobs.push(Job {
+            arguments: vec![json!("tank2"), json!("START")],
+            description: "Scrub of pool 'tank2'".to_owned(),
+            progress: "Scrubbing".to_owned(),
+            ..Job::running(5, "pool.scrub.scrub", scan.percent(), root, scan.started)
+        });
+        self.pools
+            .iter_mut()
+            .filter(|pool| pool.name == "tank2")
+            .for_each(|pool| pool.scan = Some(scan.clone()));
+        self.update = Some("25.10.6".to_owned());
+        self.directory = Some("home.example.com".to_owned());
+    }
+
+    /// What the automatic snapshot of so many nights ago is called; that of the last midnight is 0.
+    pub fn night(&self, ago: usize) -> String {
+        let auto =
+            self.snapshots.iter().filter(|one| one.dataset == "tank/photos" && one.name.starts_with("auto-"));
+        auto.rev().nth(ago).map(|one| one.name.clone()).unwrap_or_default()
     }
 
     /// The time on this NAS.
@@ -872,13 +938,37 @@ impl State {
     }
 }
 
-fn pools() -> Vec<Pool> {
-    let scrubbed = |days: i64| {
-        let started = Utc::now() - TimeDelta::days(days);
+/// What a snapshot was called that somebody took by hand.
+const BEFORE_SORTING: &str = "before-sorting";
+const AFTER_SORTING: &str = "after-sorting";
+
+/// How long the system has been up.
+pub(crate) const UP: TimeDelta = TimeDelta::days(26);
+
+/// When it was so late last. What began then and takes a quarter of an hour has ended.
+pub(crate) fn last_at(now: DateTime<Utc>, hour: u32) -> DateTime<Utc> {
+    let at = now.date_naive().and_time(NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or_default()).and_utc();
+    if at + TimeDelta::minutes(30) > now { at - TimeDelta::days(1) } else { at }
+}
+
+/// The midnights of the last week, oldest first.
+fn nights(now: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+    (0..7).rev().map(move |ago| last_at(now, 0) - TimeDelta::days(ago))
+}
+
+fn nightly(night: DateTime<Utc>) -> String {
+    night.format("auto-%Y-%m-%d_%H-%M").to_string()
+}
+
+fn pools(now: DateTime<Utc>) -> Vec<Pool> {
+    // Scrubs by schedule begin on a Sunday at midnight, the others when somebody wants them.
+    let yesterday = last_at(now, 0) - TimeDelta::days(1);
+    let sunday = yesterday - TimeDelta::days(yesterday.weekday().num_days_from_sunday().into());
+    let scrubbed = |started: DateTime<Utc>, took: TimeDelta| {
         Some(Scan {
             state: ScanState::Finished,
             started,
-            ended: Some(started + TimeDelta::hours(6)),
+            ended: Some(started + took),
             paused: None,
             percentage: 100.0,
             errors: 0,
@@ -896,9 +986,23 @@ fn pools() -> Vec<Pool> {
         scan,
     };
     vec![
-        pool(1, "tank", Layout::Mirror, &["sda", "sdb"], 8 * TIB, scrubbed(9)),
-        pool(2, "backup", Layout::Raidz1, &["sdc", "sdd", "sde"], 4 * TIB, scrubbed(23)),
-        pool(3, "tank2", Layout::Stripe, &["nvme0n1"], 512 * GIB, None),
+        pool(1, "tank", Layout::Mirror, &["sda", "sdb"], 8 * TIB, scrubbed(sunday, TimeDelta::hours(6))),
+        pool(
+            2,
+            "backup",
+            Layout::Raidz1,
+            &["sdc", "sdd", "sde"],
+            4 * TIB,
+            scrubbed(sunday - TimeDelta::days(14), TimeDelta::hours(4)),
+        ),
+        pool(
+            3,
+            "tank2",
+            Layout::Stripe,
+            &["nvme0n1"],
+            512 * GIB,
+            scrubbed(last_at(now, 20), TimeDelta::minutes(2)),
+        ),
     ]
 }
 
@@ -930,7 +1034,8 @@ fn datasets() -> Vec<Dataset> {
         Dataset { quota: Some(TIB), ..plain("tank/apps", 350 * GIB) },
         Dataset { volume: Some(200 * GIB), ..plain("tank/vm-disk", 145 * GIB) },
         plain("backup", GIB),
-        Dataset { readonly: true, ..plain("backup/photos", TIB) },
+        Dataset { readonly: true, ..plain("backup/photos", 700 * GIB) },
+        Dataset { readonly: true, ..plain("backup/photos/2024", 300 * GIB) },
         // Looks like the pool of that name to whoever compares only the end.
         plain("backup/tank2", 40 * GIB),
         plain("tank2", GIB),
@@ -938,40 +1043,48 @@ fn datasets() -> Vec<Dataset> {
     ]
 }
 
-/// Two photos, one of which was worked on, a link out of the dataset, and a text that is gone.
-fn files() -> Vec<File> {
-    let now = Utc::now();
-    let file = |snapshot: Option<&str>, path: &str, size: u64, days: i64, inode: u64| File {
+/// Two photos, one of which was worked on yesterday evening, a link out of the dataset, and a text that is gone.
+fn files(now: DateTime<Utc>) -> Vec<File> {
+    let before = |days: i64| now - TimeDelta::days(days);
+    let worked_on = last_at(now, 18);
+    let file = |snapshot: Option<&str>, path: &str, size: u64, modified: DateTime<Utc>, inode: u64| File {
         dataset: "tank/photos".to_owned(),
         snapshot: snapshot.map(str::to_owned),
         path: path.to_owned(),
         size,
-        modified: now - TimeDelta::days(days),
+        modified,
         inode,
         link: None,
     };
-    let (old, new) = (Some("auto-2026-09-01_00-00"), Some("auto-2026-10-01_00-00"));
-    vec![
-        file(None, "albums/summer.jpg", 5_100_000, 1, 101),
-        file(None, "albums/winter.jpg", 4_800_000, 300, 102),
-        file(None, "index.txt", 1200, 30, 103),
-        File { link: Some("/etc".to_owned()), ..file(None, "shortcut", 4, 300, 104) },
-        file(old, "albums/summer.jpg", 4_000_000, 90, 101),
-        file(old, "albums/winter.jpg", 4_800_000, 300, 102),
-        file(old, "letter.txt", 9000, 100, 105),
-        file(new, "albums/summer.jpg", 4_000_000, 90, 101),
-        file(new, "albums/winter.jpg", 4_800_000, 300, 102),
-    ]
+    // How both photos were at a moment.
+    let photos = |snapshot: Option<&str>, at: DateTime<Utc>| {
+        let (size, modified) = if at < worked_on { (4_000_000, before(90)) } else { (5_100_000, worked_on) };
+        [
+            file(snapshot, "albums/summer.jpg", size, modified, 101),
+            file(snapshot, "albums/winter.jpg", 4_800_000, before(300), 102),
+        ]
+    };
+    let mut files = Vec::from(photos(None, now));
+    files.push(file(None, "index.txt", 1200, before(30), 103));
+    files.push(File { link: Some("/etc".to_owned()), ..file(None, "shortcut", 4, before(20), 104) });
+    files.extend(photos(Some(BEFORE_SORTING), before(80)));
+    files.push(file(Some(BEFORE_SORTING), "letter.txt", 9000, before(100), 105));
+    files.extend(photos(Some(AFTER_SORTING), before(50)));
+    for night in nights(now) {
+        files.extend(photos(Some(&nightly(night)), night));
+        files.push(file(Some(&nightly(night)), "index.txt", 1200, before(30), 103));
+    }
+    files
 }
 
-fn alerts() -> Vec<Alert> {
+fn alerts(now: DateTime<Utc>) -> Vec<Alert> {
     let alert = |uuid: &str, klass: &str, level, text: &str, dismissed| Alert {
         uuid: uuid.to_owned(),
         klass: klass.to_owned(),
         level,
         text: text.to_owned(),
         dismissed,
-        raised: Utc::now() - TimeDelta::days(3),
+        raised: now - TimeDelta::days(3),
     };
     vec![
         alert(
@@ -994,7 +1107,13 @@ fn alerts() -> Vec<Alert> {
 
 fn services() -> Vec<Service> {
     let service = |id, name: &str, on| Service { id, name: name.to_owned(), enabled: on, running: on };
-    vec![service(4, "cifs", true), service(9, "nfs", true), service(10, "ssh", false)]
+    vec![
+        service(4, "cifs", true),
+        service(7, "iscsitarget", true),
+        service(9, "nfs", true),
+        service(10, "ssh", false),
+        service(13, "ups", true),
+    ]
 }
 
 fn apps() -> Vec<App> {
@@ -1075,11 +1194,13 @@ fn measured() -> Vec<Measured> {
         steady("load", None, &[("shortterm", 0.2), ("midterm", 0.3), ("longterm", 0.3)]),
         // Bytes that are available, of 32 GiB.
         steady("memory", None, &[("available", 30_000_000_000.0)]),
-        steady("uptime", None, &[("uptime", 360_000.0)]),
+        // 26 days.
+        steady("uptime", None, &[("uptime", 2_246_400.0)]),
         steady("arcsize", None, &[("size", 12_884_901_888.0)]),
         steady("disktemp", sda, &[("temperature_value", 34.0)]),
         steady("disktemp", sdb, &[("temperature_value", 35.0)]),
-        steady("upscharge", None, &[("charge", 100.0)]),
+        // The steps go up to 4 % more.
+        steady("upscharge", None, &[("charge", 96.0)]),
     ]
 }
 
@@ -1156,7 +1277,7 @@ fn disks() -> Vec<Disk> {
     let spinning = |name: &str, serial: &str, size, temperature| Disk {
         name: name.to_owned(),
         serial: serial.to_owned(),
-        model: "WDC_WD80EFZZ".to_owned(),
+        model: if size == 8 * TIB { "WDC_WD80EFZZ" } else { "WDC_WD40EFPX" }.to_owned(),
         size,
         rpm: Some(5640),
         temperature: Some(temperature),

@@ -139,6 +139,7 @@ macro_rules! method {
             type Reply = $reply;
             const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
             const ROLE: Option<&'static str> = Some("ACCOUNT_READ");
+            const TOLD_BY: Option<&'static str> = Some($name);
 
             fn example() -> Self::Params {
                 local(false)

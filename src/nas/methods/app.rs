@@ -105,6 +105,17 @@ pub struct Workloads {
     /// Its images.
     #[serde(default)]
     pub images: Vec<String>,
+    /// Docker's networks that it is in.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+}
+
+/// A network of Docker.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Network {
+    /// What Docker calls it.
+    #[serde(rename = "Name")]
+    pub name: String,
 }
 
 /// A container of an app.
@@ -320,9 +331,13 @@ impl Method for UsedHostIps {
 #[derive(Clone, Copy, Debug)]
 pub struct Available;
 
+/// How many apps of the catalogue there are.
+#[derive(Clone, Copy, Debug)]
+pub struct AvailableCount;
+
 /// Apps of the catalogue whose title has `text` in it, in whatever case.
 #[must_use]
-pub fn titled(text: &str) -> Query<Available> {
+pub fn titled<M: Queryable>(text: &str) -> Query<M> {
     Query::all().filter("title", Compare::HasInAnyCase, text)
 }
 
@@ -391,6 +406,23 @@ impl Queryable for Available {
         "home",
         "last_update",
     ];
+}
+
+impl Queryable for AvailableCount {
+    const COUNT: bool = true;
+}
+
+impl Method for AvailableCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("app.available");
+    const ROLE: Option<&'static str> = Some("CATALOG_READ");
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    fn example() -> Self::Params {
+        titled("plex")
+    }
 }
 
 impl Method for Available {

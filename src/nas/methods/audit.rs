@@ -80,7 +80,7 @@ impl<M: Queryable> Serialize for AuditQuery<M> {
     }
 }
 
-/// Something that happened. What exactly was done is left out: it may hold anything.
+/// Something that happened. With what it was done is left out: arguments may hold anything.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuditEvent {
     /// When, in seconds of 1970.
@@ -98,10 +98,22 @@ pub struct AuditEvent {
     /// It was let through.
     #[serde(default)]
     pub success: Option<bool>,
+    /// Of a call.
+    #[serde(default)]
+    pub event_data: Option<Called>,
+}
+
+/// What was called.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Called {
+    /// The method.
+    #[serde(default)]
+    pub method: Option<String>,
 }
 
 impl Queryable for Events {
-    const SELECT: &'static [&'static str] = &["message_timestamp", "username", "address", "event", "success"];
+    const SELECT: &'static [&'static str] =
+        &["message_timestamp", "username", "address", "event", "success", "event_data.method"];
 }
 
 impl Queryable for EventCount {

@@ -212,6 +212,7 @@ macro_rules! method {
             type Reply = Vec<$reply>;
             const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
             const ROLE: Option<&'static str> = Some($role);
+            const TOLD_BY: Option<&'static str> = Some($name);
 
             fn example() -> Self::Params {
                 Query::all()

@@ -15,6 +15,10 @@ use crate::nas::wire::Date;
 #[derive(Clone, Copy, Debug)]
 pub struct Jobs;
 
+/// How many jobs an account sees.
+#[derive(Clone, Copy, Debug)]
+pub struct JobCount;
+
 /// The latest jobs, newest first.
 #[must_use]
 pub fn latest(jobs: u32) -> Query<Jobs> {
@@ -112,6 +116,22 @@ impl Queryable for Jobs {
         "time_finished",
         "message_ids",
     ];
+}
+
+impl Queryable for JobCount {
+    const COUNT: bool = true;
+}
+
+impl Method for JobCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("core.get_jobs");
+    const ROLE: Option<&'static str> = None;
+
+    fn example() -> Self::Params {
+        Query::all()
+    }
 }
 
 impl Method for Jobs {

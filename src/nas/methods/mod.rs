@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod scrub;
 pub mod service;
 pub mod share;
+pub mod smart;
 pub mod snapshot;
 pub mod system;
 pub mod update;
@@ -226,8 +227,10 @@ catalogue! {
     alert::Alerts,
     api_key::Keys,
     job::Jobs,
+    job::JobCount,
     service::Services,
     directory::State,
+    directory::Config,
     snapshot::Times,
     update::Versions,
     boot::Environments,
@@ -261,6 +264,7 @@ catalogue! {
     app::UsedPorts,
     app::UsedHostIps,
     app::Available,
+    app::AvailableCount,
     app::UpgradeSummary,
     app::OutdatedImages,
     vm::Machines,
@@ -312,6 +316,7 @@ catalogue! {
     app::change::RollbackVersions,
     app::change::IxVolumes,
     boot::Pool,
+    smart::Tests,
     file::Listing,
     file::Count,
     file::Stat,

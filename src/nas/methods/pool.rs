@@ -195,6 +195,19 @@ impl Vdev {
     }
 }
 
+impl Pool {
+    /// How fragmented the free space is, in percent. The NAS tells it as text, with or without a sign.
+    #[must_use]
+    pub fn fragmentation_percent(&self) -> Option<f64> {
+        self.fragmentation
+            .as_deref()?
+            .trim_end_matches('%')
+            .parse()
+            .ok()
+            .filter(|percent: &f64| percent.is_finite())
+    }
+}
+
 impl Queryable for Pools {
     const SELECT: &'static [&'static str] = &[
         "id",

@@ -75,6 +75,7 @@ impl Method for Machines {
     type Reply = Vec<Machine>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.query");
     const ROLE: Option<&'static str> = Some("VM_READ");
+    const TOLD_BY: Option<&'static str> = Some("vm.query");
 
     fn example() -> Self::Params {
         Query::all().order("name").limit(50)
@@ -169,6 +170,7 @@ impl Method for Devices {
     type Reply = Vec<Device>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.device.query");
     const ROLE: Option<&'static str> = Some("VM_DEVICE_READ");
+    const TOLD_BY: Option<&'static str> = Some("vm.device.query");
 
     fn example() -> Self::Params {
         of(1)

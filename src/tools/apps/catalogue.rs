@@ -10,10 +10,10 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::app;
-use crate::nas::methods::query::{Compare, Query};
+use crate::nas::methods::query::{Compare, Query, Queryable};
 
 use super::super::limit::Limit;
-use super::super::render::{foreign, time};
+use super::super::render::{fenced, foreign, shown_of, time};
 use super::super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 use super::{OF_APP, OfApp};
 
@@ -45,8 +45,8 @@ struct SearchArgs {
 struct SearchOutput {
     /// The apps shown.
     apps: Vec<CatalogApp>,
-    /// True if there are more that the limit cut off.
-    more: bool,
+    /// How many fit in all.
+    total: u64,
 }
 
 /// An app of the catalogue.
@@ -75,22 +75,24 @@ impl Tool for Search {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
         &[("text", Log::Hmac), ("category", Log::Hmac), ("limit", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![app::Available];
+    const NEEDS: &'static [Need] = needs![app::Available, app::AvailableCount];
     type Access = Read;
     type Args = SearchArgs;
     type Output = SearchOutput;
 
     async fn run(nas: &Session<'_, Read>, args: SearchArgs) -> Result<SearchOutput, ToolError> {
-        let mut query = args.text.as_deref().map_or_else(Query::all, app::titled);
-        if let Some(category) = args.category {
-            query = query.filter("categories", Compare::Has, category);
-        }
-        let limit = args.limit.get();
-        let asked = u32::try_from(limit + 1).unwrap_or(u32::MAX);
-        let mut apps = nas.call(app::Available, query.order("name").limit(asked)).await?;
-        let more = apps.len() > limit;
-        apps.truncate(limit);
-        Ok(SearchOutput { apps: apps.iter().map(offered).collect(), more })
+        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
+        let apps = nas.call(app::Available, wanted(&args).order("name").limit(limit)).await?;
+        let total = nas.call(app::AvailableCount, wanted(&args)).await?;
+        Ok(SearchOutput { apps: apps.iter().map(offered).collect(), total })
+    }
+}
+
+fn wanted<M: Queryable>(args: &SearchArgs) -> Query<M> {
+    let query = args.text.as_deref().map_or_else(Query::all, app::titled);
+    match &args.category {
+        Some(category) => query.filter("categories", Compare::Has, category.as_str()),
+        None => query,
     }
 }
 
@@ -117,13 +119,10 @@ impl fmt::Display for SearchOutput {
         if self.apps.is_empty() {
             return writeln!(f, "The catalogue has nothing that fits.");
         }
-        for app in &self.apps {
-            writeln!(f, "- {app}")?;
-        }
-        if self.more {
-            writeln!(f, "There are more. Raise limit, or search for a longer text.")?;
-        }
-        Ok(())
+        let lines: Vec<_> = self.apps.iter().map(|app| format!("- {app}")).collect();
+        f.write_str(&fenced("apps of the catalogue", &lines))?;
+        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+        f.write_str(&shown_of(self.apps.len(), total, "Raise limit, or search for a longer text."))
     }
 }
 
@@ -223,18 +222,18 @@ impl Items for CatalogGetOutput {
 impl fmt::Display for CatalogGetOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for CatalogDetails { app, chart, categories, home, updated, broken, .. } in &self.apps {
-            writeln!(f, "{app}")?;
+            let broken = broken.iter().map(|why| format!("It cannot be installed: {why}"));
+            let lines: Vec<_> = std::iter::once(app.to_string()).chain(broken).collect();
+            f.write_str(&fenced("what the catalogue says", &lines))?;
             writeln!(
                 f,
-                "Chart {}, changed {}, in {}. {}",
+                "Chart {}, changed {}; {} {}. {}",
                 chart.as_deref().unwrap_or("unknown"),
                 updated.as_deref().unwrap_or("at an unknown time"),
-                categories.join(", "),
+                if categories.len() == 1 { "category" } else { "categories" },
+                if categories.is_empty() { "unknown".to_owned() } else { categories.join(", ") },
                 home.as_deref().unwrap_or_default()
             )?;
-            if let Some(why) = broken {
-                writeln!(f, "It cannot be installed: {why}")?;
-            }
         }
         Ok(())
     }

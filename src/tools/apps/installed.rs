@@ -1,6 +1,6 @@
 //! Apps that are there: how they are, what they use, their ports and images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -150,6 +150,8 @@ struct GetOutput {
     ports: Vec<Port>,
     /// What of the NAS it sees.
     mounts: Vec<Mount>,
+    /// Docker's networks that it is in.
+    networks: Vec<String>,
     /// Its pages, as the app names them.
     pages: BTreeMap<String, String>,
 }
@@ -187,8 +189,8 @@ struct Mount {
 impl Tool for Get {
     const NAME: &'static str = "app_get";
     const TITLE: &'static str = "An app";
-    const DESCRIPTION: &'static str = "One app: state, versions, containers with images, ports, what of \
-        the NAS is mounted into it, and its pages.";
+    const DESCRIPTION: &'static str = "One app: state, versions, containers with images, ports, networks, \
+        what of the NAS is mounted into it, and its pages.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
@@ -226,6 +228,7 @@ impl Tool for Get {
             containers: containers.collect(),
             ports: workloads.used_ports.iter().flat_map(ports).take(100).collect(),
             mounts: mounts.collect(),
+            networks: workloads.networks.iter().take(40).map(|one| foreign(&one.name, 80)).collect(),
             pages: pages.collect(),
         })
     }
@@ -265,6 +268,9 @@ impl fmt::Display for GetOutput {
         }
         for Mount { on_nas, in_app, read_only } in &self.mounts {
             writeln!(f, "- {on_nas} at {in_app}{}", if *read_only { ", read only" } else { "" })?;
+        }
+        if !self.networks.is_empty() {
+            writeln!(f, "- networks: {}", self.networks.join(", "))?;
         }
         for (name, url) in &self.pages {
             let any =
@@ -487,6 +493,8 @@ struct Ports;
 struct PortsOutput {
     /// The ports, in order.
     ports: Vec<u16>,
+    /// Ports of running apps, by app.
+    by_app: BTreeMap<String, BTreeSet<u16>>,
     /// Addresses that apps are bound to, by app; absent where this TrueNAS does not tell.
     addresses: Option<BTreeMap<String, Vec<String>>>,
 }
@@ -499,7 +507,7 @@ impl Tool for Ports {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
-    const NEEDS: &'static [Need] = needs![app::UsedPorts, app::UsedHostIps];
+    const NEEDS: &'static [Need] = needs![app::UsedPorts, app::UsedHostIps, app::Apps];
     type Access = Read;
     type Args = Nothing;
     type Output = PortsOutput;
@@ -517,7 +525,13 @@ impl Tool for Ports {
         let addresses = addresses.map(|addresses| {
             addresses.into_iter().take(300).map(|(app, ips)| (foreign(&app, 60), clean(ips))).collect()
         });
-        Ok(PortsOutput { ports, addresses })
+        let apps = nas.call(app::Apps, app::all()).await?;
+        let by_app = apps.iter().take(300).filter_map(|app| {
+            let outside = app.active_workloads.used_ports.iter().flat_map(|port| &port.host_ports);
+            let outside: BTreeSet<_> = outside.map(|host| host.host_port).collect();
+            (!outside.is_empty()).then(|| (foreign(&app.name, 60), outside))
+        });
+        Ok(PortsOutput { ports, by_app: by_app.collect(), addresses })
     }
 }
 
@@ -529,7 +543,15 @@ impl Items for PortsOutput {
 
 impl fmt::Display for PortsOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+        let told = |port: &u16| {
+            let used = |(app, ports): (&String, &BTreeSet<u16>)| ports.contains(port).then(|| app.clone());
+            let apps: Vec<_> = self.by_app.iter().filter_map(used).collect();
+            format!(
+                "{port} ({})",
+                if apps.is_empty() { "of no running app".to_owned() } else { apps.join(", ") }
+            )
+        };
+        let ports: Vec<_> = self.ports.iter().map(told).collect();
         writeln!(f, "Ports in use: {}", if ports.is_empty() { "none".to_owned() } else { ports.join(", ") })?;
         match &self.addresses {
             None => writeln!(f, "This TrueNAS does not tell which addresses they are bound to."),

@@ -156,8 +156,8 @@ const MOST_LOOKED_INTO: usize = 20;
 
 impl Tool for Currency {
     const NAME: &'static str = "app_currency";
-    const TITLE: &'static str = "Are the apps up to date?";
-    const DESCRIPTION: &'static str = "Whether apps are up to date: charts and images that are behind, those first, and what could not be seen. What an \
+    const TITLE: &'static str = "What apps are behind";
+    const DESCRIPTION: &'static str = "Which apps are behind in chart or image, those first, and what could not be seen. What an \
          upgrade would bring: app_upgrade_summary.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
@@ -240,7 +240,10 @@ impl fmt::Display for CurrencyOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.total, self.behind) {
             (0, _) => writeln!(f, "There are no apps.")?,
+            (1, 0) => writeln!(f, "It is up to date.")?,
             (all, 0) => writeln!(f, "All {all} apps are up to date.")?,
+            (1, 1) => writeln!(f, "It is not up to date.")?,
+            (all, 1) => writeln!(f, "1 of {all} apps is not up to date.")?,
             (all, behind) => writeln!(f, "{behind} of {all} apps are not up to date.")?,
         }
         for app in &self.apps {

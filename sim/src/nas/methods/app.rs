@@ -280,7 +280,7 @@ pub(crate) fn row(app: &App, generation: Generation) -> Value {
             "container_details": if stopped { json!([]) } else { json!([details]) },
             "volumes": if stopped { json!([]) } else { json!(mounts) },
             "images": [app.image],
-            "networks": [],
+            "networks": if stopped { json!([]) } else { json!([network(app)]) },
         },
         "notes": null,
         "portals": app.port.map(|port| format!("http://0.0.0.0:{}/", port.1)).map_or(json!({}), |url| json!({"Web UI": url})),
@@ -294,6 +294,17 @@ pub(crate) fn row(app: &App, generation: Generation) -> Value {
         row["latest_app_version"] = json!(app.app_version);
     }
     row
+}
+
+/// The network that Docker makes for an app.
+fn network(app: &App) -> Value {
+    json!({
+        "Name": format!("ix-{}_default", app.name), "Id": app.container_id(), "Labels": {},
+        "Created": "2026-09-20T10:00:00Z", "Scope": "local", "Driver": "bridge", "EnableIPv6": false,
+        "IPAM": {"Driver": "default", "Options": {}, "Config": [{"Subnet": "172.16.1.0/24", "Gateway": "172.16.1.1"}]},
+        "Internal": false, "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
+        "Containers": {}, "Options": {},
+    })
 }
 
 fn run(context: &mut Context<'_>, method: &'static str, running: bool) -> Result<Answer, Failure> {

@@ -35,6 +35,10 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let now = context.state.now();
     let row = |minutes: i64, service: &str, user: &str, address: &str, event: &str, success: bool| {
         let at = now - TimeDelta::minutes(minutes);
+        let data = match event {
+            "METHOD_CALL" => json!({"method": "user.update", "params": [CANARY], "description": CANARY}),
+            _ => json!({"error": CANARY}),
+        };
         json!({
             "audit_id": format!("0{minutes:07}-1111-4222-8333-444455556666"),
             "message_timestamp": at.timestamp(),
@@ -45,7 +49,7 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
             "service": service,
             "service_data": {"vers": {"major": 0, "minor": 1}, "origin": address, "secret": CANARY},
             "event": event,
-            "event_data": {"method": "user.update", "params": [CANARY]},
+            "event_data": data,
             "success": success,
         })
     };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::jobs::{Plan, Work, date};
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
+use crate::nas::state::last_at;
 use crate::nas::wire::Failure;
 use crate::nas::{CANARY, Generation};
 
@@ -106,12 +107,12 @@ fn located(mut row: Value, dataset: &str, generation: Generation) -> Value {
 }
 
 fn snapshot_tasks(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let at = context.state.now() - TimeDelta::hours(9);
+    let at = last_at(context.state.now(), 0);
     context.query(vec![json!({
         "id": 1,
         "dataset": "tank/photos",
         "recursive": true,
-        "lifetime_value": 2,
+        "lifetime_value": 1,
         "lifetime_unit": "WEEK",
         "enabled": true,
         "exclude": [],
@@ -124,7 +125,7 @@ fn snapshot_tasks(context: &mut Context<'_>) -> Result<Answer, Failure> {
 }
 
 fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let at = context.state.now() - TimeDelta::hours(8);
+    let (at, newest) = (last_at(context.state.now(), 1), context.state.night(0));
     let row = |id: i64, name: &str, source: &str, target: &str, transport: &str, state: Value| {
         let credentials = (transport != "LOCAL").then(|| {
             json!({
@@ -197,7 +198,8 @@ fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
         }
         row
     };
-    let finished = json!({"state": "FINISHED", "datetime": date(at), "last_snapshot": "tank/photos@auto-2026-10-01_00-00"});
+    let finished =
+        json!({"state": "FINISHED", "datetime": date(at), "last_snapshot": format!("tank/photos@{newest}")});
     let failed = json!({"state": "ERROR", "datetime": date(at), "error": "No route to host."});
     context.query(vec![
         row(1, "photos to backup", "tank/photos", "backup/photos", "LOCAL", finished),
@@ -221,7 +223,7 @@ fn credentials(generation: Generation) -> Value {
 }
 
 fn cloud_syncs(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let (at, generation) = (context.state.now() - TimeDelta::hours(30), context.generation());
+    let (at, generation) = (last_at(context.state.now(), 2), context.generation());
     let row = json!({
         "id": 1,
         "description": "photos to the cloud",
@@ -283,7 +285,7 @@ fn cloud_backups(context: &mut Context<'_>) -> Result<Answer, Failure> {
 }
 
 fn rsyncs(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let (at, generation) = (context.state.now() - TimeDelta::hours(12), context.generation());
+    let (at, generation) = (last_at(context.state.now(), 5), context.generation());
     let row = json!({
         "id": 1,
         "path": "/mnt/tank2/scratch",

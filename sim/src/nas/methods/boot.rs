@@ -85,6 +85,6 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
         })
     };
     let old = context.state.old_systems.iter().map(|id| row(id, false, 400));
-    let rows = old.chain([row(running, true, 90)]).collect();
+    let rows = old.chain([row(running, true, 40)]).collect();
     context.query(rows)
 }

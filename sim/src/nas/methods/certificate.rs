@@ -14,22 +14,8 @@ pub(super) const METHODS: &[Method] =
 fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let (now, generation) = (context.state.now(), context.generation());
     context.query(vec![
-        row(
-            1,
-            "truenas_default",
-            "localhost",
-            now - TimeDelta::days(300),
-            now + TimeDelta::days(97),
-            generation,
-        ),
-        row(
-            2,
-            "old-wildcard",
-            "*.example.com",
-            now - TimeDelta::days(95),
-            now - TimeDelta::days(5),
-            generation,
-        ),
+        row(1, "truenas_default", "localhost", (-300, 97), now, generation),
+        row(2, "old-wildcard", "*.example.com", (-95, -5), now, generation),
     ])
 }
 
@@ -37,10 +23,11 @@ fn row(
     id: i64,
     name: &str,
     common: &str,
-    from: DateTime<Utc>,
-    until: DateTime<Utc>,
+    days: (i64, i64),
+    now: DateTime<Utc>,
     generation: Generation,
 ) -> Value {
+    let (from, until) = (now + TimeDelta::days(days.0), now + TimeDelta::days(days.1));
     let words = |at: DateTime<Utc>| at.format("%a %b %e %H:%M:%S %Y").to_string();
     let mut row = json!({
         "id": id,
@@ -80,7 +67,7 @@ fn row(
         "serial": 1,
         "chain": false,
         "fingerprint": "00:11",
-        "expired": until < Utc::now(),
+        "expired": until < now,
         "parsed": true,
         "extensions": {},
     });

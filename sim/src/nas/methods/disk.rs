@@ -23,6 +23,7 @@ const TEMPERATURES_25_04: &[Param] = &[
 
 pub(super) const METHODS: &[Method] = &[
     method("disk.query", Access::Role("DISK_READ"), QUERY, query),
+    method("smart.test.query", Access::Role("READONLY_ADMIN"), QUERY, tests).until(Generation::V25_04),
     method("disk.temperatures", Access::Role("REPORTING_READ"), TEMPERATURES_25_04, temperatures)
         .until(Generation::V25_04),
     method("disk.temperatures", Access::Role("REPORTING_READ"), TEMPERATURES, temperatures)
@@ -36,6 +37,13 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let (state, generation) = (&*context.state, context.generation());
     let disks = state.disks.iter().enumerate();
     context.query(disks.map(|(number, disk)| row(state, number, disk, generation)).collect())
+}
+
+fn tests(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    context.query(vec![json!({
+        "id": 1, "desc": "", "type": "LONG", "all_disks": true, "disks": [],
+        "schedule": {"hour": "00", "dom": "1", "month": "*", "dow": "*"},
+    })])
 }
 
 fn temperatures(context: &mut Context<'_>) -> Result<Answer, Failure> {

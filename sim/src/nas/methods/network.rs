@@ -62,12 +62,12 @@ fn interfaces(context: &mut Context<'_>) -> Result<Answer, Failure> {
         }
         row
     };
-    context.query(vec![row("enp2s0", true, Some("192.168.1.20")), row("enp3s0", false, None)])
+    context.query(vec![row("eno1", true, Some("192.168.1.20")), row("eno2", false, None)])
 }
 
 fn summary(_: &mut Context<'_>) -> Result<Answer, Failure> {
     Ok(Answer::Value(json!({
-        "ips": {"enp2s0": {"IPV4": ["192.168.1.20/24"], "IPV6": []}},
+        "ips": {"eno1": {"IPV4": ["192.168.1.20/24"], "IPV6": []}},
         "default_routes": ["192.168.1.1"],
         "nameservers": ["192.168.1.1", "9.9.9.9"],
     })))

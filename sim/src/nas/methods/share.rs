@@ -251,7 +251,7 @@ fn smb_status(context: &mut Context<'_>) -> Result<Answer, Failure> {
 }
 
 fn nfs3(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    context.query(vec![json!({"ip": "192.168.1.20", "export": "/mnt/tank/media"})])
+    context.query(vec![json!({"ip": "192.168.1.22", "export": "/mnt/tank/media"})])
 }
 
 fn nfs4(context: &mut Context<'_>) -> Result<Answer, Failure> {

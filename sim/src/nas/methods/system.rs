@@ -4,10 +4,10 @@ use chrono::{TimeZone, Utc};
 use serde_json::json;
 
 use super::{Access, Answer, Context, Method, method};
-use crate::nas::Generation;
 use crate::nas::jobs::date;
 use crate::nas::params::{Kind, Param, optional};
 use crate::nas::wire::Failure;
+use crate::nas::{CANARY, Generation};
 
 const TRAIN: &[Param] = &[optional("update-check-available", Kind::Model(&[optional("train", Kind::Str)]))];
 
@@ -23,6 +23,8 @@ pub(super) const METHODS: &[Method] = &[
     method("update.available_versions", Access::Role("SYSTEM_UPDATE_READ"), &[], available_versions)
         .since(Generation::V25_10),
     method("directoryservices.status", Access::Session, &[], directory_status),
+    method("directoryservices.config", Access::Role("DIRECTORY_SERVICE_READ"), &[], directory_config)
+        .since(Generation::V25_10),
 ];
 
 fn info(context: &mut Context<'_>) -> Result<Answer, Failure> {
@@ -46,7 +48,7 @@ fn info(context: &mut Context<'_>) -> Result<Answer, Failure> {
         "license": null,
         "boottime": date(state.booted),
         "datetime": date(state.now()),
-        "timezone": "Europe/Zurich",
+        "timezone": "Etc/UTC",
         "system_manufacturer": "Dell Inc.",
         "ecc_memory": true,
     });
@@ -120,6 +122,35 @@ fn available_versions(context: &mut Context<'_>) -> Result<Answer, Failure> {
     Ok(Answer::Value(versions.collect()))
 }
 
-fn directory_status(_: &mut Context<'_>) -> Result<Answer, Failure> {
-    Ok(Answer::Value(json!({"type": null, "status": null, "status_msg": null})))
+fn directory_config(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let Some(domain) = &context.state.directory else {
+        return Ok(Answer::Value(json!({
+            "id": 1, "service_type": null, "credential": null, "enable": false, "enable_account_cache": true,
+            "enable_dns_updates": true, "timeout": 10, "kerberos_realm": null, "configuration": null,
+        })));
+    };
+    let idmap = json!({
+        "builtin": {"name": null, "range_low": 90_000_001, "range_high": 100_000_000},
+        "idmap_domain": {
+            "name": "HOME", "range_low": 100_000_001, "range_high": 200_000_000, "idmap_backend": "RID",
+            "sssd_compat": false,
+        },
+    });
+    Ok(Answer::Value(json!({
+        "id": 1, "service_type": "ACTIVEDIRECTORY",
+        "credential": {"credential_type": "KERBEROS_USER", "username": CANARY, "password": CANARY},
+        "enable": true, "enable_account_cache": true, "enable_dns_updates": true, "timeout": 10,
+        "kerberos_realm": domain.to_uppercase(),
+        "configuration": {
+            "hostname": context.state.hostname, "domain": domain, "idmap": idmap, "site": null,
+            "computer_account_ou": null, "use_default_domain": false, "enable_trusted_domains": false,
+            "trusted_domains": [],
+        },
+    })))
+}
+
+fn directory_status(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let there = context.state.directory.is_some();
+    let (kind, status) = if there { (Some("ACTIVEDIRECTORY"), Some("HEALTHY")) } else { (None, None) };
+    Ok(Answer::Value(json!({"type": kind, "status": status, "status_msg": null})))
 }
