@@ -216,7 +216,8 @@ impl Trial {
             tried += usize::from(answer.text().contains("other arguments"));
             self.untouched("other arguments");
         }
-        assert!(tried > 0, "{tool}: no other arguments could be tried");
+        let takes_none = example(tool).arguments == json!({});
+        assert!(tried > 0 || takes_none, "{tool}: no other arguments could be tried");
         assert_eq!(self.state(&plan).await["state"], "waiting", "{tool}");
     }
 
@@ -486,8 +487,14 @@ async fn the_simulated_writer_may_do_what_the_documentation_asks_for() {
         let account = state.accounts.iter().find(|account| account.username == writer).unwrap();
         account.roles.names().map(str::to_owned).collect::<BTreeSet<_>>()
     });
-    let wanted = Catalogue::new().roles_of_changes().into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
-    assert_eq!(roles, wanted);
+    let wanted = |generation: &str| -> BTreeSet<_> {
+        let roles = Catalogue::new().roles_of_changes(generation.parse().unwrap());
+        roles.into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(roles, wanted("25.10.5"));
+    assert_eq!(wanted("25.04.2"), wanted("25.10.5"), "the script for making accounts knows of no difference");
     let readme = include_str!("../README.md");
-    assert!(wanted.iter().all(|role| readme.contains(role.as_str())), "{wanted:?}");
+    for role in wanted("25.10.5").iter().chain(&wanted("26.0.0")) {
+        assert!(readme.contains(role.as_str()), "{role}");
+    }
 }

@@ -382,11 +382,12 @@ async fn an_administrator_makes_the_accounts() {
             assert!(ran.text.contains(said), "{said}: {}", ran.text);
         }
         common::hold_against_schemas(&machine.world.nas, generation.version());
-        let catalogue = Catalogue::new();
+        let (catalogue, version) = (Catalogue::new(), generation.version().parse().unwrap());
         machine.world.nas.state(|state| {
-            for (name, roles) in
-                [("nas-looks", catalogue.roles_of_looks()), ("nas-changes", catalogue.roles_of_changes())]
-            {
+            for (name, roles) in [
+                ("nas-looks", catalogue.roles_of_looks()),
+                ("nas-changes", catalogue.roles_of_changes(version)),
+            ] {
                 let privilege = state.privileges.iter().find(|privilege| privilege.name == name).unwrap();
                 assert_eq!(privilege.roles, roles.into_iter().collect::<Vec<_>>());
                 let user = state.users.iter().find(|user| user.username == name).unwrap();
@@ -632,6 +633,7 @@ async fn by_hand_the_same_is_made() {
              case \"$2 $3\" in\n\
              group.create*reader*) echo {} ;;\ngroup.create*) echo {} ;;\n\
              'group.get_instance {}') echo '{{\"gid\":{}}}' ;;\ngroup.get_instance*) echo '{{\"gid\":{}}}' ;;\n\
+             system.version*) echo TrueNAS-25.10.5 ;;\n\
              api_key.create*) echo '{{\"key\":\"7-x\"}}' ;;\nesac",
             machine.path("sent").display(),
             reader.0,

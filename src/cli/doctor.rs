@@ -16,6 +16,7 @@ use crate::domain::text::{chain, foreign};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
 use crate::nas;
+use crate::nas::version::{Candidate, Version};
 use crate::nas::visit::{self, KeyEnd, LetIn, Shown};
 use crate::net::certificate;
 use crate::net::http::Client;
@@ -306,7 +307,7 @@ impl Visit {
                 "NAS {name}: not logged in as the {which}, its key was not to be had"
             ));
         }
-        let LetIn { version, roles, ends } = match visit::knock(config, login, &self.past).await {
+        let LetIn { version, generation, roles, ends } = match visit::knock(config, login, &self.past).await {
             Ok(let_in) => let_in,
             Err(turned_away) => {
                 let what =
@@ -318,7 +319,7 @@ impl Visit {
             "NAS {name}: let in as the {which} {username}, it runs {}",
             foreign(&version, 80)
         ));
-        let missing = missing(which == "writer", &roles);
+        let missing = missing(which == "writer", &roles, generation);
         if !missing.is_empty() {
             let missing: Vec<_> =
                 missing.iter().map(|(role, tools)| format!("{role} ({})", tools.join(", "))).collect();
@@ -512,7 +513,7 @@ async fn time_at(http: &Client, issuer: &str) -> Option<DateTime<Utc>> {
 
 /// The roles that the tools of an account need and that it does not have, each with those tools. Nothing where the
 /// NAS does not tell the roles.
-fn missing(of_writer: bool, roles: &[String]) -> Vec<(&'static str, Vec<&'static str>)> {
+fn missing(of_writer: bool, roles: &[String], generation: Version) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut missing: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     if roles.is_empty() {
         return missing;
@@ -524,7 +525,8 @@ fn missing(of_writer: bool, roles: &[String]) -> Vec<(&'static str, Vec<&'static
             (true, false) => spec.looks,
             (false, true) => &[],
         };
-        for role in needs.iter().filter_map(|need| need.role).filter(|role| !has(roles, role)) {
+        let there = needs.iter().filter(|need| Candidate::choose(need.candidates, generation).is_some());
+        for role in there.filter_map(|need| need.role).filter(|role| !has(roles, role)) {
             match missing.iter_mut().find(|(known, _)| *known == role) {
                 Some((_, tools)) if tools.last() == Some(&spec.name) => {}
                 Some((_, tools)) => tools.push(spec.name),
@@ -556,6 +558,7 @@ pub(super) fn has(roles: &[String], role: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nas::version::NEWEST;
 
     fn roles(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
@@ -575,8 +578,10 @@ mod tests {
 
     #[test]
     fn the_roles_that_the_documentation_names_are_enough_and_less_is_not() {
+        let missing = |of_writer, roles: &[String]| missing(of_writer, roles, NEWEST);
         assert_eq!(missing(false, &roles(&["READONLY_ADMIN"])), []);
-        let writer: Vec<_> = Catalogue::new().roles_of_changes().into_iter().map(str::to_owned).collect();
+        let writer: Vec<_> =
+            Catalogue::new().roles_of_changes(NEWEST).into_iter().map(str::to_owned).collect();
         assert_eq!(missing(true, &writer), []);
         let lacking = missing(true, &roles(&["READONLY_ADMIN"]));
         assert!(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::risk::Risk;
+use crate::nas::version::{Candidate, Version};
 use crate::tools::{Entry, Kind, Spec, registry};
 
 use super::plans::{self, AboutPlans};
@@ -57,11 +58,14 @@ impl Catalogue {
         self.items().map(Item::spec)
     }
 
-    /// The roles that an account on the NAS must have so that every change can be made with it, and no more.
+    /// The roles that an account on a NAS of this generation must have so that every change can be made with it, and no
+    /// more. A NAS takes no role that it does not know.
     #[must_use]
-    pub fn roles_of_changes(&self) -> BTreeSet<&'static str> {
+    pub fn roles_of_changes(&self, generation: Version) -> BTreeSet<&'static str> {
         let changes = self.specs().filter(|spec| spec.risk != Risk::Read);
-        changes.flat_map(|spec| spec.needs).filter_map(|need| need.role).collect()
+        let needs = changes.flat_map(|spec| spec.needs);
+        let there = needs.filter(|need| Candidate::choose(need.candidates, generation).is_some());
+        there.filter_map(|need| need.role).collect()
     }
 
     /// The roles that an account on the NAS must have so that everything can be looked at with it. `READONLY_ADMIN`

@@ -330,7 +330,7 @@ impl Dispatcher {
         let permit = policy::judge_read(errand.caller, ask)
             .map_err(|refusal| self.refusal(errand.caller, errand.spec, Some(errand.nas), &refusal))?;
         let warrant = self.journal.read(permit).map_err(|error| Failure::unrecorded(&error))?;
-        let session = errand.nas.session(&warrant);
+        let session = errand.nas.session_by(errand.spec.looks_by, &warrant);
         let drafted = tokio::select! {
             drafted = ready.plan(&session) => Some(drafted),
             () = errand.gone.cancelled() => None,

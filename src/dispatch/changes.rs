@@ -16,6 +16,7 @@ use crate::domain::plan::UndoNote;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::domain::who::{Via, Who};
+use crate::nas::By;
 use crate::policy;
 use crate::tools::fields::{self, List};
 use crate::tools::render::{foreign, shown_of};
@@ -90,6 +91,7 @@ pub(super) fn spec() -> Spec {
         alters_plans: false,
         log: &[("everyone", Log::Plain), ("limit", Log::Plain)],
         looks: &[],
+        looks_by: By::Reader,
         needs: &[],
         switch: None,
         input,

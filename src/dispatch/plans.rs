@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::domain::plan::{Alteration, PlanId};
 use crate::domain::risk::Risk;
+use crate::nas::By;
 use crate::policy::plans::{NotNow, State, View};
 use crate::tools::render::{capital, size, table, time};
 use crate::tools::schema::schema_of;
@@ -69,6 +70,7 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
         risk: Risk::Read,
         alters_plans: name == "plan_cancel",
         looks: &[],
+        looks_by: By::Reader,
         needs: &[],
         switch: None,
         log: &[("plan", Log::Plain), ("seconds", Log::Plain)],

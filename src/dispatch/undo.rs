@@ -11,6 +11,7 @@ use crate::audit::record::{Act, Event, Record};
 use crate::audit::{Outcome, Status, tail};
 use crate::domain::plan::UndoNote;
 use crate::domain::risk::Risk;
+use crate::nas::By;
 use crate::policy;
 use crate::tools::schema::{of_a_change, schema_of};
 use crate::tools::{Kind, Log, Spec, arguments_of};
@@ -21,7 +22,7 @@ use super::{Call, Dispatcher, Failure, Item, Reply, covered, find, unrecorded};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Args {
-    /// Its number in the list of changes.
+    /// Its number in `changes_list`.
     change: u64,
 }
 
@@ -37,6 +38,7 @@ pub(super) fn spec() -> Spec {
         log: &[("change", Log::Plain), ("plan", Log::Plain)],
         alters_plans: false,
         looks: &[],
+        looks_by: By::Reader,
         needs: &[],
         switch: None,
         input: of_a_change(schema_of::<Args>()),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::domain::name::NasName;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
+use crate::nas::By;
 use crate::tools::schema::{answer_schema_of, schema_of, without_nulls};
 use crate::tools::{Answer, BadArguments, Spec, Switch, render};
 
@@ -86,6 +87,7 @@ pub(super) fn spec() -> Spec {
     Spec {
         alters_plans: false,
         looks: &[],
+        looks_by: By::Reader,
         needs: &[],
         name: "whoami",
         title: "Who am I here",

@@ -78,6 +78,15 @@ struct Inner {
     past: OnceLock<Past>,
 }
 
+/// By which of our accounts the NAS is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The one that can only read.
+    Reader,
+    /// The one for changes.
+    Writer,
+}
+
 /// How it is with the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -257,12 +266,21 @@ impl Nas {
     /// A session for what `warrant` allows. What looks goes over the reader's account, what changes over the
     /// writer's, and so does what is looked up on the way: a job can be seen only by the account that began it.
     pub fn session<'w, A: Access>(&'w self, warrant: &'w Warrant<A>) -> Session<'w, A> {
-        let (line, uses) = if A::CHANGES {
-            (self.0.writer.clone(), Use::Unsettles)
-        } else {
-            (Some(self.0.reader.clone()), Use::Nothing)
-        };
-        self.session_that(uses, warrant, line)
+        self.session_by(if A::CHANGES { By::Writer } else { By::Reader }, warrant)
+    }
+
+    /// The same over the account that somebody says. What a session may do hangs on its warrant alone: one that was opened
+    /// to look cannot send what changes, over whichever account.
+    pub fn session_by<'w, A: Access>(&'w self, by: By, warrant: &'w Warrant<A>) -> Session<'w, A> {
+        let uses = if A::CHANGES { Use::Unsettles } else { Use::Nothing };
+        self.session_that(uses, warrant, self.line(by))
+    }
+
+    fn line(&self, by: By) -> Option<Line> {
+        match by {
+            By::Reader => Some(self.0.reader.clone()),
+            By::Writer => self.0.writer.clone(),
+        }
     }
 
     /// The same for a look by which nothing is decided: some of what it asks may be answered with what the NAS said a

@@ -56,6 +56,12 @@ impl<'a> Account<'a> {
         self.username
     }
 
+    /// What it may do.
+    #[must_use]
+    pub const fn roles(&self) -> &BTreeSet<&'static str> {
+        self.roles
+    }
+
     /// What `group.create` takes.
     #[must_use]
     pub fn group(&self) -> Value {

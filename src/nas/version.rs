@@ -14,6 +14,9 @@ pub struct Version {
 /// The first generation with JSON-RPC, and with it the first we can speak to.
 pub const OLDEST: Version = Version::new(25, 4, 0);
 
+/// The newest generation that this was written for.
+pub const NEWEST: Version = Version::new(26, 0, 0);
+
 impl Version {
     /// The version `major.minor.patch`.
     #[must_use]

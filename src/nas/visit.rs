@@ -48,6 +48,8 @@ pub struct TurnedAway {
 pub struct LetIn {
     /// What runs there, `TrueNAS-25.10.1`.
     pub version: String,
+    /// The generation of its interface.
+    pub generation: Version,
     /// Its roles, as far as the NAS tells.
     pub roles: Vec<String>,
     /// When its key ends.
@@ -129,7 +131,7 @@ async fn look_around(live: Live, number: Option<i64>) -> LetIn {
         #[serde(rename = "$set")]
         set: Vec<String>,
     }
-    let Live { connection, generation: _, version } = live;
+    let Live { connection, generation, version } = live;
     let until = Instant::now() + PATIENCE;
     let me = connection.call("auth.me", &[(); 0], until).await.ok();
     let me = me.and_then(|answer| serde_json::from_str::<Me>(answer.json()).ok());
@@ -142,7 +144,7 @@ async fn look_around(live: Live, number: Option<i64>) -> LetIn {
         }
         None => KeyEnd::Unseen,
     };
-    LetIn { version, roles, ends }
+    LetIn { version, generation, roles, ends }
 }
 
 fn end_of(number: i64, answer: Result<String, Failure>) -> KeyEnd {

@@ -33,7 +33,7 @@ struct QueryArgs {
     /// How many hours back.
     #[serde(default)]
     hours: Limit<24, 744>,
-    /// Part of the NAS. Default: middleware, the API and the web interface.
+    /// Part of the NAS. Default: middleware, the API.
     #[serde(default)]
     service: Service,
     /// Only of this account.

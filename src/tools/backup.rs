@@ -155,8 +155,7 @@ impl Task {
 impl Tool for List {
     const NAME: &'static str = "backup_list";
     const TITLE: &'static str = "Backup tasks";
-    const DESCRIPTION: &'static str = "Tasks that take snapshots, replicate, copy to a cloud or by rsync: \
-        schedule, last run, failed ones first. What has no task: backup_coverage.";
+    const DESCRIPTION: &'static str = "Snapshot, replication, cloud and rsync tasks: schedule, last run, failed ones first. What has no task: backup_coverage.";
     const SCOPE: Scope = Scope::BackupRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

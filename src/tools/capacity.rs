@@ -45,7 +45,7 @@ struct CapacityArgs {
     /// How many of the biggest datasets of each pool.
     #[serde(default)]
     limit: Limit<5, 50>,
-    /// Also how full each was over time, in at most 60 points. Default: no.
+    /// Also how full each was over time. Default: no.
     #[serde(default)]
     history: bool,
 }

@@ -84,7 +84,7 @@ impl Action {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ServiceArgs {
-    /// Its name in the list of services, such as cifs.
+    /// Its name, such as cifs.
     service: String,
     /// What to do.
     action: Action,
@@ -93,8 +93,7 @@ struct ServiceArgs {
 impl Change for ServiceControl {
     const NAME: &'static str = "service_control";
     const TITLE: &'static str = "Start, stop or restart a service";
-    const DESCRIPTION: &'static str = "Starts, stops or restarts a system service such as SMB (cifs) or NFS. Who uses it is interrupted; whether it \
-         starts with the machine stays as it is.";
+    const DESCRIPTION: &'static str = "Starts, stops or restarts a system service such as SMB (cifs) or NFS. Who uses it is interrupted; whether it starts at boot stays.";
     const SCOPE: Scope = Scope::ServicesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![service::Services, share::SmbShares, share::NfsShares];
@@ -198,15 +197,14 @@ struct AppControl;
 struct AppArgs {
     /// Its name.
     app: AppName,
-    /// What to do; restart makes its containers anew.
+    /// What to do.
     action: Action,
 }
 
 impl Change for AppControl {
     const NAME: &'static str = "app_control";
     const TITLE: &'static str = "Start, stop or restart an app";
-    const DESCRIPTION: &'static str =
-        "Starts, stops or restarts (redeploys) an app. Its data stays. Who uses it is interrupted.";
+    const DESCRIPTION: &'static str = "Starts, stops or restarts (redeploys) an app. Its data stays.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![app::Apps];

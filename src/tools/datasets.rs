@@ -183,7 +183,7 @@ struct Create;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateArgs {
-    /// Its path; what it lies in is there already.
+    /// Its path.
     dataset: DatasetPath,
     /// Most that it and all below it may take. Default: no limit.
     #[serde(default)]
@@ -436,8 +436,7 @@ impl Altered {
 impl Change for Update {
     const NAME: &'static str = "dataset_update";
     const TITLE: &'static str = "Change a dataset's settings";
-    const DESCRIPTION: &'static str = "Changes quota, compression, read-only or comment of a dataset or volume. What is left away stays as it is; no \
-         data is touched.";
+    const DESCRIPTION: &'static str = "Changes quota, compression, read-only or comment of a dataset or volume. What is left away stays; no data is touched.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![dataset::Datasets, dataset::Attachments, resource::Resources];
@@ -524,9 +523,7 @@ struct OneDataset {
 impl Change for Delete {
     const NAME: &'static str = "dataset_delete";
     const TITLE: &'static str = "Delete a dataset";
-    const DESCRIPTION: &'static str = "Sets a dataset aside under another name with all in it; \
-        dataset_restore brings it back. TrueNAS 25.04 cannot rename, and there it is destroyed at once: \
-        the plan says which.";
+    const DESCRIPTION: &'static str = "Sets a dataset aside under another name with all in it; dataset_restore brings it back. On TrueNAS 25.04 it is destroyed at once: the plan says which.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] =
@@ -588,8 +585,7 @@ struct Restore;
 impl Change for Restore {
     const NAME: &'static str = "dataset_restore";
     const TITLE: &'static str = "Bring a deleted dataset back";
-    const DESCRIPTION: &'static str =
-        "Gives a dataset that dataset_delete set aside (its name ends in .quarantine) its old name again.";
+    const DESCRIPTION: &'static str = "Gives a dataset that dataset_delete set aside its old name again.";
     const SCOPE: Scope = Scope::StorageWrite;
     /// What was taken from everybody's reach is in it again, and it may lie over what has come to its place since.
     const RISK: Risk = Risk::Disruptive;
@@ -635,8 +631,8 @@ struct Purge;
 impl Change for Purge {
     const NAME: &'static str = "dataset_purge";
     const TITLE: &'static str = "Destroy a dataset that was set aside";
-    const DESCRIPTION: &'static str = "Destroys a dataset that dataset_delete set aside (its name ends in .quarantine), with its snapshots and all \
-         below it. For good.";
+    const DESCRIPTION: &'static str =
+        "Destroys a dataset that dataset_delete set aside, with its snapshots and all below it. For good.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] =

@@ -1,27 +1,31 @@
 //! Jobs: what the NAS goes on with by itself.
 
 use std::fmt;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
+use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::nas::Session;
 use crate::nas::methods::job::{self, JobState};
 use crate::nas::methods::query::Query;
+use crate::nas::{By, Session};
 
 use super::limit::Limit;
 use super::render::{fenced, foreign, shown_of, time};
-use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
+use super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
-    vec![Entry::read::<List>()]
+    vec![Entry::read::<List>(), Entry::change::<Abort>()]
 }
 
 const HIDDEN: &str = "Jobs of other accounts are hidden from an account that is no full administrator.";
+// jobs_list
 
 struct List;
 
@@ -83,8 +87,8 @@ struct Job {
 impl Tool for List {
     const NAME: &'static str = "jobs_list";
     const TITLE: &'static str = "Jobs";
-    const DESCRIPTION: &'static str = "Jobs of the NAS, newest first: what runs, how far it is, what \
-        failed and why. An account that is no full administrator sees only its own.";
+    const DESCRIPTION: &'static str =
+        "Jobs of the NAS, newest first: what runs, how far it is, what failed and why.";
     const SCOPE: Scope = Scope::JobsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =
@@ -175,5 +179,146 @@ impl fmt::Display for ListOutput {
         let total = usize::try_from(self.total).unwrap_or(usize::MAX);
         f.write_str(&shown_of(self.jobs.len(), total, "Raise limit, or name a state."))?;
         writeln!(f, "{}", self.note)
+    }
+}
+
+// job_abort
+
+struct Abort;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AbortArgs {
+    /// Its number.
+    id: u32,
+}
+
+/// How often one looks whether a job that was told to stop has stopped. The NAS tells it, and does not wait.
+const LOOKS_AFTERWARDS: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+    Duration::from_secs(3),
+    Duration::from_secs(5),
+];
+
+/// What is there once a job of this kind has stopped in the middle, and what takes that back.
+fn half_done(method: &str) -> (&'static str, Undo) {
+    let again = || Undo::Words("run the task again: what is there already is not copied twice".to_owned());
+    let gone = || Undo::Impossible("what it did so far stays, and nothing goes on from there".to_owned());
+    match method {
+        "cloudsync.sync" | "cloudsync.sync_onetime" => (
+            "What it copied, wrote over or deleted so far stays so, and the rest is as it was: the two sides do not agree.",
+            again(),
+        ),
+        "cloud_backup.sync" => (
+            "This run leaves no backup to restore from. What it sent stays where it was sent, and takes room there.",
+            again(),
+        ),
+        "disk.wipe" => ("A part of the disk is written over, and nothing on it can be relied on.", gone()),
+        app if app.starts_with("app.") => {
+            ("The app is left between what it was and what it was to become, and may not run.", gone())
+        }
+        _ => ("What it did so far stays so, and the rest is not done.", gone()),
+    }
+}
+
+impl Change for Abort {
+    const NAME: &'static str = "job_abort";
+    const TITLE: &'static str = "Break off a job";
+    const DESCRIPTION: &'static str =
+        "Breaks off a job that heeds it, such as a cloud sync. The plan says what is left half done.";
+    const SCOPE: Scope = Scope::JobsWrite;
+    const RISK: Risk = Risk::Disruptive;
+    const LOOKS: &'static [Need] = needs![job::Jobs];
+    const NEEDS: &'static [Need] = needs![job::Abort];
+    // Only the account that began a job sees it, and only that one can break it off.
+    const LOOKS_BY: By = By::Writer;
+    const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain)];
+    type Args = AbortArgs;
+
+    fn target(args: &AbortArgs) -> String {
+        format!("job {}", args.id)
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &AbortArgs) -> Result<Draft, ToolError> {
+        let id = args.id;
+        let Some(found) = nas.call(job::Jobs, job::one(id.into())).await?.pop() else {
+            return Err(ToolError::inapplicable(
+                format!("The account for changes sees no job {id}."),
+                "It sees those that were begun through here. Any other is broken off by whoever began it, at the NAS.",
+            ));
+        };
+        let method = foreign(&found.method, 80);
+        if !found.state.goes_on() {
+            return Err(ToolError::inapplicable(
+                format!("The job {id} ({method}) is over."),
+                "jobs_list tells how it ended.",
+            ));
+        }
+        // The NAS would tell it all the same, and say that it did.
+        if found.abortable != Some(true) {
+            let hint = match found.method.as_str() {
+                "pool.scrub.scrub" => "scrub_stop stops a scrub.",
+                _ => "plan_wait or jobs_list tells how far it is.",
+            };
+            let what =
+                format!("The job {id} ({method}) takes no notice of being broken off, and would go on.");
+            return Err(ToolError::inapplicable(what, hint));
+        }
+        let (left, undo) = half_done(&found.method);
+        let since = found.time_started.map(|at| time(at.0));
+        let by = found.begun_by().map(|user| foreign(user, 60));
+        let mut draft = Draft::new(
+            format!("Break off the job {id}, {method}."),
+            Self::RISK,
+            undo,
+            Self::target(args),
+            Fingerprint::of(&json!([found.id, found.method, since, by])),
+        );
+        let progress = found.progress.unwrap_or_default();
+        let far = progress.percent.map_or_else(String::new, |percent| format!(", {percent:.0} % done"));
+        let now = if found.state == JobState::Waiting { "waiting" } else { "running" };
+        draft.changes.push(Alteration::new(
+            Self::target(args),
+            Some(format!("{now}{far}")),
+            Some("broken off".to_owned()),
+        ));
+        let says = found.description.or(progress.description).map(|words| foreign(&words, 200));
+        let says =
+            says.filter(|words| !words.is_empty()).map_or_else(String::new, |words| format!(": {words}"));
+        let begun = match (by, since) {
+            (Some(by), Some(at)) => format!(", begun as {by} at {at}"),
+            (Some(by), None) => format!(", begun as {by}"),
+            (None, Some(at)) => format!(", begun by the NAS itself at {at}"),
+            (None, None) => String::new(),
+        };
+        draft.stops.push(format!("{method}{says}{begun}."));
+        draft.warnings.push(left.to_owned());
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: AbortArgs) -> Result<Done, ToolError> {
+        let id = i64::from(args.id);
+        nas.call(job::Abort, (id,)).await?;
+        let mut seen = None;
+        for pause in LOOKS_AFTERWARDS {
+            tokio::time::sleep(pause).await;
+            // It was told, whatever becomes of this look.
+            seen = nas.call(job::Jobs, job::one(id)).await.ok().and_then(|mut jobs| jobs.pop());
+            if seen.as_ref().is_none_or(|job| !job.state.goes_on()) {
+                break;
+            }
+        }
+        Ok(Done::now(match seen.map(|job| job.state) {
+            Some(JobState::Aborted | JobState::Failed) => format!("The job {id} is broken off."),
+            Some(JobState::Success) => format!("The job {id} came to its end before it could be broken off."),
+            Some(_) => {
+                format!(
+                    "The job {id} was told to stop, and has not stopped after 10 s. jobs_list tells when it has."
+                )
+            }
+            None => format!("The job {id} was told to stop; whether it has could not be seen."),
+        }))
     }
 }

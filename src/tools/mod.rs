@@ -38,6 +38,7 @@ mod snapshots;
 mod space;
 mod storage;
 mod system;
+mod system_changes;
 mod trend;
 mod upkeep;
 mod upkeep_changes;
@@ -59,7 +60,7 @@ use crate::domain::plan::Draft;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::Need;
-use crate::nas::{NasError, Session};
+use crate::nas::{By, NasError, Session};
 
 use fields::{Fields, List};
 use schema::{answer_schema_of, schema_of, without_nulls};
@@ -69,6 +70,7 @@ use schema::{answer_schema_of, schema_of, without_nulls};
 pub fn registry() -> Vec<Entry> {
     [
         system::family(),
+        system_changes::family(),
         upkeep::family(),
         upkeep_changes::family(),
         storage::family(),
@@ -167,6 +169,8 @@ pub trait Change: Send + Sync + 'static {
     /// What it asks of the NAS when it changes something, with the account for that. What it looks up besides, by its
     /// name in [`LOOKS`](Self::LOOKS), that account may see: on the NAS a role that writes reads as well.
     const NEEDS: &'static [Need];
+    /// Whose account looks while it plans.
+    const LOOKS_BY: By = By::Reader;
     /// How each argument may be written down. One that is not named is hashed.
     const LOG: &'static [(&'static str, Log)];
 
@@ -315,6 +319,8 @@ pub struct Spec {
     pub alters_plans: bool,
     /// What a change asks of the NAS while it is planned, with the account that only reads.
     pub looks: &'static [Need],
+    /// Whose account looks then.
+    pub looks_by: By,
     /// What it uses of the NAS.
     pub needs: &'static [Need],
     /// How each argument may be written down.
@@ -432,6 +438,7 @@ impl Entry {
             risk: C::RISK,
             alters_plans: false,
             looks: C::LOOKS,
+            looks_by: C::LOOKS_BY,
             needs: C::NEEDS,
             log: C::LOG,
             switch: None,
@@ -452,6 +459,7 @@ fn spec<T: Tool>() -> Spec {
         risk: T::RISK,
         alters_plans: false,
         looks: &[],
+        looks_by: By::Reader,
         needs: T::NEEDS,
         log: T::LOG,
         switch: T::SWITCH,

@@ -89,11 +89,9 @@ pub fn bare(schema: &Map<String, Value>) -> Map<String, Value> {
     bare
 }
 
-/// Of which kind a value is, and which words it may be.
+/// Of which kind a value is.
 fn kind(schema: &Value) -> Value {
-    let kept =
-        ["type", "enum"].into_iter().filter_map(|key| Some((key.to_owned(), schema.get(key)?.clone())));
-    Value::Object(kept.collect())
+    Value::Object(schema.get("type").map(|kind| ("type".to_owned(), kind.clone())).into_iter().collect())
 }
 
 /// Arguments that many tools have. What they are, the instructions of the server say once.
@@ -105,6 +103,9 @@ const SAID_BY_REFUSALS: [&str; 4] = ["format", "maxLength", "maximum", "minimum"
 /// What goes without saying of an argument that may be left out.
 const USUAL: [&str; 3] = [" Default: all.", " Default: any.", " Default: no."];
 
+/// What the name of an argument says as well.
+const SAID_BY_NAMES: [&str; 5] = ["Its name.", "Its number.", "Its path.", "The app.", "What to do."];
+
 /// The schema of arguments as it goes over the wire: that one may be left out, it need not say in three ways, nor in each
 /// tool what holds for all of them. That no others are taken is said to whoever tries.
 #[must_use]
@@ -115,7 +116,8 @@ pub fn lean(schema: &Map<String, Value>) -> Map<String, Value> {
     {
         if let Some(property) = property.as_object_mut() {
             property.retain(|key, value| !SAID_BY_REFUSALS.contains(&key.as_str()) && *value != json!(false));
-            if COMMON.contains(&name.as_str()) {
+            let words = property.get("description").and_then(Value::as_str).unwrap_or_default();
+            if COMMON.contains(&name.as_str()) || SAID_BY_NAMES.contains(&words) {
                 property.remove("description");
             }
             if let Some(Value::String(words)) = property.get_mut("description") {

@@ -553,8 +553,7 @@ struct SmbUpdateArgs {
 impl Change for SmbUpdate {
     const NAME: &'static str = "smb_share_update";
     const TITLE: &'static str = "Change an SMB share";
-    const DESCRIPTION: &'static str = "Switches an SMB share on or off, makes it read-only or writable, or changes which hosts it lets in. What is left \
-         away stays as it is.";
+    const DESCRIPTION: &'static str = "Switches an SMB share on or off, makes it read-only or writable, or changes which hosts it lets in. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::SmbShares, share::NfsShares, service::Services];
@@ -617,8 +616,8 @@ struct OneSmb {
 impl Change for SmbDelete {
     const NAME: &'static str = "smb_share_delete";
     const TITLE: &'static str = "Take an SMB share away";
-    const DESCRIPTION: &'static str = "Takes an SMB share away. The files stay; whoever uses it loses it. \
-        smb_share_update can switch it off instead.";
+    const DESCRIPTION: &'static str =
+        "Takes an SMB share away. The files stay. smb_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::SmbShares];
@@ -739,8 +738,7 @@ struct NfsUpdateArgs {
 impl Change for NfsUpdate {
     const NAME: &'static str = "nfs_share_update";
     const TITLE: &'static str = "Change an NFS share";
-    const DESCRIPTION: &'static str = "Switches an NFS share on or off, makes it read-only or writable, or changes which hosts it lets in. What is left \
-         away stays as it is.";
+    const DESCRIPTION: &'static str = "Switches an NFS share on or off, makes it read-only or writable, or changes which hosts it lets in. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::SmbShares, share::NfsShares, service::Services];
@@ -804,8 +802,8 @@ struct OneNfs {
 impl Change for NfsDelete {
     const NAME: &'static str = "nfs_share_delete";
     const TITLE: &'static str = "Take an NFS share away";
-    const DESCRIPTION: &'static str = "Takes an NFS share away. The files stay; whoever uses it loses it. \
-        nfs_share_update can switch it off instead.";
+    const DESCRIPTION: &'static str =
+        "Takes an NFS share away. The files stay. nfs_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::NfsShares];

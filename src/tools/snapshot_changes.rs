@@ -41,7 +41,7 @@ const OURS: &str = "truenas";
 struct SnapshotArgs {
     /// In full, tank/photos@daily.
     snapshot: SnapshotName,
-    /// The snapshots of that name below its dataset too. Default: no.
+    /// Those below its dataset too. Default: no.
     #[serde(default)]
     recursive: bool,
 }
@@ -253,7 +253,7 @@ struct MakeClone;
 struct CloneArgs {
     /// In full, tank/photos@daily.
     snapshot: SnapshotName,
-    /// Path of the new dataset, on the same pool; what it lies in is there already.
+    /// Path of the new dataset, on the same pool.
     dataset: DatasetPath,
 }
 

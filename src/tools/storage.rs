@@ -396,7 +396,7 @@ struct SnapshotCreateArgs {
 impl Change for SnapshotCreate {
     const NAME: &'static str = "snapshot_create";
     const TITLE: &'static str = "Create a snapshot";
-    const DESCRIPTION: &'static str = "Takes a snapshot of a dataset, on request of everything below it too. Adds to the NAS and removes nothing.";
+    const DESCRIPTION: &'static str = "Takes a snapshot of a dataset, on request of everything below it too.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
     const LOG: &'static [(&'static str, Log)] =

@@ -1,17 +1,18 @@
-//! Scrubs, backup tasks that are run now, virtual machines, and old systems to start.
+//! Scrubs and their schedules, backup tasks that are run now, virtual machines, containers, and old systems to start.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::access::{Read, Write};
+use crate::domain::access::{Access, Covers, Read, Write};
 use crate::domain::name::{DatasetPath, PoolName};
 use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::nas::Session;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{backup, boot, dataset, pool, resource, vm};
+use crate::nas::methods::schedule::{Cron, Schedule};
+use crate::nas::methods::{backup, boot, dataset, pool, resource, scrub, vm};
+use crate::nas::{NasError, Session};
 
 use super::render::{capital, foreign, size, time};
 use super::storage::{identity, no_such_pool};
@@ -22,8 +23,10 @@ pub(super) fn family() -> Vec<Entry> {
     vec![
         Entry::change::<ScrubStart>(),
         Entry::change::<ScrubStop>(),
+        Entry::change::<ScrubSchedule>(),
         Entry::change::<BackupRun>(),
         Entry::change::<VmControl>(),
+        Entry::change::<ContainerControl>(),
         Entry::change::<BootEnvDelete>(),
     ]
 }
@@ -160,6 +163,139 @@ impl Change for ScrubStop {
     }
 }
 
+// scrub_schedule
+
+struct ScrubSchedule;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ScheduleArgs {
+    /// Its name.
+    pool: PoolName,
+    /// When, as cron writes it in five fields, such as 0 3 * * 7.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    cron: Option<Cron>,
+    /// Only if the last one is so many days ago.
+    #[serde(default)]
+    threshold_days: Option<u32>,
+    /// Whether it is switched on.
+    #[serde(default)]
+    enabled: Option<bool>,
+}
+
+/// When the NAS scrubs a pool of its own accord, where nothing else is said: as it suggests itself.
+const WEEKLY: &str = "0 0 * * 7";
+const THRESHOLD: u32 = 35;
+
+/// The schedule of a pool, if it has one.
+async fn scheduled<A: Access + Covers<Read>>(
+    nas: &Session<'_, A>,
+    pool: &PoolName,
+) -> Result<Option<scrub::ScrubTask>, ToolError> {
+    let all = nas.call(scrub::Schedules, scrub::all()).await?;
+    Ok(all.into_iter().find(|task| task.pool_name == pool.as_str()))
+}
+
+/// A schedule in words.
+fn rhythm(cron: Option<&Cron>, threshold: Option<u32>, enabled: bool) -> String {
+    let when =
+        cron.map_or_else(|| "at times of its own".to_owned(), |cron| cron.clone().schedule().to_string());
+    let days = threshold.map_or_else(String::new, |days| format!(", if the last one is {days} days ago"));
+    format!("{}{when}{days}", if enabled { "" } else { "switched off; " })
+}
+
+impl Change for ScrubSchedule {
+    const NAME: &'static str = "scrub_schedule";
+    const TITLE: &'static str = "Schedule scrubs";
+    const DESCRIPTION: &'static str = "Sets when the NAS scrubs a pool by itself. What is left away stays.";
+    const SCOPE: Scope = Scope::StorageWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![pool::Pools, scrub::Schedules];
+    const NEEDS: &'static [Need] = needs![scrub::Create, scrub::Update];
+    const LOG: &'static [(&'static str, Log)] = &[
+        ("pool", Log::Plain),
+        ("cron", Log::Plain),
+        ("threshold_days", Log::Plain),
+        ("enabled", Log::Plain),
+    ];
+    type Args = ScheduleArgs;
+
+    fn target(args: &ScheduleArgs) -> String {
+        args.pool.to_string()
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &ScheduleArgs) -> Result<Draft, ToolError> {
+        let ScheduleArgs { pool, cron, threshold_days, enabled } = args;
+        let (found, _) = scanned(nas, pool).await?;
+        let task = scheduled(nas, pool).await?;
+        let was = task.as_ref().map(|task| {
+            let cron = task.schedule.as_ref().and_then(Schedule::cron);
+            (cron, task.threshold, task.enabled != Some(false))
+        });
+        let usual = || (WEEKLY.parse().ok(), Some(THRESHOLD), true);
+        let (old_cron, old_threshold, old_enabled) = was.clone().unwrap_or_else(usual);
+        let is =
+            (cron.clone().or(old_cron), threshold_days.or(old_threshold), enabled.unwrap_or(old_enabled));
+        if was.as_ref() == Some(&is) {
+            return Err(ToolError::inapplicable(
+                format!("Scrubs of {pool} are scheduled so already."),
+                "Name what is to be another: cron, threshold_days or enabled.",
+            ));
+        }
+        let undo = match &was {
+            Some((cron, threshold, enabled)) => {
+                json!({ "pool": pool, "cron": cron, "threshold_days": threshold, "enabled": enabled })
+            }
+            None => json!({ "pool": pool, "enabled": false }),
+        };
+        let in_words =
+            |(cron, threshold, enabled): &(Option<Cron>, _, _)| rhythm(cron.as_ref(), *threshold, *enabled);
+        let after = in_words(&is);
+        let mut draft = Draft::new(
+            format!("Have the NAS scrub the pool {pool} by itself: {after}."),
+            Self::RISK,
+            Undo::call(Self::NAME, undo),
+            format!("pool {pool}"),
+            Fingerprint::of(&json!([found.id, found.guid, task.as_ref().map(|task| task.id), was])),
+        );
+        let before = was.as_ref().map(in_words);
+        draft.changes.push(Alteration::new(format!("scrubs of {pool}"), before, Some(after)));
+        if !is.2 {
+            let lost =
+                "Nothing reads the pool through by itself then, and errors are found when a file is needed.";
+            draft.warnings.push(lost.to_owned());
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
+        Ok(draft)
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: ScheduleArgs) -> Result<Done, ToolError> {
+        let ScheduleArgs { pool, cron, threshold_days, enabled } = args;
+        let wanted = scrub::Wanted {
+            pool: None,
+            threshold: threshold_days,
+            schedule: cron.map(Cron::schedule),
+            enabled,
+        };
+        if let Some(task) = scheduled(nas, &pool).await? {
+            nas.call(scrub::Update, (task.id, wanted)).await?;
+            return Ok(Done::now(format!("Changed when the NAS scrubs {pool}.")));
+        }
+        let found =
+            nas.call(pool::Pools, pool::one(&pool)).await?.pop().ok_or_else(|| no_such_pool(&pool))?;
+        let usual = WEEKLY.parse::<Cron>().ok().map(Cron::schedule);
+        let made = scrub::Wanted {
+            pool: Some(found.id),
+            threshold: wanted.threshold.or(Some(THRESHOLD)),
+            schedule: wanted.schedule.or(usual),
+            enabled: wanted.enabled.or(Some(true)),
+        };
+        nas.call(scrub::Create, (made,)).await?;
+        Ok(Done::now(format!("The NAS scrubs {pool} by itself from now on.")))
+    }
+}
+
 // backup_run
 
 struct BackupRun;
@@ -178,7 +314,7 @@ enum Kind {
 struct RunArgs {
     /// Kind of task.
     kind: Kind,
-    /// Its number among its kind, as the list of backup tasks has it.
+    /// Its number in `backup_list`.
     id: i64,
 }
 
@@ -405,17 +541,16 @@ enum Action {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct VmArgs {
-    /// Its number in the list of virtual machines.
+    /// Its number in `vms_list`.
     id: i64,
-    /// What to do; stop and restart ask its system to shut down.
+    /// What to do.
     action: Action,
 }
 
 impl Change for VmControl {
     const NAME: &'static str = "vm_control";
     const TITLE: &'static str = "Start, stop or restart a virtual machine";
-    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or start again. Stop never cuts it off; \
-         restart does where its system does not answer in time.";
+    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or start again. Stop never cuts it off; restart does where it does not answer in time.";
     const SCOPE: Scope = Scope::VmsWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![vm::Machines];
@@ -501,6 +636,158 @@ impl Change for VmControl {
     }
 }
 
+// container_control
+
+struct ContainerControl;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ContainerArgs {
+    /// Its name in `containers_list`.
+    container: String,
+    /// What to do; TrueNAS 26 has no restart.
+    action: Action,
+}
+
+/// A container as one generation or the other has it.
+struct Found {
+    handle: Handle,
+    state: String,
+    facts: Value,
+}
+
+/// What the NAS wants to be told.
+enum Handle {
+    /// Since 26.
+    Container(i64),
+    /// Before.
+    Instance(String),
+}
+
+/// The container of this name.
+async fn container<A: Access + Covers<Read>>(nas: &Session<'_, A>, name: &str) -> Result<Found, ToolError> {
+    let found = match nas.call(vm::Containers, Query::all()).await {
+        Ok(all) => all.into_iter().find(|one| one.name == name).map(|one| Found {
+            handle: Handle::Container(one.id),
+            facts: json!([one.id, one.name, one.dataset]),
+            state: one.status.map(|status| status.state).unwrap_or_default(),
+        }),
+        Err(NasError::NoSuchMethod { .. }) => {
+            let all = nas.call(vm::Instances, Query::all()).await?;
+            all.into_iter().find(|one| one.name == name).map(|one| Found {
+                facts: json!([one.id, one.name, one.kind, one.storage_pool]),
+                handle: Handle::Instance(one.id),
+                state: one.status.unwrap_or_default(),
+            })
+        }
+        Err(error) => return Err(error.into()),
+    };
+    found.ok_or_else(|| {
+        let what = format!("There is no container {}.", foreign(name, 100));
+        ToolError::inapplicable(what, "containers_list shows which there are; app_control is for apps.")
+    })
+}
+
+fn no_restart() -> ToolError {
+    ToolError::inapplicable(
+        "This version of TrueNAS has no way to restart a container.",
+        "Plan a stop; when it is done, plan a start.",
+    )
+}
+
+impl Change for ContainerControl {
+    const NAME: &'static str = "container_control";
+    const TITLE: &'static str = "Start, stop or restart a container";
+    const DESCRIPTION: &'static str =
+        "Starts a container that is no app, or has it shut down or start again. It is never cut off.";
+    const SCOPE: Scope = Scope::VmsWrite;
+    const RISK: Risk = Risk::Reversible;
+    const LOOKS: &'static [Need] = needs![vm::Containers, vm::Instances];
+    const NEEDS: &'static [Need] = needs![
+        vm::ContainerStart,
+        vm::ContainerStop,
+        vm::InstanceStart,
+        vm::InstanceStop,
+        vm::InstanceRestart
+    ];
+    const LOG: &'static [(&'static str, Log)] = &[("container", Log::Plain), ("action", Log::Plain)];
+    type Args = ContainerArgs;
+
+    fn target(args: &ContainerArgs) -> String {
+        format!("container {}", foreign(&args.container, 100))
+    }
+
+    async fn plan(nas: &Session<'_, Read>, args: &ContainerArgs) -> Result<Draft, ToolError> {
+        let ContainerArgs { container: name, action } = args;
+        let Found { handle, state, facts } = container(nas, name).await?;
+        let target = Self::target(args);
+        let runs = state == "RUNNING";
+        if runs == (*action == Action::Start) {
+            let is = if runs { "runs already" } else { "does not run" };
+            return Err(ToolError::inapplicable(
+                format!("The {target} {is}."),
+                "containers_list tells how each is.",
+            ));
+        }
+        if let (Handle::Container(_), Action::Restart) = (&handle, action) {
+            return Err(no_restart());
+        }
+        let call = |action: &str| Undo::call(Self::NAME, json!({ "container": name, "action": action }));
+        let (verb, undo) = match action {
+            Action::Start => ("Start", call("stop")),
+            Action::Stop => ("Stop", call("start")),
+            Action::Restart => {
+                ("Restart", Undo::Words("nothing is left to take back once it runs again".to_owned()))
+            }
+        };
+        let mut draft = Draft::new(
+            format!("{verb} the {target}."),
+            Self::RISK,
+            undo,
+            target.clone(),
+            Fingerprint::of(&json!([facts, state])),
+        );
+        let after = if *action == Action::Stop { "STOPPED" } else { "RUNNING" };
+        draft.changes.push(Alteration::new(target, Some(foreign(&state, 20)), Some(after.to_owned())));
+        let until = match action {
+            Action::Start => return Ok(draft),
+            Action::Stop => "it is started again",
+            Action::Restart => "it is up again",
+        };
+        draft.stops.push(format!("Whoever uses it loses it until {until}."));
+        draft
+            .warnings
+            .push("If its system does not shut down in time, it runs on, and the job fails.".to_owned());
+        Ok(draft.at_least(Risk::Disruptive))
+    }
+
+    async fn run(nas: &Session<'_, Write>, args: ContainerArgs) -> Result<Done, ToolError> {
+        let target = Self::target(&args);
+        let handle = container(nas, &args.container).await?.handle;
+        let job = match (handle, args.action) {
+            (Handle::Container(id), Action::Start) => {
+                nas.call(vm::ContainerStart, (id,)).await?;
+                return Ok(Done::now(format!("Started the {target}.")));
+            }
+            (Handle::Container(id), Action::Stop) => nas.call(vm::ContainerStop, (id, vm::GENTLY)).await?,
+            (Handle::Container(_), Action::Restart) => return Err(no_restart()),
+            (Handle::Instance(id), Action::Start) => nas.call(vm::InstanceStart, (id,)).await?,
+            (Handle::Instance(id), Action::Stop) => nas.call(vm::InstanceStop, (id, vm::PATIENTLY)).await?,
+            (Handle::Instance(id), Action::Restart) => {
+                nas.call(vm::InstanceRestart, (id, vm::PATIENTLY)).await?
+            }
+        };
+        Ok(Done::begun(
+            job,
+            match args.action {
+                Action::Start => format!("The NAS starts the {target}."),
+                Action::Stop => format!("The NAS asks the {target} to shut down."),
+                Action::Restart => format!("The NAS restarts the {target}."),
+            },
+        ))
+    }
+}
+
 // boot_env_delete
 
 struct BootEnvDelete;
@@ -508,7 +795,7 @@ struct BootEnvDelete;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BootEnvArgs {
-    /// Its name in the list of boot environments.
+    /// Its name in `boot_env_list`.
     id: String,
 }
 

@@ -63,8 +63,8 @@ struct Machine {
 impl Tool for Machines {
     const NAME: &'static str = "vms_list";
     const TITLE: &'static str = "Virtual machines";
-    const DESCRIPTION: &'static str = "Virtual machines with state, threads, memory and whether they start with the NAS. Disks and network of one: \
-         vm_devices.";
+    const DESCRIPTION: &'static str =
+        "Virtual machines with state, threads, memory and autostart. Disks and network of one: vm_devices.";
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
@@ -140,7 +140,7 @@ struct Devices;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DevicesArgs {
-    /// Number of the machine, as `vms_list` tells it.
+    /// Its number in `vms_list`.
     id: i64,
 }
 
@@ -308,8 +308,7 @@ struct Container {
 impl Tool for Containers {
     const NAME: &'static str = "containers_list";
     const TITLE: &'static str = "Containers";
-    const DESCRIPTION: &'static str = "System containers (and on TrueNAS 25 the instances beside them) with state, memory, addresses and where they \
-         live. Apps are not among them: apps_list.";
+    const DESCRIPTION: &'static str = "System containers (on TrueNAS 25 the instances beside them too) with state, memory, addresses and storage. Apps: apps_list.";
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];

@@ -4,7 +4,7 @@
 //! can be planned in the simulated world, and at least one way in which its target becomes another meanwhile.
 
 use serde_json::{Value, json};
-use tailnas_sim::nas::State;
+use tailnas_sim::nas::{JobState, State};
 
 /// How a change is called in the tests.
 pub struct Example {
@@ -28,11 +28,20 @@ impl Example {
     }
 }
 
+/// The job that somebody may break off.
+const JOB: i64 = 4;
+/// The version that is offered.
+const UPDATE: &str = "25.10.8";
+
 /// Makes the simulated world one in which every example can be planned.
 pub fn prepare(state: &mut State) {
     state.add_dataset("tank/gone.quarantine");
     state.hold("tank2/scratch@keep", "truenas");
     state.begin_scrub("tank2");
+    let job = state.begin_job("cloudsync.sync", "tailnas-writer");
+    assert_eq!(job, JOB, "the number of the job that can be broken off");
+    state.update = Some(UPDATE.to_owned());
+    state.directory = Some("ACTIVEDIRECTORY".to_owned());
     // Scrubs end while somebody waits for them.
     (state.pace.scrub_step, state.pace.scrub_percent) = (std::time::Duration::from_millis(10), 50.0);
 }
@@ -97,6 +106,24 @@ pub fn example(tool: &str) -> Example {
             .unless("it is another pool of that name", |nas| "1".clone_into(&mut nas.pools[1].guid)),
         "scrub_stop" => example_of(json!({ "pool": "tank2" }))
             .unless("it has ended", |nas| nas.pools.iter_mut().for_each(|pool| pool.scan = None)),
+        "scrub_schedule" => example_of(json!({ "pool": "tank", "cron": "0 3 1 * *", "threshold_days": 20 }))
+            .unless("it is another pool of that name", |nas| "1".clone_into(&mut nas.pools[0].guid))
+            .unless("somebody else changed it", |nas| nas.scrub_tasks[0].threshold = 7),
+        "job_abort" => example_of(json!({ "id": JOB }))
+            .unless("it has ended", |nas| nas.end_job(JOB, JobState::Success(Value::Null)))
+            .unless("the number is another job's", |nas| {
+                let job = nas.jobs.iter_mut().find(|job| job.id == JOB).unwrap();
+                job.started += chrono::TimeDelta::hours(1);
+            }),
+        "update_download" => {
+            example_of(json!({ "version": UPDATE })).unless("it is offered no more", |nas| nas.update = None)
+        }
+        "directory_refresh" => {
+            example_of(json!({})).unless("the NAS has left it", |nas| nas.directory = None)
+        }
+        "container_control" => example_of(json!({ "container": "debian", "action": "stop" }))
+            .unless(GONE, |nas| nas.containers.clear())
+            .unless("it was stopped", |nas| nas.containers[0].running = false),
         "vm_control" => example_of(json!({ "id": 1, "action": "stop" }))
             .unless(GONE, |nas| nas.machines.clear())
             .unless("it was stopped", |nas| nas.machines[0].running = false),

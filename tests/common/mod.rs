@@ -253,7 +253,8 @@ impl<D> Bench<D> {
     pub fn nas_calls(&self) -> Vec<String> {
         let calls = self.world.nas.transcript().into_iter().map(|call| call.method);
         let keeps = |method: &str| {
-            method.starts_with("auth.") || (method.starts_with("core.") && method != "core.get_jobs")
+            let core = method.starts_with("core.") && !["core.get_jobs", "core.job_abort"].contains(&method);
+            method.starts_with("auth.") || core
         };
         calls.filter(|method| !keeps(method)).collect()
     }

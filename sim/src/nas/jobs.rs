@@ -117,6 +117,11 @@ impl Job {
         }
     }
 
+    /// Whether it is told to be at it, and nothing works on it: it holds no lock.
+    pub(crate) fn only_stands_there(&self) -> bool {
+        self.lock.is_empty() && !self.state.ended()
+    }
+
     /// Whether this session may see and abort it.
     pub(crate) fn visible_to(&self, login: &Login) -> bool {
         login.roles.full_admin() || self.owner.username == login.username
@@ -202,13 +207,18 @@ pub(crate) enum Work {
         id: i64,
         running: bool,
     },
+    /// A container is stopped or started.
+    Container {
+        name: String,
+        running: bool,
+    },
     /// The newest snapshot of a dataset is sent to another.
     Replication {
         from: String,
         to: String,
     },
-    /// Files go to a cloud, which is nowhere.
-    CloudSync,
+    /// What it does is not seen here: files go to a cloud, an update comes, a directory is read.
+    Elsewhere,
     Apps(AppWork),
 }
 
@@ -315,6 +325,14 @@ impl State {
         Ok(Value::Null)
     }
 
+    /// Starts a container or stops it.
+    pub(crate) fn run_container(&mut self, name: &str, running: bool) -> Result<Value, (i32, String)> {
+        let container = self.containers.iter_mut().find(|container| container.name == name);
+        let container = container.ok_or_else(|| (ENOENT, format!("Container {name} does not exist")))?;
+        container.running = running;
+        Ok(Value::Null)
+    }
+
     /// Sends the newest snapshot of one dataset to another that has it not.
     pub(crate) fn replicate(&mut self, from: &str, to: &str) {
         let newest = self.snapshots.iter().rev().find(|one| one.dataset == from).map(|one| one.name.clone());
@@ -352,7 +370,8 @@ pub(crate) async fn run(shared: Arc<Shared>, id: i64, work: Work) {
                 shared.state(|state| state.replicate(&from, &to));
                 Ok(Value::Null)
             }
-            Work::CloudSync => Ok(Value::Null),
+            Work::Container { name, running } => shared.state(|state| state.run_container(&name, running)),
+            Work::Elsewhere => Ok(Value::Null),
             Work::Apps(work) => shared.state(|state| state.work_on_app(work)),
         };
         let end = match done {

@@ -31,7 +31,7 @@ pub use self::accounts::{Account, ApiKey, Key, Roles};
 pub use self::jobs::{Job, JobState, Owner};
 pub use self::state::{
     Alert, App, AppState, Container, Dataset, Disk, File, Group, Layout, Level, Machine, Measured, NfsShare,
-    Pace, Pool, PoolStatus, Privilege, Scan, ScanState, Service, SmbShare, Snapshot, State, User,
+    Pace, Pool, PoolStatus, Privilege, Scan, ScanState, ScrubTask, Service, SmbShare, Snapshot, State, User,
 };
 use crate::fault::Faults;
 use crate::tls::Identity;
@@ -40,7 +40,8 @@ use crate::tls::Identity;
 /// not see them; this one does not, so that a client that asks for them gives itself away.
 pub const CANARY: &str = "canary-that-must-not-leave-the-nas";
 
-/// What the account for changes may do: what the documentation of tailnas asks for, and no more.
+/// What the account for changes may do: what the documentation of tailnas asks for, and no more. Besides, it may change
+/// containers, whatever the generation calls that.
 const WRITER: &[&str] = &[
     "ALERT_LIST_WRITE",
     "APPS_WRITE",
@@ -48,6 +49,8 @@ const WRITER: &[&str] = &[
     "CLOUD_SYNC_WRITE",
     "DATASET_DELETE",
     "DATASET_WRITE",
+    "DIRECTORY_SERVICE_WRITE",
+    "POOL_SCRUB_WRITE",
     "POOL_WRITE",
     "REPLICATION_TASK_WRITE",
     "SERVICE_WRITE",
@@ -56,6 +59,7 @@ const WRITER: &[&str] = &[
     "SNAPSHOT_DELETE",
     "SNAPSHOT_TASK_WRITE",
     "SNAPSHOT_WRITE",
+    "SYSTEM_UPDATE_WRITE",
     "VM_WRITE",
 ];
 
@@ -160,7 +164,10 @@ impl Nas {
     /// Starts to listen.
     pub async fn start(options: NasOptions) -> io::Result<Self> {
         let (reader_account, reader) = Account::with_key("tailnas-reader", &["READONLY_ADMIN"], 1);
-        let (writer_account, writer) = Account::with_key("tailnas-writer", WRITER, 2);
+        let containers =
+            if options.generation >= Generation::V26 { "CONTAINER_WRITE" } else { "VIRT_INSTANCE_WRITE" };
+        let (writer_account, writer) =
+            Account::with_key("tailnas-writer", &[WRITER, &[containers]].concat(), 2);
         let (mut admin_account, admin) = Account::with_key("truenas_admin", &["FULL_ADMIN"], 3);
         let admin_password = random_text(20);
         admin_account.password = Some(admin_password.clone());

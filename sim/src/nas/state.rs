@@ -66,6 +66,10 @@ pub struct State {
     pub privileges: Vec<Privilege>,
     /// Disks.
     pub disks: Vec<Disk>,
+    /// When pools are scrubbed.
+    pub scrub_tasks: Vec<ScrubTask>,
+    /// What kind of directory users come from besides; `None` for none.
+    pub directory: Option<String>,
     /// Systems that could be started besides the one that runs.
     pub old_systems: Vec<String>,
     /// Version of an available update, if there is one.
@@ -451,6 +455,8 @@ pub struct Machine {
 /// A container that is not an app.
 #[derive(Clone, Debug)]
 pub struct Container {
+    /// Number in the database, since 26.
+    pub id: i64,
     /// Name.
     pub name: String,
     /// Whether it runs.
@@ -584,6 +590,29 @@ pub struct Disk {
     pub temperature: Option<f64>,
 }
 
+/// When a pool is scrubbed.
+#[derive(Clone, Debug)]
+pub struct ScrubTask {
+    /// Number in the database.
+    pub id: i64,
+    /// Number of the pool.
+    pub pool: i64,
+    /// Minute, hour, day of the month, month, day of the week, as cron has them.
+    pub cron: [String; 5],
+    /// Days that must lie between two scrubs.
+    pub threshold: i64,
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+impl ScrubTask {
+    /// As the NAS makes one by itself for the pool of this number.
+    pub(crate) fn usual(pool: i64) -> Self {
+        let cron = ["00", "00", "*", "*", "7"].map(str::to_owned);
+        Self { id: pool, pool, cron, threshold: 35, enabled: true }
+    }
+}
+
 const TIB: u64 = 1 << 40;
 const GIB: u64 = 1 << 30;
 
@@ -619,7 +648,7 @@ impl State {
                 ("nextcloud".to_owned(), "html".to_owned()),
             ],
             machines: machines(),
-            containers: vec![Container { name: "debian".to_owned(), running: true }],
+            containers: vec![Container { id: 1, name: "debian".to_owned(), running: true }],
             measured: measured(),
             links: vec![("eno1".to_owned(), 1000)],
             smb_shares: smb_shares(),
@@ -628,6 +657,8 @@ impl State {
             groups: groups(),
             privileges: privileges(),
             disks: disks(),
+            scrub_tasks: [1, 2].map(ScrubTask::usual).into(),
+            directory: None,
             old_systems: vec!["24.10.2.4".to_owned()],
             update: None,
             directory: None,
@@ -741,6 +772,15 @@ impl State {
         );
         self.emit(Event::Pool(id));
         true
+    }
+
+    /// A job of this kind is at it that an account began, and goes on until somebody ends it: its number.
+    pub fn begin_job(&mut self, method: &str, username: &str) -> i64 {
+        let id = self.jobs.last().map_or(1, |job| job.id + 1);
+        let owner = Owner { username: username.to_owned(), key: None };
+        self.jobs.push(Job::running(id, method, 42, owner, self.now()));
+        self.emit(Event::Job(id, Change::Added));
+        id
     }
 
     /// Sets how many bytes of its own a dataset has, and says whether there is such a dataset.
@@ -876,10 +916,17 @@ impl State {
         }
     }
 
-    /// Makes the world what it was when `before` was a copy of it. Who is logged in and who listens stays.
+    /// Makes the world what it was when `before` was a copy of it. Who is logged in and who listens stays, and so do jobs,
+    /// but for those that ran without anything working on them.
     pub fn put_back(&mut self, before: Self) {
         let now = std::mem::replace(self, before);
-        self.jobs = now.jobs;
+        let mut jobs = now.jobs;
+        for job in self.jobs.drain(..).filter(Job::only_stands_there) {
+            jobs.retain(|other| other.id != job.id);
+            jobs.push(job);
+        }
+        jobs.sort_by_key(|job| job.id);
+        self.jobs = jobs;
         (self.logins, self.login_windows) = (now.logins, now.login_windows);
         (self.listeners, self.pending) = (now.listeners, now.pending);
         // It only ever grows, whatever is put back.

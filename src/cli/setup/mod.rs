@@ -23,6 +23,7 @@ use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
 use crate::nas;
 use crate::nas::provision::{Account, Admin, Entry};
+use crate::nas::version::NEWEST;
 use crate::nas::visit::{self, TurnedAway};
 use crate::net::http::Client;
 use crate::oauth::Provider;
@@ -104,10 +105,13 @@ pub(super) fn run(args: &Args) -> Exit {
 /// Prints the script for the NAS, with the names of accounts that setup suggests.
 fn by_hand() -> Exit {
     let catalogue = Catalogue::new();
-    let (looks, changes) = (catalogue.roles_of_looks(), catalogue.roles_of_changes());
-    let accounts = Account::new(READER, &looks).zip(Account::new(WRITER, &changes));
-    let Some((reader, writer)) = accounts else { return Exit::Bug };
-    say(&texts::script(&reader, &writer));
+    let looks = catalogue.roles_of_looks();
+    let [old, new] = [texts::BEFORE_26, NEWEST].map(|generation| catalogue.roles_of_changes(generation));
+    let accounts = [(READER, &looks), (WRITER, &old), (WRITER, &new)];
+    let [Some(reader), Some(old), Some(new)] = accounts.map(|(name, roles)| Account::new(name, roles)) else {
+        return Exit::Bug;
+    };
+    say(&texts::script(&reader, [&old, &new]));
     Exit::Ok
 }
 
@@ -264,9 +268,12 @@ fn pinned(pin: Pin) -> Trust {
 /// The API keys of the accounts, each tried before it is kept.
 async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Result<(), Trouble> {
     let catalogue = Catalogue::new();
-    let (looks, changes) = (catalogue.roles_of_looks(), catalogue.roles_of_changes());
+    let looks = catalogue.roles_of_looks();
     let past = nas::PastLogins::in_folder(&config.state);
     for nas in &config.nas {
+        // One that cannot be seen now is told of as soon as it is needed.
+        let shown = visit::look(nas).await.ok().and_then(|shown| shown.generation.ok());
+        let changes = catalogue.roles_of_changes(shown.unwrap_or(NEWEST));
         let accounts: Vec<_> = [
             (Some(&nas.reader), &Question::READER_KEY, &looks),
             (nas.writer.as_ref(), &Question::WRITER_KEY, &changes),

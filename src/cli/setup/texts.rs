@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{CERTIFICATE_FOR_US, TAILSCALED_DEFAULTS, Trouble, no_policy_file};
 use crate::config::{self, Config, Pin, Trust};
 use crate::nas::provision::Account;
+use crate::nas::version::Version;
 
 const HTTPS: u16 = 443;
 
@@ -96,8 +97,14 @@ pub(super) fn by_hand(account: &Account<'_>) -> String {
     )
 }
 
-/// The same for both accounts, as a script that can be looked at before it is run.
-pub(super) fn script(looks: &Account<'_>, changes: &Account<'_>) -> String {
+/// A generation that has the roles of all before 26.
+pub(super) const BEFORE_26: Version = Version::new(25, 10, 0);
+
+/// The same for both accounts, as a script that can be looked at before it is run. Which generation it is for is found out
+/// where it runs: some roles are called otherwise since 26, and none takes a role that it does not know.
+pub(super) fn script(looks: &Account<'_>, [changes_before_26, changes]: [&Account<'_>; 2]) -> String {
+    let roles = |account: &Account<'_>| json!(account.roles()).to_string();
+    let makes_changes = by_hand(changes).replace(&roles(changes), "'\"$roles\"'");
     format!(
         "#!/bin/sh\n\
          # Makes the accounts of tailnas on a TrueNAS, 25.04 or later: for its own shell, as root. `tailnas setup` does the\n\
@@ -105,9 +112,14 @@ pub(super) fn script(looks: &Account<'_>, changes: &Account<'_>) -> String {
          set -eu\n\n\
          # The account that looks. The last line prints its API key, once.\n{}\n\
          # The account that changes things, with the roles that the tools of this version need for it. Leave it out, and\n\
-         # nothing can be changed; leave roles out, and the tools that need them say so.\n{}",
+         # nothing can be changed; leave roles out, and the tools that need them say so.\n\
+         case $(midclt call system.version) in\n\
+         *-25.*) roles='{}' ;;\n\
+         *) roles='{}' ;;\n\
+         esac\n{makes_changes}",
         by_hand(looks),
-        by_hand(changes),
+        roles(changes_before_26),
+        roles(changes),
     )
 }
 

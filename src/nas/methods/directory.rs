@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Method, Nothing};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::{Candidate, Version};
 
 /// Whether the NAS has a directory, and how it is with it.
@@ -98,6 +98,23 @@ impl Method for State {
     type Reply = DirectoryStatus;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("directoryservices.status");
     const ROLE: Option<&'static str> = None;
+
+    fn example() -> Self::Params {
+        []
+    }
+}
+
+/// Reads the users and groups of the directory anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Refresh;
+
+impl Method for Refresh {
+    type Access = Write;
+    type Params = Nothing;
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("directoryservices.cache_refresh");
+    const ROLE: Option<&'static str> = Some("DIRECTORY_SERVICE_WRITE");
+    const JOB: bool = true;
 
     fn example() -> Self::Params {
         []

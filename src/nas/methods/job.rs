@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::domain::id::RequestId;
 use crate::nas::rpc::BEFORE_NUMBER;
 use crate::nas::version::Candidate;
@@ -61,6 +61,25 @@ pub struct Job {
     /// The ids of the calls that began it; since 25.10.
     #[serde(default)]
     pub message_ids: Vec<Value>,
+    /// Who began it, if anybody did.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+}
+
+/// Who began a job. Only the name is selected.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Credentials {
+    /// What is known of them.
+    #[serde(default)]
+    pub data: Option<User>,
+}
+
+/// Somebody who began a job.
+#[derive(Clone, Debug, Deserialize)]
+pub struct User {
+    /// Their account on the NAS.
+    #[serde(default)]
+    pub username: Option<String>,
 }
 
 impl Job {
@@ -70,6 +89,12 @@ impl Job {
         let request = request.to_string();
         let names = self.message_ids.iter().filter_map(|id| id.as_str()?.split_once(BEFORE_NUMBER));
         names.into_iter().any(|(name, _)| name == request)
+    }
+
+    /// The account that began it; the NAS begins some by itself.
+    #[must_use]
+    pub fn begun_by(&self) -> Option<&str> {
+        self.credentials.as_ref()?.data.as_ref()?.username.as_deref()
     }
 }
 
@@ -90,6 +115,14 @@ pub enum JobState {
     /// Something a later generation brought.
     #[serde(other)]
     Other,
+}
+
+impl JobState {
+    /// Whether it is at it, or will be.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        matches!(self, Self::Waiting | Self::Running)
+    }
 }
 
 /// How far a job is.
@@ -115,6 +148,7 @@ impl Queryable for Jobs {
         "time_started",
         "time_finished",
         "message_ids",
+        "credentials.data.username",
     ];
 }
 
@@ -143,5 +177,22 @@ impl Method for Jobs {
 
     fn example() -> Self::Params {
         latest(50)
+    }
+}
+
+/// Tells a job to stop, and does not wait until it has. The NAS tells those too that take no notice. An account that is no
+/// full administrator may do that to the jobs it began itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Abort;
+
+impl Method for Abort {
+    type Access = Write;
+    type Params = (i64,);
+    type Reply = ();
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("core.job_abort");
+    const ROLE: Option<&'static str> = None;
+
+    fn example() -> Self::Params {
+        (101,)
     }
 }

@@ -1,11 +1,12 @@
 //! When tasks run.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A schedule as cron has it, in the NAS's own time zone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Minute.
     #[serde(default)]
@@ -22,6 +23,72 @@ pub struct Schedule {
     /// Day of the week.
     #[serde(default)]
     pub dow: Option<String>,
+}
+
+impl Schedule {
+    /// The same as [`Cron`]; `None` where it says something that cannot be written so.
+    #[must_use]
+    pub fn cron(&self) -> Option<Cron> {
+        let Self { minute, hour, dom, month, dow } = self;
+        let field = |field: &Option<String>, default| field.clone().unwrap_or_else(|| String::from(default));
+        let (dom, month, dow) = (field(dom, "*"), field(month, "*"), field(dow, "*"));
+        [field(minute, "0"), field(hour, "*"), dom, month, dow].join(" ").parse().ok()
+    }
+}
+
+/// A schedule as cron writes it: minute, hour, day of the month, month, day of the week. What the numbers may be, and
+/// what names there are for them, the NAS knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct Cron([String; 5]);
+
+/// The text is not five fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("should be the five fields of cron: minute, hour, day of the month, month, day of the week")]
+pub struct NotCron;
+
+/// Longest field.
+const LONGEST: usize = 100;
+
+impl Cron {
+    /// As the NAS takes it.
+    #[must_use]
+    pub fn schedule(self) -> Schedule {
+        let [minute, hour, dom, month, dow] = self.0.map(Some);
+        Schedule { minute, hour, dom, month, dow }
+    }
+}
+
+impl FromStr for Cron {
+    type Err = NotCron;
+
+    fn from_str(text: &str) -> Result<Self, NotCron> {
+        let sound = |field: &str| {
+            field.len() <= LONGEST
+                && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*,-/".contains(&byte))
+        };
+        let fields: Vec<_> = text.split_ascii_whitespace().map(str::to_owned).collect();
+        let fields = <[String; 5]>::try_from(fields).map_err(|_| NotCron)?;
+        if fields.iter().all(|field| sound(field)) { Ok(Self(fields)) } else { Err(NotCron) }
+    }
+}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
+
+impl From<Cron> for String {
+    fn from(cron: Cron) -> Self {
+        cron.to_string()
+    }
+}
+
+impl<'de> Deserialize<'de> for Cron {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Display for Schedule {
@@ -55,6 +122,21 @@ impl fmt::Display for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cron_writes_comes_back_as_it_was() {
+        for text in ["0 3 * * 7", "*/15 9-17 1 jan mon-fri", "00 00 1,15 * *"] {
+            let cron: Cron = text.parse().unwrap();
+            assert_eq!(cron.to_string(), text);
+            assert_eq!(cron.clone().schedule().cron(), Some(cron), "{text}");
+        }
+        let hourly: Schedule = serde_json::from_str(r#"{"minute": "5"}"#).unwrap();
+        assert_eq!(hourly.cron().unwrap().to_string(), "5 * * * *");
+        let long = format!("{} * * * *", "1,".repeat(LONGEST));
+        for text in ["", "0 3 * *", "0 3 * * 7 7", "0 3 * * ;", "0 3 * * \u{e4}", "@daily", &long] {
+            assert_eq!(text.parse::<Cron>(), Err(NotCron), "{text}");
+        }
+    }
 
     #[test]
     fn simple_schedules_are_told_in_words() {

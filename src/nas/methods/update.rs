@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Method, Nothing};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::{Candidate, OLDEST, Version};
 
 const RENAMED: Version = Version::new(25, 10, 0);
@@ -159,6 +159,24 @@ impl Method for Versions {
     const CANDIDATES: &'static [Candidate] = &[Candidate::since(RENAMED, "update.available_versions")];
     const ROLE: Option<&'static str> = Some("SYSTEM_UPDATE_READ");
     const DEADLINE: Duration = Duration::from_mins(1);
+
+    fn example() -> Self::Params {
+        []
+    }
+}
+
+/// Downloads what [`Check`] offers, and installs nothing. From 25.10 on it could be told another version; it is left to
+/// offer the one that fits the NAS.
+#[derive(Clone, Copy, Debug)]
+pub struct Download;
+
+impl Method for Download {
+    type Access = Write;
+    type Params = Nothing;
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("update.download");
+    const ROLE: Option<&'static str> = Some("SYSTEM_UPDATE_WRITE");
+    const JOB: bool = true;
 
     fn example() -> Self::Params {
         []

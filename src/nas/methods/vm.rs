@@ -184,6 +184,8 @@ pub struct Instances;
 /// One of them.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Instance {
+    /// What it is called by in other calls.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// `CONTAINER` or `VM`.
@@ -230,6 +232,7 @@ pub struct Image {
 impl Queryable for Instances {
     // Neither "raw" nor "environment" nor the password of its display.
     const SELECT: &'static [&'static str] = &[
+        "id",
         "name",
         "type",
         "status",
@@ -262,6 +265,8 @@ pub struct Containers;
 /// A container.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Container {
+    /// Its number.
+    pub id: i64,
     /// Its name.
     pub name: String,
     /// What somebody wrote about it.
@@ -283,7 +288,7 @@ pub struct Container {
 
 impl Queryable for Containers {
     const SELECT: &'static [&'static str] =
-        &["name", "description", "cpuset", "autostart", "dataset", "status"];
+        &["id", "name", "description", "cpuset", "autostart", "dataset", "status"];
 }
 
 impl Method for Containers {
@@ -310,7 +315,7 @@ pub struct Stop;
 #[derive(Clone, Copy, Debug)]
 pub struct Restart;
 
-/// How a machine is stopped.
+/// How a machine or a container is stopped.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Manner {
     force: bool,
@@ -355,5 +360,103 @@ impl Method for Restart {
 
     fn example() -> Self::Params {
         (1,)
+    }
+}
+
+/// Starts a container, from 26 on.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerStart;
+
+/// Has a container shut down, from 26 on. There is nothing there that restarts one.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerStop;
+
+/// Starts an instance of 25.x.
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceStart;
+
+/// Has an instance of 25.x shut down.
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceStop;
+
+/// Has an instance of 25.x shut down and starts it again.
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceRestart;
+
+/// How an instance of 25.x is stopped.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Patience {
+    force: bool,
+    /// Seconds.
+    timeout: i64,
+}
+
+/// Its system is asked and has as long as a virtual machine has; when that is over the NAS gives up, and it runs on.
+pub const PATIENTLY: Patience = Patience { force: false, timeout: 90 };
+
+impl Method for ContainerStart {
+    type Access = Write;
+    type Params = (i64,);
+    type Reply = ();
+    const CANDIDATES: &'static [Candidate] = &[Candidate::since(CONTAINERS, "container.start")];
+    const ROLE: Option<&'static str> = Some("CONTAINER_WRITE");
+
+    fn example() -> Self::Params {
+        (1,)
+    }
+}
+
+impl Method for ContainerStop {
+    type Access = Write;
+    type Params = (i64, Manner);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] = &[Candidate::since(CONTAINERS, "container.stop")];
+    const ROLE: Option<&'static str> = Some("CONTAINER_WRITE");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        (1, GENTLY)
+    }
+}
+
+impl Method for InstanceStart {
+    type Access = Write;
+    type Params = (String,);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] =
+        &[Candidate::since(OLDEST, "virt.instance.start").until(CONTAINERS)];
+    const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_WRITE");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        ("debian".to_owned(),)
+    }
+}
+
+impl Method for InstanceStop {
+    type Access = Write;
+    type Params = (String, Patience);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] =
+        &[Candidate::since(OLDEST, "virt.instance.stop").until(CONTAINERS)];
+    const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_WRITE");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        ("debian".to_owned(), PATIENTLY)
+    }
+}
+
+impl Method for InstanceRestart {
+    type Access = Write;
+    type Params = (String, Patience);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] =
+        &[Candidate::since(OLDEST, "virt.instance.restart").until(CONTAINERS)];
+    const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_WRITE");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        ("debian".to_owned(), PATIENTLY)
     }
 }

@@ -329,8 +329,7 @@ struct DeployArgs {
 impl Change for Deploy {
     const NAME: &'static str = "app_deploy";
     const TITLE: &'static str = "Deploy a Compose file";
-    const DESCRIPTION: &'static str = "Makes an app from a Compose file. What reaches out of its containers is refused, with the rule and what would \
-         pass. compose_validate says that without a plan.";
+    const DESCRIPTION: &'static str = "Makes an app from a Compose file. What reaches out of its containers is refused, with the rule and what would pass. compose_validate only says that.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::UsedPorts, file::Stat];
@@ -385,7 +384,7 @@ struct Validate;
 struct ValidateArgs {
     /// The Compose file.
     compose: String,
-    /// The app that it is to be of, if that is there: its own ports are no others'.
+    /// The app it is for, if there is one.
     #[serde(default)]
     app: Option<AppName>,
 }
@@ -406,8 +405,7 @@ struct Verdict {
 impl Tool for Validate {
     const NAME: &'static str = "compose_validate";
     const TITLE: &'static str = "May this Compose file be deployed?";
-    const DESCRIPTION: &'static str = "Judges a Compose file by the rules of app_deploy and app_update and changes nothing: what is refused and what \
-         would pass, what it would reach, and the risk.";
+    const DESCRIPTION: &'static str = "Judges a Compose file by the rules of app_deploy and changes nothing: what is refused and what would pass, what it would reach, and the risk.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("compose", Log::Hmac)];

@@ -72,8 +72,7 @@ struct App {
 impl Tool for List {
     const NAME: &'static str = "apps_list";
     const TITLE: &'static str = "Apps";
-    const DESCRIPTION: &'static str = "Installed apps with state, versions and whether an upgrade is there. Ports, containers and mounts of one: \
-         app_get. What they use: app_stats.";
+    const DESCRIPTION: &'static str = "Installed apps with state, versions and whether an upgrade is there. More of one: app_get. What they use: app_stats.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];

@@ -89,7 +89,7 @@ struct Update;
 struct UpdateArgs {
     /// The app.
     app: AppName,
-    /// Of an app of the catalogue: what is to be another, as `app_config` names it. The rest stays.
+    /// Of an app of the catalogue: what is to be another, named as by `app_config`.
     #[serde(default)]
     values: Option<Values>,
     /// Of an app from a Compose file: all of the new file.
@@ -192,9 +192,7 @@ fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
 impl Change for Update {
     const NAME: &'static str = "app_update";
     const TITLE: &'static str = "Change what an app is set up with";
-    const DESCRIPTION: &'static str = "Changes values of a catalogue app or the Compose file of a custom \
-        one, and makes its containers anew. A value that reads ******** stays what it is. Judged as \
-        app_deploy is.";
+    const DESCRIPTION: &'static str = "Changes values of a catalogue app or the Compose file of a custom one, judged as app_deploy is, and makes its containers anew. A value ******** stays what it is.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::Config, app::UsedPorts, file::Stat];

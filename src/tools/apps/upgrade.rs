@@ -72,8 +72,7 @@ struct UpgradeArgs {
 impl Change for Upgrade {
     const NAME: &'static str = "app_upgrade";
     const TITLE: &'static str = "Upgrade an app";
-    const DESCRIPTION: &'static str = "Brings an app to a newer chart, after snapshots of what is mounted \
-        into it. The plan says what is new. Who uses it is interrupted.";
+    const DESCRIPTION: &'static str = "Brings an app to a newer chart, after snapshots of what is mounted into it. The plan says what is new.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::UpgradeSummary];
@@ -175,8 +174,8 @@ struct RollbackArgs {
 impl Change for Rollback {
     const NAME: &'static str = "app_rollback";
     const TITLE: &'static str = "Bring an app back to an older version";
-    const DESCRIPTION: &'static str = "Brings an app back to a chart it had before. Its data stays, unless \
-        its own volumes go back too, which loses what was written since.";
+    const DESCRIPTION: &'static str =
+        "Brings an app back to a chart it had before. Its data stays, unless its own volumes go back too.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, change::RollbackVersions];
@@ -261,8 +260,8 @@ struct PullArgs {
 impl Change for PullImages {
     const NAME: &'static str = "app_pull_images";
     const TITLE: &'static str = "Get newer images of an app";
-    const DESCRIPTION: &'static str = "Gets the newest images of the names that an app uses and makes its \
-        containers anew. Who uses it is interrupted.";
+    const DESCRIPTION: &'static str =
+        "Gets the newest images of the names that an app uses and makes its containers anew.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::OutdatedImages];
@@ -331,8 +330,7 @@ struct DeleteArgs {
 impl Change for Delete {
     const NAME: &'static str = "app_delete";
     const TITLE: &'static str = "Delete an app";
-    const DESCRIPTION: &'static str = "Deletes an app with its settings and its Docker volumes. What the NAS keeps for it (ix volumes) and datasets \
-         that are mounted into it stay; the plan names them.";
+    const DESCRIPTION: &'static str = "Deletes an app with its settings and Docker volumes. What the NAS keeps for it (ix volumes) and mounted datasets stay; the plan names them.";
     const SCOPE: Scope = Scope::AppsDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] = needs![app::Apps, change::IxVolumes];

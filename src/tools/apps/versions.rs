@@ -45,8 +45,7 @@ struct UpgradeOutput {
 impl Tool for UpgradeSummary {
     const NAME: &'static str = "app_upgrade_summary";
     const TITLE: &'static str = "What an upgrade of an app would bring";
-    const DESCRIPTION: &'static str = "For one app: the version that runs, the one an upgrade would bring, other choices and the list of changes. \
-         Changes nothing.";
+    const DESCRIPTION: &'static str = "For one app: the version that runs, the one an upgrade would bring, other choices and the list of changes.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;

@@ -64,7 +64,7 @@ fn run_cloud_sync(context: &mut Context<'_>) -> Result<Answer, Failure> {
         description: format!("Cloud sync {id}"),
         lock: format!("cloud_sync {id}"),
         arguments: vec![json!(id)],
-        work: Work::CloudSync,
+        work: Work::Elsewhere,
     }))
 }
 

@@ -6,15 +6,49 @@ use super::{Access, Answer, Context, Method, method};
 use crate::nas::Generation;
 use crate::nas::jobs::{Plan, Work, date};
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
-use crate::nas::state::{Layout, Pool, PoolStatus, Scan, ScanState, State};
-use crate::nas::wire::Failure;
+use crate::nas::state::{Layout, Pool, PoolStatus, Scan, ScanState, ScrubTask, State};
+use crate::nas::wire::{Complaint, EINVAL, ENOENT, Failure};
 
 const SCRUB: &[Param] =
     &[required("name", Kind::Str), optional("action", Kind::OneOf(&["START", "STOP", "PAUSE"]))];
 
+const CRON: Kind = Kind::Model(&[
+    optional("minute", Kind::Str),
+    optional("hour", Kind::Str),
+    optional("dom", Kind::Str),
+    optional("month", Kind::Str),
+    optional("dow", Kind::Str),
+]);
+const NEW_SCHEDULE: &[Param] = &[required(
+    "data",
+    Kind::Model(&[
+        required("pool", Kind::Int),
+        optional("threshold", Kind::Int),
+        optional("description", Kind::Str),
+        optional("schedule", CRON),
+        optional("enabled", Kind::Bool),
+    ]),
+)];
+const SCHEDULE: &[Param] = &[
+    required("id_", Kind::Int),
+    required(
+        "data",
+        Kind::Model(&[
+            optional("pool", Kind::Int),
+            optional("threshold", Kind::Int),
+            optional("description", Kind::Str),
+            optional("schedule", CRON),
+            optional("enabled", Kind::Bool),
+        ]),
+    ),
+];
+const WRITE_SCHEDULES: Access = Access::Role("POOL_SCRUB_WRITE");
+
 pub(super) const METHODS: &[Method] = &[
     method("pool.query", Access::Role("POOL_READ"), QUERY, query),
     method("pool.scrub.query", Access::Role("POOL_SCRUB_READ"), QUERY, schedules),
+    method("pool.scrub.create", WRITE_SCHEDULES, NEW_SCHEDULE, create_schedule),
+    method("pool.scrub.update", WRITE_SCHEDULES, SCHEDULE, update_schedule),
     method("pool.scrub.scrub", Access::Role("POOL_WRITE"), SCRUB, scrub),
 ];
 
@@ -23,21 +57,64 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     context.query(state.pools.iter().map(|pool| row(state, pool, generation)).collect())
 }
 
-/// Every pool but the last is scrubbed by itself.
 fn schedules(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let pools = context.state.pools.split_last().map_or(&[][..], |(_, pools)| pools);
-    let rows = pools.iter().map(|pool| {
-        json!({
-            "id": pool.id,
-            "pool": pool.id,
-            "pool_name": pool.name,
-            "threshold": 35,
-            "description": "",
-            "schedule": {"minute": "00", "hour": "00", "dom": "*", "month": "*", "dow": "7"},
-            "enabled": true,
-        })
-    });
-    context.query(rows.collect())
+    let tasks = context.state.scrub_tasks.iter();
+    context.query(tasks.filter_map(|task| schedule_row(context.state, task)).collect())
+}
+
+fn schedule_row(state: &State, task: &ScrubTask) -> Option<Value> {
+    let pool = state.pools.iter().find(|pool| pool.id == task.pool)?;
+    let [minute, hour, dom, month, dow] = &task.cron;
+    Some(json!({
+        "id": task.id,
+        "pool": pool.id,
+        "pool_name": pool.name,
+        "threshold": task.threshold,
+        "description": "",
+        "schedule": {"minute": minute, "hour": hour, "dom": dom, "month": month, "dow": dow},
+        "enabled": task.enabled,
+    }))
+}
+
+fn create_schedule(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let wanted = context.args.get(0).clone();
+    let pool = wanted["pool"].as_i64().unwrap_or_default();
+    let complaint = if context.state.pools.iter().all(|one| one.id != pool) {
+        Some(("The specified volume does not exist", ENOENT))
+    } else if context.state.scrub_tasks.iter().any(|task| task.pool == pool) {
+        Some(("A scrub with this pool already exists", EINVAL))
+    } else {
+        None
+    };
+    if let Some((message, errno)) = complaint {
+        let attribute = Some("pool_scrub_create.pool".to_owned());
+        return Err(Failure::Invalid(vec![Complaint { attribute, message: message.to_owned(), errno }]));
+    }
+    let id = 1 + context.state.scrub_tasks.iter().map(|task| task.id).max().unwrap_or(0);
+    context.state.scrub_tasks.push(ScrubTask { id, ..ScrubTask::usual(pool) });
+    change_schedule(context.state, id, &wanted)
+}
+
+fn update_schedule(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    let wanted = context.args.get(1).clone();
+    change_schedule(context.state, id, &wanted)
+}
+
+fn change_schedule(state: &mut State, id: i64, wanted: &Value) -> Result<Answer, Failure> {
+    let Some(task) = state.scrub_tasks.iter_mut().find(|task| task.id == id) else {
+        return Err(Failure::NotFound(format!("PoolScrub {id} does not exist")));
+    };
+    let names = ["minute", "hour", "dom", "month", "dow"];
+    for (field, name) in task.cron.iter_mut().zip(names) {
+        if let Some(text) = wanted["schedule"][name].as_str() {
+            text.clone_into(field);
+        }
+    }
+    task.threshold = wanted["threshold"].as_i64().unwrap_or(task.threshold);
+    task.enabled = wanted["enabled"].as_bool().unwrap_or(task.enabled);
+    let task = task.clone();
+    Ok(Answer::Value(schedule_row(state, &task).unwrap_or_default()))
 }
 
 fn scrub(context: &mut Context<'_>) -> Result<Answer, Failure> {

@@ -59,7 +59,7 @@ fn create(context: &mut Context<'_>) -> Result<Answer, Failure> {
         }
     }
     let roles: Vec<_> = list("roles").iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    for (index, _) in roles.iter().enumerate().filter(|(_, role)| !is_role(role)) {
+    for (index, _) in roles.iter().enumerate().filter(|(_, role)| !is_role(role, generation)) {
         complain(format!("privilege_create.roles.{index}"), "Invalid role".to_owned());
     }
     if !complaints.is_empty() {
@@ -87,8 +87,12 @@ fn give(state: &mut State, gids: &[i64]) {
     }
 }
 
-/// The NAS has a list of them; here it is enough to look like one.
-fn is_role(name: &str) -> bool {
+/// The NAS has a list of them; here it is enough to look like one, and to be none that only another generation has.
+fn is_role(name: &str, generation: Generation) -> bool {
+    let elsewhere = if generation >= Generation::V26 { "VIRT_" } else { "CONTAINER_" };
+    if name.starts_with(elsewhere) {
+        return false;
+    }
     TOP.contains(&name) || ["_READ", "_WRITE", "_DELETE"].iter().any(|ending| name.ends_with(ending))
 }
 

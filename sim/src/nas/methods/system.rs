@@ -4,12 +4,15 @@ use chrono::{TimeZone, Utc};
 use serde_json::json;
 
 use super::{Access, Answer, Context, Method, method};
-use crate::nas::jobs::date;
+use crate::nas::jobs::{Plan, Work, date};
 use crate::nas::params::{Kind, Param, optional};
-use crate::nas::wire::Failure;
+use crate::nas::wire::{EFAULT, Failure};
 use crate::nas::{CANARY, Generation};
 
 const TRAIN: &[Param] = &[optional("update-check-available", Kind::Model(&[optional("train", Kind::Str)]))];
+
+const DOWNLOAD: &[Param] =
+    &[optional("train", Kind::NullOr(&Kind::Str)), optional("version", Kind::NullOr(&Kind::Str))];
 
 pub(super) const METHODS: &[Method] = &[
     method("system.info", Access::Role("READONLY_ADMIN"), &[], info),
@@ -22,9 +25,13 @@ pub(super) const METHODS: &[Method] = &[
     method("update.status", Access::Role("SYSTEM_UPDATE_READ"), &[], update_status).since(Generation::V25_10),
     method("update.available_versions", Access::Role("SYSTEM_UPDATE_READ"), &[], available_versions)
         .since(Generation::V25_10),
+    method("update.download", Access::Role("SYSTEM_UPDATE_WRITE"), &[], download).until(Generation::V25_04),
+    method("update.download", Access::Role("SYSTEM_UPDATE_WRITE"), DOWNLOAD, download)
+        .since(Generation::V25_10),
     method("directoryservices.status", Access::Session, &[], directory_status),
     method("directoryservices.config", Access::Role("DIRECTORY_SERVICE_READ"), &[], directory_config)
         .since(Generation::V25_10),
+    method("directoryservices.cache_refresh", Access::Role("DIRECTORY_SERVICE_WRITE"), &[], refresh),
 ];
 
 fn info(context: &mut Context<'_>) -> Result<Answer, Failure> {
@@ -153,4 +160,25 @@ fn directory_status(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let there = context.state.directory.is_some();
     let (kind, status) = if there { (Some("ACTIVEDIRECTORY"), Some("HEALTHY")) } else { (None, None) };
     Ok(Answer::Value(json!({"type": kind, "status": status, "status_msg": null})))
+}
+
+fn download(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    if context.state.update.is_none() {
+        return Err(Failure::call(EFAULT, "No update available"));
+    }
+    elsewhere("update.download", "Downloading update")
+}
+
+fn refresh(_: &mut Context<'_>) -> Result<Answer, Failure> {
+    elsewhere("directoryservices.cache_refresh", "Refreshing the cache of users and groups")
+}
+
+fn elsewhere(method: &'static str, description: &str) -> Result<Answer, Failure> {
+    Ok(Answer::Job(Plan {
+        method,
+        arguments: Vec::new(),
+        description: description.to_owned(),
+        lock: method.to_owned(),
+        work: Work::Elsewhere,
+    }))
 }

@@ -20,6 +20,13 @@ const STOP: &[Param] = &[
 ];
 const ID: &[Param] = &[required("id", Kind::Int)];
 const WRITE: Access = Access::Role("VM_WRITE");
+const NAME: &[Param] = &[required("id", Kind::Str)];
+const STOP_INSTANCE: &[Param] = &[
+    required("id", Kind::Str),
+    optional("stop_args", Kind::Model(&[optional("force", Kind::Bool), optional("timeout", Kind::Int)])),
+];
+const INSTANCES: Access = Access::Role("VIRT_INSTANCE_WRITE");
+const CONTAINERS: Access = Access::Role("CONTAINER_WRITE");
 
 pub(super) const METHODS: &[Method] = &[
     method("vm.start", WRITE, START, start),
@@ -29,8 +36,60 @@ pub(super) const METHODS: &[Method] = &[
     method("vm.device.query", Access::Role("VM_DEVICE_READ"), QUERY, devices),
     method("virt.instance.query", Access::Role("VIRT_INSTANCE_READ"), QUERY, instances)
         .until(Generation::V25_10),
+    method("virt.instance.start", INSTANCES, NAME, |context| {
+        run_instance(context, "virt.instance.start", true)
+    })
+    .until(Generation::V25_10),
+    method("virt.instance.stop", INSTANCES, STOP_INSTANCE, |context| {
+        run_instance(context, "virt.instance.stop", false)
+    })
+    .until(Generation::V25_10),
+    method("virt.instance.restart", INSTANCES, STOP_INSTANCE, |context| {
+        run_instance(context, "virt.instance.restart", true)
+    })
+    .until(Generation::V25_10),
     method("container.query", Access::Role("CONTAINER_READ"), QUERY, containers).since(Generation::V26),
+    method("container.start", CONTAINERS, ID, start_container).since(Generation::V26),
+    method("container.stop", CONTAINERS, STOP, stop_container).since(Generation::V26),
 ];
+
+fn run_instance(context: &mut Context<'_>, method: &'static str, running: bool) -> Result<Answer, Failure> {
+    let name = context.args.str(0).to_owned();
+    Ok(Answer::Job(Plan {
+        method,
+        description: format!("{method} {name}"),
+        lock: format!("instance {name}"),
+        arguments: vec![json!(name)],
+        work: Work::Container { name, running },
+    }))
+}
+
+/// The container of the number in the arguments.
+fn numbered<'a>(context: &'a Context<'_>) -> Result<&'a Container, Failure> {
+    let id = context.args.get(0).as_i64().unwrap_or_default();
+    let found = context.state.containers.iter().find(|one| one.id == id);
+    found.ok_or_else(|| Failure::NotFound(format!("Container {id} does not exist")))
+}
+
+fn start_container(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let Container { name, running, .. } = numbered(context)?.clone();
+    if running {
+        return Err(Failure::call(EFAULT, format!("{name:?} container is already running")));
+    }
+    let started = context.state.run_container(&name, true);
+    started.map(Answer::Value).map_err(|(errno, why)| Failure::call(errno, why))
+}
+
+fn stop_container(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let Container { name, id, .. } = numbered(context)?.clone();
+    Ok(Answer::Job(Plan {
+        method: "container.stop",
+        description: format!("Stopping container {name}"),
+        lock: format!("container_stop_{id}"),
+        arguments: vec![json!(id)],
+        work: Work::Container { name, running: false },
+    }))
+}
 
 fn start(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let id = context.args.get(0).as_i64().unwrap_or_default();
@@ -129,9 +188,9 @@ fn instance(container: &Container, generation: Generation) -> Value {
 }
 
 fn containers(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let rows = context.state.containers.iter().enumerate().map(|(number, container)| {
+    let rows = context.state.containers.iter().map(|container| {
         json!({
-            "id": number + 1, "uuid": format!("00000000-0000-4000-8000-{number:012}"), "name": container.name,
+            "id": container.id, "uuid": format!("00000000-0000-4000-8000-{:012}", container.id), "name": container.name,
             "description": "", "cpuset": null, "autostart": true, "time": "LOCAL", "shutdown_timeout": 90,
             "dataset": format!("tank/.ix-virt/containers/{}", container.name), "init": "/sbin/init",
             "initdir": null, "initenv": {"TOKEN": "hunter2"}, "inituser": null, "initgroup": null,
