@@ -93,6 +93,12 @@ async fn the_risk_is_what_the_file_can_do_and_the_plan_says_how_it_could_do_less
     let writes = effect(&call(&alice, "app_deploy", &compose("/mnt/tank/media:/data")).await);
     assert_eq!(writes["risk"], "destructive");
     assert!(writes["warnings"].to_string().contains("make the mount read only"), "{writes}");
+    let file = "services:\n  web: {image: 'nginx:1.29', ports: ['127.0.0.1::80', 81]}\n";
+    let chosen = effect(&call(&alice, "app_deploy", &json!({ "app": "web", "compose": file })).await);
+    for told in ["at 127.0.0.1 (inside it is 80/tcp)", "at every address (inside it is 81/tcp)"] {
+        let told = format!("web is reached at a port that Docker chooses, another at each start, {told}.");
+        assert!(chosen["warnings"].to_string().contains(&told), "{chosen}");
+    }
     let delete = effect(&call(&alice, "app_delete", &json!({ "app": "plex" })).await);
     assert_eq!(delete["risk"], "destructive");
     let said = delete.to_string();
@@ -165,4 +171,117 @@ async fn an_app_is_installed_by_a_person_and_a_job_is_followed_to_the_end() {
     assert!(ended.text().contains("done"), "{}", ended.text());
     let runs = |app: &App| app.name == "nextcloud" && app.state == AppState::Running;
     assert!(bench.world.nas.state(|state| state.apps.iter().any(runs)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_an_app_is_as_dangerous_as_what_it_then_reaches() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let service = |more: Value| {
+        let mut web = json!({ "image": "nginx" });
+        web.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "services": { "web": web } })
+    };
+    let values = |path: &str, read_only: bool| {
+        json!({ "storage": { "data": { "read_only": read_only, "host_path_config": { "path": path } } },
+            "ix_volumes": { "config": "/mnt/.ix-apps/app_mounts/nextcloud/config" } })
+    };
+    let none: &[&str] = &[];
+    for (custom, config, makers, risk, told) in [
+        // How it is written reaches nowhere.
+        (true, service(json!({ "ports": ["443:443"] })), none, "reversible", ""),
+        (
+            true,
+            service(json!({ "ports": ["80/udp"] })),
+            none,
+            "reversible",
+            "at every address (inside it is 80/udp)",
+        ),
+        (
+            true,
+            service(json!({ "volumes": ["/mnt/tank/media:/m:ro"] })),
+            none,
+            "disruptive",
+            "could read everything in /mnt/tank/media",
+        ),
+        (
+            true,
+            service(json!({ "volumes": ["/mnt/tank/media:/m"] })),
+            none,
+            "destructive",
+            "could change and delete everything in /mnt/tank/media",
+        ),
+        (
+            true,
+            service(json!({ "volumes": ["/var/run/docker.sock:/s:ro"] })),
+            none,
+            "destructive",
+            "services.web.volumes[0] (/var/run/docker.sock): who has the socket of Docker has the NAS.",
+        ),
+        (
+            true,
+            service(json!({ "privileged": true })),
+            none,
+            "destructive",
+            "it gives the container the whole machine",
+        ),
+        (
+            true,
+            service(json!({ "volumes": ["/mnt/tank/photos:/p:ro"] })),
+            none,
+            "destructive",
+            "(/mnt/tank/photos): it is a place of the NAS",
+        ),
+        (
+            true,
+            service(json!({ "unheard_of": 1 })),
+            none,
+            "destructive",
+            "what is not known is not let through",
+        ),
+        (
+            true,
+            service(json!({ "volumes": ["/mnt/tank/apps/out:/o:ro"] })),
+            none,
+            "destructive",
+            "There is no /mnt/tank/apps/out",
+        ),
+        (false, values("", true), none, "reversible", ""),
+        (
+            false,
+            values("/mnt/tank/media", true),
+            none,
+            "disruptive",
+            "could read everything in /mnt/tank/media",
+        ),
+        (false, values("/mnt/tank/media", false), none, "destructive", "could change and delete"),
+        (
+            false,
+            json!({ "network": { "host_network": true } }),
+            none,
+            "destructive",
+            "into a namespace of the NAS",
+        ),
+        (
+            false,
+            json!({}),
+            &["/proc", "/var/run/docker.sock"][..],
+            "destructive",
+            "what its makers give it (/var/run/docker.sock): who has the socket of Docker has the NAS.",
+        ),
+    ] {
+        bench.world.nas.state(|nas| {
+            let app = nas.apps.iter_mut().find(|app| app.name == "nextcloud").unwrap();
+            (app.custom, app.config) = (custom, config.clone());
+            app.makers_mounts = makers.iter().map(|&path| path.to_owned()).collect();
+        });
+        let planned = call(&alice, "app_control", &json!({ "app": "nextcloud", "action": "start" })).await;
+        let effect = effect(&planned);
+        assert_eq!(effect["risk"], risk, "{config}: {effect}");
+        assert!(effect["warnings"].to_string().contains(told), "{config}: {effect}");
+        assert_eq!(effect.get("warnings").is_none(), told.is_empty(), "{config}: {effect}");
+    }
+    // To stop one is an outage and no more, whatever it reaches.
+    let planned = call(&alice, "app_control", &json!({ "app": "plex", "action": "stop" })).await;
+    assert_eq!(effect(&planned)["risk"], "disruptive");
 }

@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 
 use common::changes::{self, example};
 use common::{Bench, Inside};
+use http::Method;
 use serde_json::{Value, json};
 use tailnas::dispatch::Catalogue;
 use tailnas::domain::risk::Risk;
 use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
+use tailnas_sim::fault::{Fault, Gate};
 use tailnas_sim::nas::Generation;
 use tailnas_sim::passkey::Passkey;
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY, Person, World};
@@ -438,6 +440,66 @@ async fn somebody_else_approves_who_may_and_with_a_passkey_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_form_is_good_once_for_whom_it_was_given_to_and_from_a_page_of_ours() {
+    let bench = bench().await;
+    let planned = call(&bench.client(ALICE), "snapshot_create", &example("snapshot_create").arguments).await;
+    let plan = planned.json()["result"]["structuredContent"]["plan"].as_str().unwrap().to_owned();
+    let (page, action) = (format!("/console/plans/{plan}"), format!("/console/plans/{plan}/refuse"));
+    let (alice, bob) = (Browser::of(&bench.world, ALICE).unwrap(), Browser::of(&bench.world, BOB).unwrap());
+    let waits = async || {
+        let shown = call(&bench.client(ALICE), "plan_show", &json!({ "plan": plan })).await;
+        shown.json()["result"]["structuredContent"]["state"] == "waiting"
+    };
+    let origin = bench.world.origin();
+    let from_hers = Client { token: None, ..bench.client(ALICE) };
+    for (whence, headers) in [
+        ("another site", vec![("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]),
+        (
+            "another site, which says that it is ours",
+            vec![("origin", &*origin), ("sec-fetch-site", "cross-site")],
+        ),
+        ("another name of the tailnet", vec![("origin", &*origin), ("sec-fetch-site", "same-site")]),
+        ("a page that hides where it is from", vec![("origin", "null")]),
+        ("no page", vec![]),
+    ] {
+        let form = alice.form(&page, &action).await.unwrap();
+        assert_eq!(form.len(), 64, "{whence}");
+        let headers = [&headers[..], &[("content-type", "application/x-www-form-urlencoded")]].concat();
+        let answer =
+            from_hers.send(Method::POST, &action, &headers, format!("form={form}&note=")).await.unwrap();
+        assert_eq!(answer.status, 403, "{whence}");
+        assert!(waits().await, "{whence}");
+    }
+    for dest in ["iframe", "frame", "embed", "object"] {
+        let answer = from_hers.send(Method::GET, &page, &[("sec-fetch-dest", dest)], "").await.unwrap();
+        assert_eq!(answer.status, 403, "{dest}");
+    }
+    let shown = alice.open(&page).await.unwrap();
+    assert_eq!(shown.headers["x-frame-options"], "DENY");
+    let policy = shown.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+
+    // Somebody else with her form, for what is hers and for what is everybody's.
+    let form = alice.form(&page, &action).await.unwrap();
+    let answer = bob.submit(&action, &[("form", &form)]).await.unwrap();
+    assert_eq!(answer.status, 410, "{}", said(&answer));
+    let brake = alice.form("/console", "/console/freeze").await.unwrap();
+    assert_eq!(bob.submit("/console/freeze", &[("form", &brake)]).await.unwrap().status, 403);
+    assert_eq!(alice.submit("/console/freeze", &[("form", &brake)]).await.unwrap().status, 403, "used up");
+    assert!(!bench.dir.path().join("state/frozen").exists());
+    assert!(!said(&bob.open("/console").await.unwrap()).contains(&plan), "he does not see that it waits");
+    assert!(said(&alice.open("/console").await.unwrap()).contains(&plan));
+    assert!(waits().await);
+
+    let form = alice.form(&page, &action).await.unwrap();
+    let sent = [("form", &*form), ("note", "not today")];
+    assert_eq!(alice.submit(&action, &sent).await.unwrap().status, 303);
+    let again = alice.submit(&action, &sent).await.unwrap();
+    assert!(again.status == 403 && said(&again).contains("Nothing was changed"), "{}", said(&again));
+    assert!(!waits().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_says_no_is_heard_and_a_plan_can_be_taken_back() {
     let bench = bench().await;
     let alice = bench.client(ALICE);
@@ -477,6 +539,56 @@ async fn frozen_changes_are_neither_planned_nor_made_until_thawed() {
     let answer =
         call(&alice, "snapshot_create", &with(&example("snapshot_create").arguments, "plan", &plan)).await;
     assert!(!answer.is_error(), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_brake_between_a_yes_and_its_run_stops_it_and_a_thaw_revives_nothing() {
+    const LOOK: &str = "pool.dataset.attachments";
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let mut phone = bench.enrolled(ALICE).await;
+    let (plan, other) = (destructive(&bench).await, example("snapshot_create").arguments);
+    let waits = call(&alice, "snapshot_create", &other).await;
+    let waits = waits.json()["result"]["structuredContent"]["plan"].clone();
+
+    // The person has agreed, and the NAS is looked at once more.
+    let looks = || bench.nas_calls().iter().filter(|method| *method == LOOK).count();
+    let (gate, before) = (Gate::shut(), looks());
+    bench.world.nas.faults_of(LOOK).always(Fault::Held(gate.clone()));
+    assert!(phone.approve(&plan).await.unwrap().status.is_success());
+    common::eventually("it is looked at again", async || looks() > before).await;
+    let asked = json!({ "plan": plan, "seconds": 50 });
+    let shown = call(&alice, "plan_show", &json!({ "plan": plan })).await;
+    assert_eq!(shown.json()["result"]["structuredContent"]["state"], "running", "{}", shown.text());
+    assert!(bench.command(&["freeze", "something is odd"]).status.success());
+    gate.open();
+
+    let ended = call(&alice, "plan_wait", &asked).await;
+    let state = &ended.json()["result"]["structuredContent"];
+    assert_eq!((&state["state"], &state["end"]), (&json!("over"), &json!("failed")), "{state}");
+    for told in ["changes are frozen by root on the host", "something is odd", "Nothing was changed"] {
+        assert!(ended.text().contains(told), "{told}: {}", ended.text());
+    }
+    let frozen = |r: &Value| r["type"] == "denied" && r["result"]["code"] == "frozen";
+    assert_eq!(bench.record("that it was frozen", frozen).await["tool"], "dataset_purge");
+    let untouched = || {
+        assert!(!is_purged(&bench));
+        assert!(!bench.nas_calls().contains(&"pool.dataset.delete".to_owned()));
+        assert!(bench.records().iter().all(|record| record["type"] != "intent"));
+    };
+    untouched();
+
+    // What was stopped stays so: whoever thaws changes has not agreed to it once more. What waited waits on.
+    assert!(bench.command(&["thaw"]).status.success());
+    let again = phone.approve(&plan).await.unwrap();
+    assert!(!again.status.is_success() && said(&again).contains("Nothing was changed"), "{}", said(&again));
+    untouched();
+    let made = call(&alice, "snapshot_create", &with(&other, "plan", &waits)).await;
+    assert!(!made.is_error(), "{}", made.text());
+    let anew = destructive(&bench).await;
+    assert_ne!(anew, plan);
+    assert!(phone.approve(&anew).await.unwrap().status.is_success());
+    common::eventually("planned and approved anew, it is made", async || is_purged(&bench)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

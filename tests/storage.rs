@@ -234,6 +234,40 @@ async fn snapshots_are_held_released_and_cloned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_ever_is_bounded_and_says_what_it_costs() {
+    let (bench, alice) = bench(Generation::V25_10, |nas| {
+        nas.snapshots.iter_mut().for_each(|one| one.used = 3 << 30);
+        (0..17).for_each(|number| nas.add_snapshot("tank2/scratch", &format!("s{number}")));
+        nas.add_snapshot("tank/apps", "x");
+    })
+    .await;
+    let hold = |snapshot: String| json!({ "snapshot": snapshot });
+    let (planned, text) = plan(&alice, "snapshot_hold", &hold("tank/media@before-upgrade".into())).await;
+    assert_eq!(planned["effect"]["risk"], "reversible", "{text}");
+    assert!(text.contains("A hold has no end of its own") && text.contains("(3.00 GiB now"), "{text}");
+    // Whoever writes where a quota is may be told that it is full, by what nobody sees.
+    let (planned, text) = plan(&alice, "snapshot_hold", &hold("tank/apps@x".into())).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+    assert!(text.contains("counts in the quota of tank/apps (1.00 TiB, of which 674"), "{text}");
+    bench
+        .world
+        .nas
+        .state(|nas| nas.datasets.iter_mut().find(|one| one.name == "tank2").unwrap().quota = Some(1 << 40));
+    let (planned, text) = plan(&alice, "snapshot_hold", &hold("tank2/scratch@s0".into())).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+    assert!(text.contains("counts in the quota of tank2 ("), "{text}");
+    bench.world.nas.state(|nas| nas.datasets.iter_mut().for_each(|one| one.quota = None));
+    bench
+        .world
+        .nas
+        .state(|nas| (0..15).for_each(|number| nas.hold(&format!("tank2/scratch@s{number}"), "truenas")));
+    make(&alice, "snapshot_hold", &hold("tank2/scratch@s15".into())).await;
+    let (planned, text) = plan(&alice, "snapshot_hold", &hold("tank2/scratch@s16".into())).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+    assert!(text.contains("With it 17 snapshots of tank2/scratch and below it are held so."), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn going_back_names_what_is_lost_and_destroys_nothing_that_was_not_named() {
     let (bench, alice) = bench(Generation::V25_10, |nas| {
         nas.snapshots.iter_mut().for_each(|one| one.used = 3 << 30);
@@ -412,14 +446,46 @@ async fn a_backup_task_is_as_dangerous_as_it_is_set_up_to_be() {
                 "cloud_sync",
                 1,
                 "destructive",
-                "What is in cold storage and not in /mnt/tank/photos is deleted there",
+                "What is in /all in the bucket homenas-photos of cold storage and not in /mnt/tank/photos is deleted there",
             ),
         ] {
             let (planned, text) = plan(&alice, "backup_run", &json!({ "kind": kind, "id": id })).await;
             assert_eq!(planned["effect"]["risk"], risk, "{text}");
             assert!(text.contains(word), "{text}");
+            assert!(!text.contains("may delete everything"), "{text}");
             let text = no_plan(&alice, "backup_run", &json!({ "kind": kind, "id": 99 })).await;
             assert!(text.contains("There is no such task 99"), "{text}");
+        }
+        bench.world.nas.state(|nas| nas.from_scratch = true);
+        // What it does, from where to where, by what and over what, and the worst of it, in the first sentence.
+        for (kind, id, sentence) in [
+            (
+                "snapshots",
+                1,
+                "Run the snapshot task of tank/photos: it takes snapshots of tank/photos and all below it.",
+            ),
+            (
+                "replication",
+                1,
+                "Run the replication photos to backup: it sends tank/photos and all below it to backup/photos, both on \
+                 this NAS, and may delete everything in backup/photos.",
+            ),
+            (
+                "replication",
+                2,
+                "Run the replication apps to offsite: it sends tank/apps and all below it here to pool/homenas/apps on \
+                 offsite, over SSH, and may delete everything in pool/homenas/apps.",
+            ),
+            (
+                "cloud_sync",
+                1,
+                "Run the cloud sync photos to the cloud: it pushes /mnt/tank/photos to /all in the bucket homenas-photos \
+                 of cold storage (SYNC).",
+            ),
+        ] {
+            let (planned, text) = plan(&alice, "backup_run", &json!({ "kind": kind, "id": id })).await;
+            assert_eq!(planned["effect"]["summary"], sentence, "{text}");
+            assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
         }
         bench.hold_against_schemas(version);
     }

@@ -4,11 +4,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 /// One way of not answering properly.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Answer correctly, this much later.
     Slow(Duration),
+    /// Answer correctly, once this is open.
+    Held(Gate),
     /// Read the request and never answer.
     Hang,
     /// Close the connection without an answer.
@@ -25,6 +29,33 @@ pub enum Fault {
     Wire(Vec<u8>),
     /// Pad the right answer with white space to at least this many bytes.
     Oversize(usize),
+}
+
+/// What keeps answers back until somebody opens it; clones are the same gate.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A gate that is shut.
+    pub fn shut() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets through who waits, and whoever comes from now on.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    pub(crate) async fn passed(&self) {
+        // There is never anything to get: the wait ends when it is closed.
+        drop(self.0.acquire().await);
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// The faults one server is to show; clones share them.

@@ -161,8 +161,7 @@ impl At {
 
 pub(super) fn stack(file: Map<String, Value>, bounds: &Bounds<'_>) -> Result<Stack, Vec<Refusal>> {
     let mut court = Court::new(bounds);
-    court.text_in(&At::top(""), &Value::Object(file.clone()));
-    let images = court.file(&file);
+    let images = court.whole(&file);
     let Court { refusals, reach, notes, .. } = court;
     if refusals.is_empty() { Ok(Stack { file, reach, images, notes }) } else { Err(refusals) }
 }
@@ -170,6 +169,27 @@ pub(super) fn stack(file: Map<String, Value>, bounds: &Bounds<'_>) -> Result<Sta
 impl<'a> Court<'a> {
     pub(super) fn new(bounds: &'a Bounds<'a>) -> Self {
         Self { bounds, refusals: Vec::new(), reach: Reach::default(), notes: Vec::new() }
+    }
+
+    /// Judges a Compose file, and answers the services' images.
+    pub(super) fn whole(&mut self, file: &Map<String, Value>) -> Vec<(String, String)> {
+        for (key, value) in file {
+            let at = At::top(key);
+            self.plain_key(&at, key);
+            self.text_in(&at, value);
+        }
+        self.file(file)
+    }
+
+    /// Judges what the makers of an app of the catalogue give it.
+    pub(super) fn makers(&mut self, mounts: &[String], capabilities: &[String]) {
+        let at = At::top("what its makers give it");
+        for mount in mounts {
+            self.bind(&at, mount, true);
+        }
+        for name in capabilities {
+            self.capability(&at, name);
+        }
     }
 
     pub(super) fn refuse(&mut self, at: &At, found: &Value, rule: Rule) {
@@ -451,10 +471,14 @@ impl<'a> Court<'a> {
 
     fn capabilities(&mut self, at: &At, value: &Value) {
         for (index, item) in self.items(at, value).iter().enumerate() {
-            let name = item.as_str().unwrap_or_default().to_ascii_uppercase();
-            if !CAPABILITIES.contains(&name.strip_prefix("CAP_").unwrap_or(&name)) {
-                self.refuse(&at.item(index), item, Rule::Capability);
-            }
+            self.capability(&at.item(index), item.as_str().unwrap_or_default());
+        }
+    }
+
+    fn capability(&mut self, at: &At, name: &str) {
+        let upper = name.to_ascii_uppercase();
+        if !CAPABILITIES.contains(&upper.strip_prefix("CAP_").unwrap_or(&upper)) {
+            self.refuse_text(at, name, Rule::Capability);
         }
     }
 
@@ -541,8 +565,8 @@ impl<'a> Court<'a> {
         for (index, item) in self.items(at, value).iter().enumerate() {
             let at = at.item(index);
             match ports::entry(&at.whose(), item) {
-                Ok(Some(port)) => self.port(&at, port),
-                Ok(None) => {}
+                Ok(ports::Entry::Named(port)) => self.port(&at, port),
+                Ok(ports::Entry::Chosen(port)) => self.reach.chosen_ports.push(port),
                 Err(rule) => self.refuse(&at, item, rule),
             }
         }

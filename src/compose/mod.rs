@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::domain::name::{DatasetPath, FilePath};
 
 pub use keep::keep;
-pub use ports::Published;
+pub use ports::{Chosen, Published};
 pub use rule::{Refusal, Rule};
 pub use values::judge_values;
 
@@ -52,6 +52,8 @@ pub struct Reach {
     pub binds: Vec<Bind>,
     /// Where it would be reached.
     pub ports: Vec<Published>,
+    /// Where it would be reached as well, at ports that nobody names.
+    pub chosen_ports: Vec<Chosen>,
     /// Devices it would have.
     pub devices: Vec<String>,
 }
@@ -89,7 +91,9 @@ pub fn read(text: &str) -> Result<Map<String, Value>, Refusal> {
         Ok(_) => Err(refuse(Rule::Shape, "not a map")),
         Err(fault) => {
             let rule = match &fault.kind {
-                yaml::Kind::TooLong | yaml::Kind::TooDeep | yaml::Kind::TooMany => Rule::TooLarge,
+                yaml::Kind::TooLong | yaml::Kind::TooDeep | yaml::Kind::TooMany | yaml::Kind::TooHeavy => {
+                    Rule::TooLarge
+                }
                 yaml::Kind::Duplicate(_) => Rule::DuplicateKey,
                 yaml::Kind::Tag(_) => Rule::Tag,
                 _ => Rule::Yaml,
@@ -97,6 +101,36 @@ pub fn read(text: &str) -> Result<Map<String, Value>, Refusal> {
             Err(refuse(rule, &fault.to_string()))
         }
     }
+}
+
+/// What an app is set up with that is there already.
+#[derive(Clone, Copy, Debug)]
+pub struct SetUp<'a> {
+    /// Its Compose file, or its values.
+    pub config: &'a Map<String, Value>,
+    /// It is from a Compose file.
+    pub custom: bool,
+    /// Places of the NAS that its makers mount into it, whatever its values are.
+    pub mounts: &'a [String],
+    /// Rights that its makers give it.
+    pub capabilities: &'a [String],
+}
+
+/// What an app reaches that is there already, and what the rules say of the rest of it. Its owner has put it there, so
+/// that it is told and not forbidden.
+#[must_use]
+pub fn survey(set_up: &SetUp<'_>, bounds: &Bounds<'_>) -> (Reach, Vec<Refusal>) {
+    let SetUp { config, custom, mounts, capabilities } = set_up;
+    let mut court = judge::Court::new(bounds);
+    if *custom {
+        court.whole(config);
+    } else {
+        // What begins so is the NAS's own.
+        let theirs = config.iter().filter(|(key, _)| !key.starts_with("ix_"));
+        court.values(&theirs.map(|(key, value)| (key.clone(), value.clone())).collect(), None);
+    }
+    court.makers(mounts, capabilities);
+    (court.reach, court.refusals)
 }
 
 /// Judges a Compose file.

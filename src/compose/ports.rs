@@ -22,6 +22,28 @@ pub struct Published {
     pub udp: bool,
 }
 
+/// A port of an app to which Docker gives a port of the NAS that nobody names, another at each start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The service it is of.
+    pub of: String,
+    /// The address it is bound to; all of them where none is named.
+    pub ip: Option<IpAddr>,
+    /// The first port inside, and the last.
+    pub inside: (u16, u16),
+    /// Whether it is UDP and not TCP.
+    pub udp: bool,
+}
+
+/// What an entry of `ports` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Ports that it names.
+    Named(Published),
+    /// Ports that Docker chooses.
+    Chosen(Chosen),
+}
+
 impl Published {
     /// Whether two of them cannot both be had.
     pub(super) fn collides(&self, other: &Self) -> bool {
@@ -40,19 +62,38 @@ impl std::fmt::Display for Published {
             Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
             None => {}
         }
-        write!(f, "{}", self.range.0)?;
-        if self.range.1 != self.range.0 {
-            write!(f, "-{}", self.range.1)?;
-        }
-        f.write_str(if self.udp { "/udp" } else { "/tcp" })
+        spelled(f, self.range, self.udp)
     }
 }
 
-/// An entry of `ports`. `None` where Docker chooses the port.
-pub(super) fn entry(service: &str, entry: &Value) -> Result<Option<Published>, Rule> {
+impl std::fmt::Display for Chosen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a port that Docker chooses, another at each start, ")?;
+        match self.ip {
+            Some(ip) => write!(f, "at {ip}")?,
+            None => f.write_str("at every address")?,
+        }
+        f.write_str(" (inside it is ")?;
+        spelled(f, self.inside, self.udp)?;
+        f.write_str(")")
+    }
+}
+
+/// `8000-8010/tcp`
+fn spelled(f: &mut std::fmt::Formatter<'_>, (first, last): (u16, u16), udp: bool) -> std::fmt::Result {
+    write!(f, "{first}")?;
+    if last != first {
+        write!(f, "-{last}")?;
+    }
+    f.write_str(if udp { "/udp" } else { "/tcp" })
+}
+
+/// An entry of `ports`.
+pub(super) fn entry(service: &str, entry: &Value) -> Result<Entry, Rule> {
+    let chosen = |inside, ip, udp| Entry::Chosen(Chosen { of: service.to_owned(), ip, inside, udp });
     match entry {
         // A number alone is a port of the container.
-        Value::Number(number) => number.as_u64().and_then(port_of).map(|_| None).ok_or(Rule::Port),
+        Value::Number(_) => range_of(entry).map(|inside| chosen(inside, None, false)),
         Value::String(text) => short(service, text),
         Value::Object(fields) => {
             let known = ["target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"];
@@ -69,30 +110,31 @@ pub(super) fn entry(service: &str, entry: &Value) -> Result<Option<Published>, R
                 return Err(Rule::Shape);
             }
             let target = range_of(fields.get("target").ok_or(Rule::Port)?)?;
-            let Some(published) = fields.get("published").filter(|published| **published != "") else {
-                return Ok(None);
-            };
             let ip = match fields.get("host_ip").map(Value::as_str) {
                 None => None,
                 Some(Some(ip)) => Some(ip.parse().map_err(|_| Rule::Port)?),
                 Some(None) => return Err(Rule::Port),
             };
-            fits(Published { of: service.to_owned(), ip, range: range_of(published)?, udp }, target).map(Some)
+            let Some(published) = fields.get("published").filter(|published| **published != "") else {
+                return Ok(chosen(target, ip, udp));
+            };
+            fits(Published { of: service.to_owned(), ip, range: range_of(published)?, udp }, target)
         }
         _ => Err(Rule::Shape),
     }
 }
 
 /// `[[IP:]HOST:]CONTAINER[/PROTOCOL]`
-fn short(service: &str, text: &str) -> Result<Option<Published>, Rule> {
+fn short(service: &str, text: &str) -> Result<Entry, Rule> {
     let (ports, udp) = match text.rsplit_once('/') {
         None => (text, false),
         Some((ports, "tcp")) => (ports, false),
         Some((ports, "udp")) => (ports, true),
         Some(_) => return Err(Rule::Port),
     };
+    let chosen = |inside, ip| Entry::Chosen(Chosen { of: service.to_owned(), ip, inside, udp });
     let Some((before, target)) = ports.rsplit_once(':') else {
-        return range(ports).map(|_| None);
+        return range(ports).map(|inside| chosen(inside, None));
     };
     let (ip, published) = match before.rsplit_once(':') {
         None => (None, before),
@@ -103,13 +145,13 @@ fn short(service: &str, text: &str) -> Result<Option<Published>, Rule> {
     };
     let target = range(target)?;
     if published.is_empty() {
-        return Ok(None);
+        return Ok(chosen(target, ip));
     }
-    fits(Published { of: service.to_owned(), ip, range: range(published)?, udp }, target).map(Some)
+    fits(Published { of: service.to_owned(), ip, range: range(published)?, udp }, target)
 }
 
 /// As many ports outside as inside.
-fn fits(published: Published, target: (u16, u16)) -> Result<Published, Rule> {
+fn fits(published: Published, target: (u16, u16)) -> Result<Entry, Rule> {
     let (first, last) = published.range;
     // A range outside for one port inside lets Docker choose: it is the whole range that is asked for.
     if last - first > LONGEST_RANGE || (target.1 != target.0 && last - first != target.1 - target.0) {
@@ -118,7 +160,7 @@ fn fits(published: Published, target: (u16, u16)) -> Result<Published, Rule> {
     if first < 1024 {
         return Err(Rule::LowPort);
     }
-    Ok(published)
+    Ok(Entry::Named(published))
 }
 
 fn range_of(value: &Value) -> Result<(u16, u16), Rule> {
@@ -152,6 +194,13 @@ mod tests {
 
     use super::*;
 
+    fn named(ports: &Value) -> Published {
+        match entry("web", ports) {
+            Ok(Entry::Named(port)) => port,
+            other => panic!("{ports}: {other:?}"),
+        }
+    }
+
     #[test]
     fn ports_are_read_in_every_spelling() {
         for (text, said) in [
@@ -162,12 +211,21 @@ mod tests {
             ("8000-8010:9000-9010", "8000-8010/tcp"),
             ("8000-8010:80", "8000-8010/tcp"),
         ] {
-            assert_eq!(entry("web", &json!(text)).unwrap().unwrap().to_string(), said, "{text}");
+            assert_eq!(named(&json!(text)).to_string(), said, "{text}");
         }
-        for nothing in
-            [json!(80), json!("80"), json!("80/udp"), json!("127.0.0.1::80"), json!({ "target": 80 })]
-        {
-            assert_eq!(entry("web", &nothing), Ok(None), "{nothing}");
+        for (unnamed, at, inside) in [
+            (json!(80), "at every address", "80/tcp"),
+            (json!("80"), "at every address", "80/tcp"),
+            (json!("80/udp"), "at every address", "80/udp"),
+            (json!("3000-3005"), "at every address", "3000-3005/tcp"),
+            (json!("127.0.0.1::80"), "at 127.0.0.1", "80/tcp"),
+            (json!("[::1]::80/udp"), "at ::1", "80/udp"),
+            (json!({ "target": 80 }), "at every address", "80/tcp"),
+            (json!({ "target": "80", "published": "", "host_ip": "127.0.0.1" }), "at 127.0.0.1", "80/tcp"),
+        ] {
+            let Ok(Entry::Chosen(port)) = entry("web", &unnamed) else { panic!("{unnamed}") };
+            let said = port.to_string();
+            assert!(said.contains(at) && said.contains(&format!("(inside it is {inside})")), "{said}");
         }
         for (bad, rule) in [
             (json!("0:80"), Rule::Port),
@@ -191,7 +249,7 @@ mod tests {
 
     #[test]
     fn addresses_that_cannot_both_be_bound_collide() {
-        let at = |text: &str| entry("web", &json!(text)).unwrap().unwrap();
+        let at = |text: &str| named(&json!(text));
         assert!(at("8080:80").collides(&at("127.0.0.1:8080:80")));
         assert!(at("0.0.0.0:8080:80").collides(&at("192.168.1.2:8080:80")));
         assert!(at("8000-8010:80").collides(&at("8010:80")));

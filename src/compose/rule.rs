@@ -24,6 +24,17 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The same of something that is there already: where it stands, what it is, and what is the matter with it.
+    #[must_use]
+    pub fn as_it_is(&self) -> String {
+        let Self { at, found, rule, .. } = self;
+        let found = if found.is_empty() { String::new() } else { format!(" ({found})") };
+        let at = if at.is_empty() { "the file" } else { at };
+        format!("{at}{found}: {}", rule.why())
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, found, rule, .. } = self;
@@ -72,10 +83,32 @@ macro_rules! rules {
     };
 }
 
+impl Rule {
+    /// Whether what it forbids may reach out of the app: nobody knows what it does, or it does. The others are about
+    /// how a file is written, or about what only the app itself has of it.
+    #[must_use]
+    pub const fn lets_out(self) -> bool {
+        !matches!(
+            self,
+            Self::Hidden
+                | Self::Undeclared
+                | Self::NoServices
+                | Self::Image
+                | Self::ImageTag
+                | Self::Build
+                | Self::Port
+                | Self::LowPort
+                | Self::PortTwice
+                | Self::PortUsed
+                | Self::Limits
+        )
+    }
+}
+
 rules! {
     Yaml, "yaml", "it cannot be read as YAML", "one YAML document as the Compose specification describes it";
     TooLarge, "too-large", "it is longer, deeper or, with its aliases followed, larger than any app needs",
-        "less than 48 KiB, 32 levels and 20,000 nodes";
+        "less than 48 KiB, 32 levels, 20,000 nodes and 128 KiB with its aliases followed";
     DuplicateKey, "duplicate-key", "readers differ in which of the two counts", "each key once in its map";
     Tag, "tag", "a tag asks the reader to do something", "plain values without tags";
     Shape, "shape", "it has not the form that the Compose specification gives it, so that nobody can say what it does",

@@ -30,16 +30,21 @@ pub fn judge_values(
     bounds: &Bounds<'_>,
 ) -> Result<Reach, Vec<Refusal>> {
     let mut court = Court::new(bounds);
-    if there != Some(values) {
-        court.object(&At::top(""), values);
-    }
-    for (key, value) in values {
-        court.value(&At::top(key), key, value, there.and_then(|there| there.get(key)));
-    }
+    court.values(values, there);
     if court.refusals.is_empty() { Ok(court.reach) } else { Err(court.refusals) }
 }
 
 impl Court<'_> {
+    /// All of them.
+    pub(super) fn values(&mut self, values: &Map<String, Value>, there: Option<&Map<String, Value>>) {
+        if there != Some(values) {
+            self.object(&At::top(""), values);
+        }
+        for (key, value) in values {
+            self.value(&At::top(key), key, value, there.and_then(|there| there.get(key)));
+        }
+    }
+
     fn value(&mut self, at: &At, key: &str, value: &Value, there: Option<&Value>) {
         self.plain_key(at, key);
         // What was left out is refused also where it was left out before: it must not be written.

@@ -3,7 +3,7 @@
 //! Anchors and merges are resolved here, so that whoever judges the tree sees what will be sent. What readers of YAML
 //! do not agree about is refused: a key that stands twice, tags that mean something, keys that are no plain words,
 //! more than one document. How much work a text can make is bounded before it is done: an alias costs as many nodes
-//! as it stands for.
+//! and bytes as it stands for.
 
 use std::collections::HashMap;
 
@@ -18,6 +18,10 @@ pub const DEEPEST: usize = 32;
 
 /// Most nodes of the whole tree, aliases followed.
 pub const MOST_NODES: usize = 20_000;
+
+/// Most bytes of all words and texts of the tree, aliases followed: twice what the NAS takes, since what is anchored is
+/// kept until the end.
+pub const MOST_BYTES: usize = 128 * 1024;
 
 /// A tree, and what it took to make it.
 #[derive(Debug)]
@@ -57,6 +61,9 @@ pub enum Kind {
     /// With its aliases followed it has more than [`MOST_NODES`].
     #[error("with its aliases followed it has more than {MOST_NODES} nodes")]
     TooMany,
+    /// With its aliases followed its texts are longer than [`MOST_BYTES`].
+    #[error("with its aliases followed its texts are longer than {MOST_BYTES} bytes")]
+    TooHeavy,
     /// A map has this key twice.
     #[error("the key {0:?} stands twice in one map")]
     Duplicate(String),
@@ -77,11 +84,32 @@ pub enum Kind {
     Documents,
 }
 
+/// What it costs to copy something.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Weight {
+    /// One node with a text of so many bytes.
+    const fn one(bytes: usize) -> Self {
+        Self { nodes: 1, bytes }
+    }
+}
+
+impl std::ops::AddAssign for Weight {
+    fn add_assign(&mut self, other: Self) {
+        self.nodes = self.nodes.saturating_add(other.nodes);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
 /// A node with what it weighs.
 #[derive(Clone, Debug)]
 struct Node {
     value: Value,
-    nodes: usize,
+    weight: Weight,
     height: usize,
 }
 
@@ -91,7 +119,7 @@ enum Open {
     List {
         anchor: usize,
         items: Vec<Value>,
-        nodes: usize,
+        weight: Weight,
         height: usize,
     },
     Map {
@@ -99,7 +127,7 @@ enum Open {
         map: Map<String, Value>,
         key: Option<Key>,
         merged: Vec<Node>,
-        nodes: usize,
+        weight: Weight,
         height: usize,
     },
 }
@@ -115,7 +143,7 @@ struct Composer {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     document: Option<Value>,
-    nodes: usize,
+    weight: Weight,
     steps: usize,
 }
 
@@ -161,20 +189,20 @@ impl Composer {
             Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref()),
             Event::SequenceStart(anchor, tag) => {
                 only_plain(tag.as_deref())?;
-                self.enter(Open::List { anchor, items: Vec::new(), nodes: 1, height: 1 })
+                self.enter(Open::List { anchor, items: Vec::new(), weight: Weight::one(0), height: 1 })
             }
             Event::MappingStart(anchor, tag) => {
                 only_plain(tag.as_deref())?;
-                let (map, merged) = (Map::new(), Vec::new());
-                self.enter(Open::Map { anchor, map, key: None, merged, nodes: 1, height: 1 })
+                let (map, merged, weight) = (Map::new(), Vec::new(), Weight::one(0));
+                self.enter(Open::Map { anchor, map, key: None, merged, weight, height: 1 })
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave(),
             Event::Alias(anchor) => {
                 // One that is not there yet is still open: the parser itself refuses one that nobody set.
                 let node = self.anchors.get(&anchor).ok_or(Kind::Cycle)?;
-                let (nodes, height) = (node.nodes, node.height);
-                self.afford(nodes, height)?;
-                self.steps += nodes;
+                let (weight, height) = (node.weight, node.height);
+                self.afford(weight, height)?;
+                self.steps += weight.nodes;
                 let node = self.anchors.get(&anchor).ok_or(Kind::Cycle)?.clone();
                 self.add(node, 0)
             }
@@ -191,24 +219,30 @@ impl Composer {
     ) -> Result<(), Kind> {
         let is_text = only_plain(tag)?;
         let plain = matches!(style, ScalarStyle::Plain) && !is_text;
-        if let Some(Open::Map { map, key: key @ None, .. }) = self.open.last_mut() {
+        if let Some(Open::Map { map, key: key @ None, weight, .. }) = self.open.last_mut() {
             if anchor != 0 || (plain && is_null(text)) {
                 return Err(Kind::Key);
             }
             *key = Some(if plain && text == "<<" { Key::Merge } else { Key::Word(text.to_owned()) });
+            weight.bytes += text.len();
+            self.weight.bytes += text.len();
             let twice = map.contains_key(text);
             return if twice { Err(Kind::Duplicate(text.to_owned())) } else { Ok(()) };
         }
-        self.afford(1, 0)?;
+        let weight = Weight::one(text.len());
+        self.afford(weight, 0)?;
         let value = if plain { resolve(text) } else { Value::String(text.to_owned()) };
-        self.add(Node { value, nodes: 1, height: 0 }, anchor)
+        self.add(Node { value, weight, height: 0 }, anchor)
     }
 
-    /// Whether there is room for so many nodes more, so high, where we are.
-    fn afford(&mut self, nodes: usize, height: usize) -> Result<(), Kind> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MOST_NODES {
+    /// Whether there is room for so much more, so high, where we are.
+    fn afford(&mut self, weight: Weight, height: usize) -> Result<(), Kind> {
+        self.weight += weight;
+        if self.weight.nodes > MOST_NODES {
             return Err(Kind::TooMany);
+        }
+        if self.weight.bytes > MOST_BYTES {
+            return Err(Kind::TooHeavy);
         }
         if self.open.len() + height > DEEPEST {
             return Err(Kind::TooDeep);
@@ -220,27 +254,27 @@ impl Composer {
         if let Some(Open::Map { key: None, .. }) = self.open.last() {
             return Err(Kind::Key);
         }
-        self.afford(1, 1)?;
+        self.afford(Weight::one(0), 1)?;
         self.open.push(open);
         Ok(())
     }
 
     fn leave(&mut self) -> Result<(), Kind> {
         match self.open.pop() {
-            Some(Open::List { anchor, items, nodes, height }) => {
-                self.add(Node { value: Value::Array(items), nodes, height }, anchor)
+            Some(Open::List { anchor, items, weight, height }) => {
+                self.add(Node { value: Value::Array(items), weight, height }, anchor)
             }
-            Some(Open::Map { anchor, mut map, merged, mut nodes, mut height, .. }) => {
+            Some(Open::Map { anchor, mut map, merged, mut weight, mut height, .. }) => {
                 // What stands in the map itself wins, and what is merged first wins over what comes later.
                 for from in merged {
-                    nodes += from.nodes;
+                    weight += from.weight;
                     height = height.max(from.height);
                     let Value::Object(entries) = from.value else { return Err(Kind::Merge) };
                     for (key, value) in entries {
                         map.entry(key).or_insert(value);
                     }
                 }
-                self.add(Node { value: Value::Object(map), nodes, height }, anchor)
+                self.add(Node { value: Value::Object(map), weight, height }, anchor)
             }
             None => Ok(()),
         }
@@ -248,22 +282,22 @@ impl Composer {
 
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Kind> {
         if anchor != 0 {
-            self.afford(node.nodes, node.height)?;
-            self.steps += node.nodes;
+            self.afford(node.weight, node.height)?;
+            self.steps += node.weight.nodes;
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut() {
             None => self.document = Some(node.value),
-            Some(Open::List { items, nodes, height, .. }) => {
-                *nodes += node.nodes;
+            Some(Open::List { items, weight, height, .. }) => {
+                *weight += node.weight;
                 *height = (*height).max(node.height + 1);
                 items.push(node.value);
             }
-            Some(Open::Map { map, key, merged, nodes, height, .. }) => match key.take() {
+            Some(Open::Map { map, key, merged, weight, height, .. }) => match key.take() {
                 // An alias in the place of a key.
                 None => return Err(Kind::Key),
                 Some(Key::Word(word)) => {
-                    *nodes += node.nodes;
+                    *weight += node.weight;
                     *height = (*height).max(node.height + 1);
                     map.insert(word, node.value);
                 }
@@ -277,17 +311,17 @@ impl Composer {
 
 /// What `<<` merges in: a map, or a list of maps.
 fn maps_of(node: Node) -> Result<Vec<Node>, Kind> {
-    let Node { value, nodes, height } = node;
+    let Node { value, weight, height } = node;
     match value {
-        Value::Object(_) => Ok(vec![Node { value, nodes, height }]),
+        Value::Object(_) => Ok(vec![Node { value, weight, height }]),
         Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => {
             // What they weigh together, once.
-            let mut weight = nodes;
+            let mut weight = weight;
             Ok(items
                 .into_iter()
                 .map(|value| Node {
                     value,
-                    nodes: std::mem::take(&mut weight),
+                    weight: std::mem::take(&mut weight),
                     height: height.saturating_sub(1),
                 })
                 .collect())
@@ -424,6 +458,8 @@ three: {'<<': 1}
             text + &format!("a{n}: &a{n} {{<<: *a{}, k{n}: *a{}}}\n", n - 1, n - 1)
         }) + "z: [*a11, *a11, *a11, *a11]\n";
         let wide = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(3000), "*a, ".repeat(3000));
+        let heavy = format!("a: &a {}\nb: [{}]\n", "x".repeat(20_000), "*a, ".repeat(5000));
+        let heavy_keys = format!("a: &a {{{}: 1}}\nb: [{}]\n", "x".repeat(900), "*a, ".repeat(5000));
         let deep = "[".repeat(200) + &"]".repeat(200);
         let chain = (1..40)
             .fold("a0: &a0 [x]\n".to_owned(), |text, n| text + &format!("a{n}: &a{n} [*a{}]\n", n - 1));
@@ -433,6 +469,8 @@ three: {'<<': 1}
         for (text, may_pass) in [
             (&laughs, false),
             (&wide, false),
+            (&heavy, false),
+            (&heavy_keys, false),
             (&deep, false),
             (&chain, false),
             (&long, false),
@@ -443,7 +481,7 @@ three: {'<<': 1}
             let head = &text[..text.len().min(60)];
             let steps = match parse(text) {
                 Ok(tree) => {
-                    assert!(may_pass, "{head}");
+                    assert!(may_pass && tree.value.to_string().len() <= 4 * MOST_BYTES, "{head}");
                     tree.steps
                 }
                 Err(fault) => {

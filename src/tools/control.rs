@@ -11,8 +11,9 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{alert, app, service, share};
+use crate::nas::methods::{alert, app, file, service, share};
 
+use super::apps::as_set_up;
 use super::render::{capital, foreign};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
@@ -206,8 +207,9 @@ impl Change for AppControl {
     const TITLE: &'static str = "Start, stop or restart an app";
     const DESCRIPTION: &'static str = "Starts, stops or restarts (redeploys) an app. Its data stays.";
     const SCOPE: Scope = Scope::AppsWrite;
+    /// One that reaches out of its containers once it runs is more.
     const RISK: Risk = Risk::Reversible;
-    const LOOKS: &'static [Need] = needs![app::Apps];
+    const LOOKS: &'static [Need] = needs![app::Apps, app::Config, app::UsedPorts, file::Stat];
     const NEEDS: &'static [Need] = needs![app::Start, app::Stop, app::Redeploy];
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("action", Log::Plain)];
     type Args = AppArgs;
@@ -255,6 +257,12 @@ impl Change for AppControl {
                 _ => "Whoever uses it loses it for a moment.".to_owned(),
             });
             draft = draft.at_least(Risk::Disruptive);
+        }
+        // What runs already reaches nothing anew.
+        if *action == Action::Start || *action == Action::Restart && state != "RUNNING" {
+            let facts;
+            (draft, facts) = as_set_up(nas, &found, name, draft).await?;
+            draft.fingerprint = Fingerprint::of(&json!([found.name, state, facts]));
         }
         Ok(draft)
     }

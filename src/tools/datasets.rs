@@ -17,7 +17,7 @@ use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
 use super::render::{foreign, size};
-use super::storage::{identity, one_dataset, subject};
+use super::storage::{identities_below, identity, one_dataset, subject};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -41,7 +41,8 @@ const COMMENT: usize = 500;
 struct Held {
     dataset: dataset::Dataset,
     identity: Value,
-    below: Vec<String>,
+    /// What lies below it, each by what no other has.
+    below: Vec<Value>,
     snapshots: u64,
     dependents: Vec<Dependent>,
     unseen: Vec<String>,
@@ -57,12 +58,10 @@ impl Held {
         }
         let dataset = one_dataset(nas, path).await?;
         let identity = identity(nas, path, &dataset).await?;
-        let below = nas.call(dataset::Datasets, dataset::below(path)).await?;
+        let below = identities_below(nas, path).await?;
         let snapshots = nas.call(snapshot::Count, snapshot::within(path)).await?;
         let mut unseen = Vec::new();
         let dependents = users_of(nas, path, &mut unseen).await?;
-        let mut below: Vec<_> = below.into_iter().map(|dataset| dataset.id).collect();
-        below.sort();
         Ok(Self { dataset, identity, below, snapshots, dependents, unseen })
     }
 
@@ -608,7 +607,10 @@ impl Change for Restore {
             Self::RISK,
             Undo::call("dataset_delete", json!({ "dataset": back })),
             subject(&back),
-            Fingerprint::of(&identity(nas, &args.dataset, &found).await?),
+            Fingerprint::of(&json!([
+                identity(nas, &args.dataset, &found).await?,
+                identities_below(nas, &args.dataset).await?
+            ])),
         );
         let name = |path: &DatasetPath| Some(path.to_string());
         draft.changes.push(Alteration::new("name", name(&args.dataset), name(&back)));

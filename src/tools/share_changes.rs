@@ -19,7 +19,7 @@ use crate::nas::methods::{dataset, resource, service, share};
 use super::datasets::users_of;
 use super::render::{capital, foreign};
 use super::seen::Seen;
-use super::storage::{identity, one_dataset, subject};
+use super::storage::{identities_below, identity, one_dataset, subject};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -292,7 +292,7 @@ impl New<'_> {
         let hosts = spelled(hosts);
         let warnings = exposure(nas, by, (&at, &hosts), &mut seen).await?;
         let dependents = users_of(nas, path, &mut seen.not).await?;
-        let below = nas.call(dataset::Datasets, dataset::below(path)).await?.len();
+        let below = identities_below(nas, path).await?;
         let uses: Vec<_> = dependents.iter().map(|used| &used.name).collect();
         let mut draft = Draft::new(
             format!("Share {path} by {}, {}, with {}.", by.word(), ro_or_rw(read_only), who(&hosts)),
@@ -309,7 +309,7 @@ impl New<'_> {
                 .warnings
                 .push("It is the root of its pool: all that lies on the pool is below it.".to_owned());
         }
-        match (by, below) {
+        match (by, below.len()) {
             (_, 0) => {}
             (By::Smb, below) => {
                 draft.warnings.push(format!("It gives the datasets below it as well: {below} of them."));

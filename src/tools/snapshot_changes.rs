@@ -49,15 +49,20 @@ struct SnapshotArgs {
 impl SnapshotArgs {
     /// The snapshots that are meant, by name, the one that is named among them.
     async fn find(&self, nas: &Session<'_, Read>) -> Result<Vec<snapshot::Snapshot>, ToolError> {
-        let (dataset, label) = parts(&self.snapshot)?;
+        let (dataset, _) = parts(&self.snapshot)?;
         let query = if self.recursive { snapshot::within(&dataset) } else { snapshot::one(&self.snapshot) };
-        let mut found = nas.call(snapshot::Snapshots, snapshot::with_holds(query)).await?;
-        found.retain(|one| one.snapshot_name.as_deref() == Some(label));
-        found.sort_by(|one, other| one.id.cmp(&other.id));
-        if !found.iter().any(|one| one.id == self.snapshot.as_str()) {
+        self.among(nas.call(snapshot::Snapshots, snapshot::with_holds(query)).await?)
+    }
+
+    /// Those of `all` that are meant.
+    fn among(&self, mut all: Vec<snapshot::Snapshot>) -> Result<Vec<snapshot::Snapshot>, ToolError> {
+        let (_, label) = parts(&self.snapshot)?;
+        all.retain(|one| one.snapshot_name.as_deref() == Some(label));
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        if !all.iter().any(|one| one.id == self.snapshot.as_str()) {
             return Err(no_such_snapshot(&self.snapshot));
         }
-        Ok(found)
+        Ok(all)
     }
 
     /// `the snapshot tank/photos@daily`, or how many of them.
@@ -125,6 +130,33 @@ const SHOWN: usize = 20;
 struct Hold;
 struct Release;
 
+/// So many snapshots of a dataset and of what lies below it a client may hold on its own word: what is held is never
+/// deleted by a schedule, and all that are held for ever fill a pool.
+const HELD_UNASKED: usize = 16;
+
+/// A quota that what a snapshot keeps counts in.
+struct Quota {
+    of: DatasetPath,
+    bytes: u64,
+    left: Option<u64>,
+}
+
+/// The quotas of a dataset and of those it lies in.
+async fn quotas(nas: &Session<'_, Read>, path: &DatasetPath) -> Result<Vec<Quota>, ToolError> {
+    let mut all = Vec::new();
+    let mut next = Some(path.clone());
+    while let Some(of) = next {
+        let found = one_dataset(nas, &of).await?;
+        let number = |property: &Option<Property>| property.as_ref().and_then(Property::number);
+        next = above(&of).ok();
+        if let Some(bytes) = number(&found.quota).filter(|bytes| *bytes > 0) {
+            let left = number(&found.used).map(|used| bytes.saturating_sub(used));
+            all.push(Quota { of, bytes, left });
+        }
+    }
+    Ok(all)
+}
+
 impl Change for Hold {
     const NAME: &'static str = "snapshot_hold";
     const TITLE: &'static str = "Hold a snapshot";
@@ -132,7 +164,7 @@ impl Change for Hold {
         snapshot_release. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
-    const LOOKS: &'static [Need] = needs![snapshot::Snapshots];
+    const LOOKS: &'static [Need] = needs![snapshot::Snapshots, dataset::Datasets];
     const NEEDS: &'static [Need] = needs![snapshot::Hold];
     const LOG: &'static [(&'static str, Log)] = &[("snapshot", Log::Plain), ("recursive", Log::Plain)];
     type Args = SnapshotArgs;
@@ -143,7 +175,12 @@ impl Change for Hold {
 
     async fn plan(nas: &Session<'_, Read>, args: &SnapshotArgs) -> Result<Draft, ToolError> {
         nas.require(snapshot::Hold).await?;
-        let found = args.find(nas).await?;
+        let (dataset, _) = parts(&args.snapshot)?;
+        let all = nas.call(snapshot::Snapshots, snapshot::with_holds(snapshot::within(&dataset))).await?;
+        let held_already = all.iter().filter(|one| one.holds.contains_key(OURS)).count();
+        let found = args.among(
+            all.into_iter().filter(|one| args.recursive || one.id == args.snapshot.as_str()).collect(),
+        )?;
         // One that is held already makes the NAS refuse all of them.
         if let Some(held) = found.iter().find(|one| one.holds.contains_key(OURS)) {
             return Err(ToolError::inapplicable(
@@ -151,7 +188,6 @@ impl Change for Hold {
                 "Hold those that are not, one by one.",
             ));
         }
-        let (dataset, _) = parts(&args.snapshot)?;
         let mut draft = Draft::new(
             format!("Keep {} from being deleted until it is released.", args.which(&found)),
             Self::RISK,
@@ -165,10 +201,25 @@ impl Change for Hold {
             Alteration::new(what, Some(before.to_owned()), Some("held".to_owned()))
         };
         draft.changes = found.iter().take(SHOWN).map(held).collect();
-        draft.warnings.push(
-            "The space it takes stays taken, and its dataset cannot be destroyed, until it is released."
-                .to_owned(),
-        );
+        draft.warnings.push(format!(
+            "A hold has no end of its own: until it is released the space that only it keeps ({} now, more with all that \
+             is changed or deleted) stays taken, and its dataset cannot be destroyed.",
+            size(found.iter().map(used).sum())
+        ));
+        for Quota { of, bytes, left } in quotas(nas, &dataset).await? {
+            let left = left.map_or_else(|| "an unknown rest".to_owned(), size);
+            draft.stops.push(format!(
+                "What it keeps counts in the quota of {of} ({}, of which {left} is left): writing there fails once that \
+                 is used up, and deleting files does not help.",
+                size(bytes)
+            ));
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
+        let held = held_already + found.len();
+        if held > HELD_UNASKED {
+            draft.warnings.push(format!("With it {held} snapshots of {dataset} and below it are held so."));
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
         Ok(draft)
     }
 

@@ -1,5 +1,6 @@
 //! Pools, datasets, snapshots.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -470,8 +471,30 @@ pub(super) async fn identity(
         Err(NasError::NoSuchMethod { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    Ok(known_by(found, of_zfs))
+}
+
+/// The same of everything below a dataset, one value each, by path.
+pub(super) async fn identities_below(
+    nas: &Session<'_, Read>,
+    path: &DatasetPath,
+) -> Result<Vec<Value>, ToolError> {
+    let mut below = nas.call(dataset::Datasets, dataset::below(path)).await?;
+    if below.is_empty() {
+        return Ok(Vec::new());
+    }
+    below.sort_by(|one, other| one.id.cmp(&other.id));
+    let of_zfs: BTreeMap<_, _> = match nas.call(resource::Resources, resource::and_below(path)).await {
+        Ok(all) => all.into_iter().map(|one| (one.name, (one.guid, one.createtxg))).collect(),
+        Err(NasError::NoSuchMethod { .. }) => BTreeMap::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(below.iter().map(|found| known_by(found, of_zfs.get(&found.id).copied())).collect())
+}
+
+fn known_by(found: &dataset::Dataset, of_zfs: Option<(u64, u64)>) -> Value {
     let created = found.creation.as_ref().and_then(|creation| creation.rawvalue.as_deref());
-    Ok(json!([found.id, found.kind, of_zfs, created]))
+    json!([found.id, found.kind, of_zfs, created])
 }
 
 /// Whatever changes a pool's datasets, snapshots or shares waits for the others that do: they may be each other's

@@ -15,7 +15,7 @@ use crate::nas::methods::{backup, boot, dataset, pool, resource, scrub, vm};
 use crate::nas::{NasError, Session};
 
 use super::render::{capital, foreign, size, time};
-use super::storage::{identity, no_such_pool};
+use super::storage::{identities_below, identity, no_such_pool};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -322,8 +322,8 @@ struct RunArgs {
 struct Task {
     name: String,
     facts: Value,
-    from: String,
-    to: String,
+    /// What it does, from where to where: it stands behind its name.
+    does: String,
     risk: Risk,
     warnings: Vec<String>,
     enabled: bool,
@@ -334,15 +334,24 @@ fn no_such_task(id: i64) -> ToolError {
     ToolError::inapplicable(format!("There is no such task {id}."), "backup_list shows which there are.")
 }
 
-/// What tells the datasets of these names from others that are made again under them; of those that are not here there
-/// is nothing to tell.
-async fn identities(nas: &Session<'_, Read>, names: &[String]) -> Result<Value, ToolError> {
+/// What tells the datasets of these names, and what lies below them where that is `recursive`, from others that are made
+/// again under them; of those that are not here there is nothing to tell.
+async fn identities(
+    nas: &Session<'_, Read>,
+    names: &[String],
+    recursive: Option<bool>,
+) -> Result<Value, ToolError> {
     let mut all = Vec::new();
     for path in names.iter().filter_map(|name| name.parse::<DatasetPath>().ok()) {
-        all.push(match nas.call(dataset::Datasets, dataset::one(&path)).await?.pop() {
-            Some(found) => identity(nas, &path, &found).await?,
-            None => Value::Null,
-        });
+        let Some(found) = nas.call(dataset::Datasets, dataset::one(&path)).await?.pop() else {
+            all.push(Value::Null);
+            continue;
+        };
+        all.push(identity(nas, &path, &found).await?);
+        // Not told is taken for the worse.
+        if recursive != Some(false) {
+            all.extend(identities_below(nas, &path).await?);
+        }
     }
     Ok(Value::Array(all))
 }
@@ -350,7 +359,7 @@ async fn identities(nas: &Session<'_, Read>, names: &[String]) -> Result<Value, 
 async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
     let all = nas.call(backup::SnapshotTasks, Query::all()).await?;
     let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
-    let identities = identities(nas, std::slice::from_ref(&task.dataset)).await?;
+    let identities = identities(nas, std::slice::from_ref(&task.dataset), task.recursive).await?;
     let kept = match task.lifetime_value.zip(task.lifetime_unit.as_deref()) {
         Some((1, unit)) => format!("1 {}", foreign(unit, 10).to_lowercase()),
         Some((many, unit)) => format!("{many} {}s", foreign(unit, 10).to_lowercase()),
@@ -366,8 +375,7 @@ async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolErr
             task.lifetime_unit,
             identities
         ]),
-        from: foreign(&task.dataset, 200),
-        to: "snapshots".to_owned(),
+        does: format!("it takes snapshots of {}{}", foreign(&task.dataset, 200), and_below(task.recursive)),
         // What is deleted comes back with no snapshot that it takes.
         risk: Risk::Destructive,
         warnings: vec![format!("As after each run, snapshots of it that are older than {kept} are deleted.")],
@@ -380,11 +388,22 @@ fn runs(state: Option<&backup::TaskState>) -> bool {
     state.and_then(|state| state.state.as_deref()) == Some("RUNNING")
 }
 
+/// Not told is taken for the worse.
+fn and_below(recursive: Option<bool>) -> &'static str {
+    if recursive == Some(false) { "" } else { " and all below it" }
+}
+
+/// What opens a machine or a cloud, by the name that its owner gave it.
+fn called(credentials: Option<&backup::Credentials>) -> String {
+    let name = credentials.and_then(|credentials| credentials.name.as_deref());
+    name.map_or_else(|| "a place that the NAS does not name".to_owned(), |name| foreign(name, 100))
+}
+
 async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError> {
     let all = nas.call(backup::Replications, Query::all()).await?;
     let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
     let ends: Vec<_> = task.source_datasets.iter().chain(&task.target_dataset).cloned().collect();
-    let identities = identities(nas, &ends).await?;
+    let identities = identities(nas, &ends, task.recursive).await?;
     let target = foreign(task.target_dataset.as_deref().unwrap_or("?"), 200);
     let mut warnings =
         vec![format!("What was written to {target} by others since the last run is lost there.")];
@@ -401,20 +420,41 @@ async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError
     }
     let pulls = task.direction != "PUSH";
     let risk = if keeps_all && !from_scratch && !pulls { Risk::Disruptive } else { Risk::Destructive };
+    let transport = task.transport.as_deref().unwrap_or("a way that the NAS does not tell");
+    let (at_source, at_target) = match (transport, pulls) {
+        ("LOCAL", _) => (String::new(), ", both on this NAS".to_owned()),
+        (way, true) => (
+            format!(" on {}", called(task.ssh_credentials.as_ref())),
+            format!(" here, over {}", foreign(way, 40)),
+        ),
+        (way, false) => (
+            " here".to_owned(),
+            format!(" on {}, over {}", called(task.ssh_credentials.as_ref()), foreign(way, 40)),
+        ),
+    };
+    let verb = if pulls { "fetches" } else { "sends" };
+    let sources = foreign(&task.source_datasets.join(", "), 300);
+    let below = and_below(task.recursive);
+    // Whoever reads one sentence is to have read this.
+    let at_worst =
+        if from_scratch { format!(", and may delete everything in {target}") } else { String::new() };
     Ok(Task {
         name: format!("the replication {}", foreign(&task.name, 100)),
+        does: format!("it {verb} {sources}{below}{at_source} to {target}{at_target}{at_worst}"),
         facts: json!([
             task.id,
             task.name,
             task.direction,
+            task.transport,
+            task.ssh_credentials.and_then(|credentials| credentials.name),
             task.source_datasets,
             task.target_dataset,
+            task.recursive,
+            task.exclude,
             task.retention_policy,
             task.allow_from_scratch,
             identities
         ]),
-        from: foreign(&task.source_datasets.join(", "), 300),
-        to: target,
         risk,
         warnings,
         enabled: task.enabled != Some(false),
@@ -426,11 +466,15 @@ async fn cloud_sync(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError>
     let all = nas.call(backup::CloudSyncs, Query::all()).await?;
     let task = all.into_iter().find(|task| task.id == id).ok_or_else(|| no_such_task(id))?;
     let here = foreign(task.path.as_deref().unwrap_or("?"), 200);
-    let there =
-        task.credentials.as_ref().and_then(|credentials| credentials.name.as_deref()).unwrap_or("the cloud");
-    let there = foreign(there, 100);
+    let backup::Place { bucket, folder } = task.attributes.unwrap_or_default();
+    let bucket = bucket.map(|bucket| format!("the bucket {} of ", foreign(&bucket, 100))).unwrap_or_default();
+    let folder = match folder.as_deref() {
+        None | Some("" | "/") => String::new(),
+        Some(folder) => format!("{} in ", foreign(folder, 200)),
+    };
+    let there = format!("{folder}{bucket}{}", called(task.credentials.as_ref()));
     let pushes = task.direction.as_deref() == Some("PUSH");
-    let (from, to) = if pushes { (here, there) } else { (there, here) };
+    let (verb, from, to) = if pushes { ("pushes", here, there) } else { ("pulls", there, here) };
     let mode = task.transfer_mode.as_deref().unwrap_or("?");
     let warning = match mode {
         "COPY" => format!("Files in {to} that are another there are written over."),
@@ -442,9 +486,8 @@ async fn cloud_sync(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError>
     let risk = if mode == "COPY" && pushes { Risk::Disruptive } else { Risk::Destructive };
     Ok(Task {
         name: format!("the cloud sync {}", foreign(task.description.as_deref().unwrap_or("?"), 100)),
+        does: format!("it {verb} {from} to {to} ({})", foreign(mode, 20)),
         facts: json!([task.id, task.description, task.path, task.direction, task.transfer_mode, from, to]),
-        from,
-        to,
         risk,
         warnings: vec![warning],
         enabled: task.enabled != Some(false),
@@ -497,7 +540,7 @@ impl Change for BackupRun {
         };
         let undo = Undo::Impossible(undo.to_owned());
         let mut draft = Draft::new(
-            format!("Run {}: {} to {}.", task.name, task.from, task.to),
+            format!("Run {}: {}.", task.name, task.does),
             task.risk,
             undo,
             Self::target(args),

@@ -36,12 +36,14 @@ const UPDATE: &str = "25.10.8";
 /// Makes the simulated world one in which every example can be planned.
 pub fn prepare(state: &mut State) {
     state.add_dataset("tank/gone.quarantine");
+    state.add_dataset("tank/gone.quarantine/below");
+    state.add_dataset("tank/media/old");
     state.hold("tank2/scratch@keep", "truenas");
     state.begin_scrub("tank2");
     let job = state.begin_job("cloudsync.sync", "tailnas-writer");
     assert_eq!(job, JOB, "the number of the job that can be broken off");
     state.update = Some(UPDATE.to_owned());
-    state.directory = Some("ACTIVEDIRECTORY".to_owned());
+    state.directory = Some("home.example.com".to_owned());
     // Scrubs end while somebody waits for them.
     (state.pace.scrub_step, state.pace.scrub_percent) = (std::time::Duration::from_millis(10), 50.0);
 }
@@ -50,6 +52,7 @@ pub fn prepare(state: &mut State) {
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub fn example(tool: &str) -> Example {
     const MADE_AGAIN: &str = "it was destroyed and made again under its name";
+    const BELOW_MADE_AGAIN: &str = "what lies below it was destroyed and made again under its name";
     const GONE: &str = "it is gone";
     match tool {
         "snapshot_create" => example_of(json!({ "dataset": "tank/photos", "name": "planned" }))
@@ -93,6 +96,7 @@ pub fn example(tool: &str) -> Example {
         "nfs_share_create" => {
             example_of(json!({ "dataset": "tank/photos", "hosts": ["192.168.1.0/24", "192.168.1.7"] }))
                 .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
+                .unless(BELOW_MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos/2024"))
         }
         "nfs_share_update" => {
             example_of(json!({ "path": "/mnt/tank/media", "read_only": false, "hosts": ["192.168.1.7"] }))
@@ -133,7 +137,8 @@ pub fn example(tool: &str) -> Example {
         "dataset_delete" => example_of(json!({ "dataset": "tank/media" }))
             .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/media"))
             .unless(GONE, |nas| nas.destroy_dataset("tank/media"))
-            .unless("something lies below it", |nas| nas.add_dataset("tank/media/new"))
+            .unless(BELOW_MADE_AGAIN, |nas| nas.make_dataset_again("tank/media/old"))
+            .unless("something more lies below it", |nas| nas.add_dataset("tank/media/new"))
             .unless("one more share uses it", |nas| {
                 let share = nas.nfs_shares[0].clone();
                 nas.nfs_shares.push(share);
@@ -141,9 +146,11 @@ pub fn example(tool: &str) -> Example {
         "dataset_purge" => example_of(json!({ "dataset": "tank/gone.quarantine" }))
             .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/gone.quarantine"))
             .unless(GONE, |nas| nas.destroy_dataset("tank/gone.quarantine"))
+            .unless(BELOW_MADE_AGAIN, |nas| nas.make_dataset_again("tank/gone.quarantine/below"))
             .unless("it has one more snapshot", |nas| nas.add_snapshot("tank/gone.quarantine", "late")),
         "dataset_restore" => example_of(json!({ "dataset": "tank/gone.quarantine" }))
             .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/gone.quarantine"))
+            .unless(BELOW_MADE_AGAIN, |nas| nas.make_dataset_again("tank/gone.quarantine/below"))
             .unless("its old name is taken", |nas| nas.add_dataset("tank/gone")),
         "service_control" => {
             example_of(json!({ "service": "ssh", "action": "start" })).unless("it runs already", |nas| {
@@ -151,7 +158,10 @@ pub fn example(tool: &str) -> Example {
             })
         }
         "app_control" => example_of(json!({ "app": "nextcloud", "action": "start" }))
-            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "nextcloud")),
+            .unless(GONE, |nas| nas.apps.retain(|app| app.name != "nextcloud"))
+            .unless("somebody set it up otherwise", |nas| {
+                nas.apps[1].config["nextcloud"]["storage"] = json!({ "host_path": "/mnt/tank/apps/x" });
+            }),
         "app_install" => {
             example_of(json!({ "app": "syncthing" })).unless("there is one of that name", |nas| {
                 "syncthing".clone_into(&mut nas.apps[0].name);
@@ -189,7 +199,8 @@ pub fn example(tool: &str) -> Example {
             example_of(json!({ "id": "24.10.2.4" })).unless(GONE, |nas| nas.old_systems.clear())
         }
         "backup_run" => example_of(json!({ "kind": "snapshots", "id": 1 }))
-            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos")),
+            .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
+            .unless(BELOW_MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos/2024")),
         "alert_dismiss" => example_of(json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }))
             .unless(GONE, |nas| nas.alerts.clear())
             .unless("somebody was first", |nas| nas.alerts.iter_mut().for_each(|one| one.dismissed = true)),

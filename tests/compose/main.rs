@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -93,15 +94,37 @@ fn every_rule_has_a_case() {
     assert!(without.is_empty(), "{without:?}");
 }
 
+/// What holds it are steps and bytes, which no machine makes more of; the time is told for whoever wants it.
 #[test]
-fn no_file_of_the_table_makes_more_work_than_the_bounds_allow() {
-    for Case { name, text, .. } in cases() {
+#[expect(clippy::print_stdout, reason = "nothing depends on it")]
+fn no_file_makes_more_work_than_the_bounds_allow() {
+    let texts = [
+        (
+            "as many nodes as there may be",
+            format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(100), "*a, ".repeat(180)),
+        ),
+        ("as many bytes as there may be", format!("a: &a {}\nb: [*a, *a, *a]\n", "x".repeat(24_000))),
+        ("as long as there may be", "- x\n".repeat(yaml::LONGEST / 4)),
+        (
+            "as many copies of much as fit",
+            format!("a: &a {}\nb: [{}]\n", "x".repeat(20_000), "*a, ".repeat(6000)),
+        ),
+        ("many equal keys", "x: 1\n".repeat(8000)),
+    ];
+    let table = cases().into_iter().map(|case| (case.name, case.text));
+    let all = texts.map(|(name, text)| (name.to_owned(), text)).into_iter().chain(table);
+    let mut slowest = (Duration::ZERO, String::new());
+    for (name, text) in all {
+        let began = Instant::now();
+        drop(verdict(&text));
+        slowest = slowest.max((began.elapsed(), name.clone()));
         let steps = match yaml::parse(&text) {
             Ok(tree) => tree.steps,
             Err(fault) => fault.steps,
         };
         assert!(steps <= 3 * yaml::MOST_NODES + 8, "{name}: {steps}");
     }
+    println!("the slowest: {:?}, {}", slowest.0, slowest.1);
 }
 
 #[test]

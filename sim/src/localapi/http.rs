@@ -265,6 +265,10 @@ async fn answer(handler: &impl Handler, request: &Request) -> Result<Response, B
             tokio::time::sleep(delay).await;
             Ok(handler.handle(request))
         }
+        Fault::Held(gate) => {
+            gate.passed().await;
+            Ok(handler.handle(request))
+        }
         Fault::Hang => std::future::pending().await,
         Fault::Drop => Err(Broken::default()),
         Fault::Garbage => Err(Broken(b"\x16\x03\x01\x00\x02this is not HTTP\r\n\r\n".to_vec())),

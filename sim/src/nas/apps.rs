@@ -75,6 +75,7 @@ impl State {
             log: vec!["started".to_owned()],
             custom,
             earlier: Vec::new(),
+            makers_mounts: Vec::new(),
         };
         app.update(options)?;
         if !custom {

@@ -277,8 +277,10 @@ impl Connection {
         }
         let outcome = self.execute(&request).await;
         let outcome = self.conclude(&request, exchange, outcome);
-        if let Some(Fault::Slow(by)) = fault {
-            tokio::time::sleep(by).await;
+        match &fault {
+            Some(Fault::Slow(by)) => tokio::time::sleep(*by).await,
+            Some(Fault::Held(gate)) => gate.passed().await,
+            _ => {}
         }
         self.respond(&request, outcome, fault.as_ref());
     }

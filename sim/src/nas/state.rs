@@ -68,14 +68,14 @@ pub struct State {
     pub disks: Vec<Disk>,
     /// When pools are scrubbed.
     pub scrub_tasks: Vec<ScrubTask>,
-    /// What kind of directory users come from besides; `None` for none.
-    pub directory: Option<String>,
     /// Systems that could be started besides the one that runs.
     pub old_systems: Vec<String>,
     /// Version of an available update, if there is one.
     pub update: Option<String>,
     /// The Active Directory domain that users are taken from, if there is one.
     pub directory: Option<String>,
+    /// Whether replications may delete what is at their target and begin anew.
+    pub from_scratch: bool,
     /// Who may log in, and as what.
     pub accounts: Vec<Account>,
     /// How fast and how strict the server is.
@@ -426,6 +426,8 @@ pub struct App {
     pub custom: bool,
     /// Versions it can be rolled back to.
     pub earlier: Vec<String>,
+    /// Places of the host that its makers mount into it, whatever it is set up with.
+    pub makers_mounts: Vec<String>,
 }
 
 impl App {
@@ -658,8 +660,8 @@ impl State {
             privileges: privileges(),
             disks: disks(),
             scrub_tasks: [1, 2].map(ScrubTask::usual).into(),
-            directory: None,
             old_systems: vec!["24.10.2.4".to_owned()],
+            from_scratch: false,
             update: None,
             directory: None,
             accounts,
@@ -1187,6 +1189,7 @@ fn apps() -> Vec<App> {
             log: (1..=150).map(|number| format!("request {number} served")).collect(),
             custom: false,
             earlier: vec!["1.1.19".to_owned()],
+            makers_mounts: Vec::new(),
         },
         App {
             name: "nextcloud".to_owned(),
@@ -1203,6 +1206,7 @@ fn apps() -> Vec<App> {
             log: Vec::new(),
             custom: false,
             earlier: Vec::new(),
+            makers_mounts: Vec::new(),
         },
     ]
 }

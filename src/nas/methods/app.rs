@@ -88,6 +88,31 @@ pub struct Metadata {
     /// The part of the catalogue.
     #[serde(default)]
     pub train: Option<String>,
+    /// What its makers mount into it, whatever it is set up with. The NAS passes on what they wrote, in no certain form.
+    #[serde(default)]
+    pub host_mounts: Value,
+    /// Rights that its makers give it, likewise.
+    #[serde(default)]
+    pub capabilities: Value,
+}
+
+impl Metadata {
+    /// Places of the NAS that its makers mount into it; `None` where they cannot be told.
+    #[must_use]
+    pub fn mounts(&self) -> Option<Vec<String>> {
+        each(&self.host_mounts, "host_path")
+    }
+
+    /// Rights that its makers give it; `None` where they cannot be told.
+    #[must_use]
+    pub fn rights(&self) -> Option<Vec<String>> {
+        each(&self.capabilities, "name")
+    }
+}
+
+/// This field of each of them, if each has it.
+fn each(all: &Value, field: &str) -> Option<Vec<String>> {
+    all.as_array()?.iter().map(|one| Some(one.get(field)?.as_str()?.to_owned())).collect()
 }
 
 /// What runs of an app.
@@ -186,6 +211,8 @@ impl Queryable for Apps {
         "metadata.title",
         "metadata.app_version",
         "metadata.train",
+        "metadata.host_mounts",
+        "metadata.capabilities",
         "active_workloads",
     ];
 }

@@ -74,6 +74,9 @@ pub struct Replication {
     /// `SSH`, `SSH+NETCAT`, `LOCAL`.
     #[serde(default)]
     pub transport: Option<String>,
+    /// What opens the other machine; absent where there is none.
+    #[serde(default)]
+    pub ssh_credentials: Option<Credentials>,
     /// It is not switched off.
     #[serde(default)]
     pub enabled: Option<bool>,
@@ -159,12 +162,26 @@ pub struct CloudTask {
     /// Which cloud.
     #[serde(default)]
     pub credentials: Option<Credentials>,
+    /// Where in it. Of a backup it is not asked for.
+    #[serde(default)]
+    pub attributes: Option<Place>,
     /// How it went.
     #[serde(default)]
     pub job: Option<TaskJob>,
 }
 
-/// What stands for a cloud: its name, not what opens it.
+/// A place in a cloud.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Place {
+    /// Which bucket, where the cloud has such.
+    #[serde(default)]
+    pub bucket: Option<String>,
+    /// The folder in it.
+    #[serde(default)]
+    pub folder: Option<String>,
+}
+
+/// What stands for a cloud or another machine: its name, not what opens it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Credentials {
     /// Its name.
@@ -231,6 +248,7 @@ method!(
         "name",
         "direction",
         "transport",
+        "ssh_credentials.name",
         "enabled",
         "auto",
         "source_datasets",
@@ -264,6 +282,8 @@ method!(
         "enabled",
         "schedule",
         "credentials.name",
+        "attributes.bucket",
+        "attributes.folder",
         "job.state",
         "job.time_started",
         "job.time_finished",

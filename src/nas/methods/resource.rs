@@ -18,12 +18,20 @@ pub struct Wanted {
     pub paths: Vec<DatasetPath>,
     /// `null`: none of their properties.
     properties: Option<Vec<String>>,
+    /// What lies below them too, at any depth.
+    get_children: bool,
 }
 
 /// The identity of one.
 #[must_use]
 pub fn one(path: &DatasetPath) -> (Wanted,) {
-    (Wanted { paths: vec![path.clone()], properties: None },)
+    (Wanted { paths: vec![path.clone()], properties: None, get_children: false },)
+}
+
+/// The identities of one and of all that lies below it, in no order.
+#[must_use]
+pub fn and_below(path: &DatasetPath) -> (Wanted,) {
+    (Wanted { get_children: true, ..one(path).0 },)
 }
 
 /// What no other filesystem or volume has, nor one that is made again under the same name.
@@ -47,6 +55,6 @@ impl Method for Resources {
 
     #[expect(clippy::expect_used, reason = "the name is right there")]
     fn example() -> Self::Params {
-        one(&"tank/photos".parse().expect("a dataset"))
+        and_below(&"tank/photos".parse().expect("a dataset"))
     }
 }

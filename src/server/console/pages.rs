@@ -110,8 +110,7 @@ pub(super) async fn plan(
             refuse: console.forms.issue(owner.id, format!("refuse {id}")),
         }
     });
-    let mut frame = Frame::new(view.plan.draft().summary.clone(), "", &visitor);
-    frame.again = matches!(view.state, Waits::Running { .. });
+    let frame = Frame::new(view.plan.draft().summary.clone(), "", &visitor);
     page(&PlanPage { frame, plan: Shown::of(&view, &visitor), forms })
 }
 

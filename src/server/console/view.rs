@@ -40,8 +40,6 @@ pub(super) struct Frame {
     pub title: String,
     pub path: &'static str,
     pub me: Option<Me>,
-    /// Whether the page loads itself again, because something is under way and nothing can be typed into it.
-    pub again: bool,
 }
 
 #[derive(Debug)]
@@ -56,12 +54,12 @@ impl Frame {
             login: foreign(visitor.name(), 80),
             node: foreign(visitor.peer().node_name().split('.').next().unwrap_or_default(), 80),
         };
-        Self { title: title.into(), path, me: Some(me), again: false }
+        Self { title: title.into(), path, me: Some(me) }
     }
 
     /// For somebody we do not know.
     pub fn bare(title: &str) -> Self {
-        Self { title: title.to_owned(), path: "", me: None, again: false }
+        Self { title: title.to_owned(), path: "", me: None }
     }
 }
 
@@ -195,6 +193,8 @@ pub(super) struct Shown {
     pub tone: &'static str,
     pub state: &'static str,
     pub state_tone: &'static str,
+    /// Whether it is being carried out, so that there is something to follow.
+    pub runs: bool,
     pub result: Option<String>,
     pub nas: String,
     pub title: &'static str,
@@ -261,6 +261,7 @@ impl Shown {
             tone: tone_of_risk(plan.risk()),
             state: state.word(),
             state_tone,
+            runs: matches!(state, State::Running { .. }),
             result,
             nas: plan.nas().to_string(),
             title: plan.title(),
@@ -533,20 +534,27 @@ impl Row {
             foreign(&parts.collect::<Vec<_>>().join(" "), 200)
         };
         let who = [text("/peer/user"), text("/peer/node_name"), text("/auth/username"), text("/from")];
-        let status = text("/result/status");
-        Self {
-            seq: record["seq"].as_u64().unwrap_or_default(),
-            at: text("/ts").get(..19).unwrap_or_default().replace('T', " "),
-            kind: foreign(text("/type"), 40),
-            who: foreign(who.into_iter().find(|who| !who.is_empty()).unwrap_or_default(), 80),
-            what: words(&[
+        let kind = text("/type");
+        let result = text("/result/status");
+        let status = if result.is_empty() { text("/status") } else { result };
+        let what = if is_of_the_daemon(kind) {
+            foreign(&of_the_daemon(record), 200)
+        } else {
+            words(&[
                 text("/did"),
                 text("/tool"),
                 text("/target"),
                 text("/nas"),
                 text("/plan/id"),
                 text("/note"),
-            ]),
+            ])
+        };
+        Self {
+            seq: record["seq"].as_u64().unwrap_or_default(),
+            at: text("/ts").get(..19).unwrap_or_default().replace('T', " "),
+            kind: foreign(kind, 40),
+            who: foreign(who.into_iter().find(|who| !who.is_empty()).unwrap_or_default(), 80),
+            what,
             result: words(&[status, text("/result/code")]),
             tone: match status {
                 "ok" => "good",
@@ -561,16 +569,42 @@ impl Row {
         let holds = |text: &str, part: &str| text.to_lowercase().contains(&part.trim().to_lowercase());
         let kind = match filter.kind.as_str() {
             "" => true,
-            "changes" => {
-                !matches!(self.kind.as_str(), "read" | "denied" | "auth_fail") && !self.what.is_empty()
-            }
+            "changes" => matches!(self.kind.as_str(), "intent" | "accepted" | "outcome" | "person"),
             "read" => self.kind == "read",
             "refused" => matches!(self.kind.as_str(), "denied" | "auth_fail"),
-            "daemon" => self.who.is_empty() && self.what.is_empty(),
+            "daemon" => is_of_the_daemon(&self.kind),
             _ => false,
         };
         kind && holds(&self.who, &filter.who) && holds(&self.what, &filter.what)
     }
+}
+
+/// Whether nobody asked for what such a record is about. Kinds of later versions are taken for such, so that each is
+/// found by one of the filters.
+fn is_of_the_daemon(kind: &str) -> bool {
+    !matches!(kind, "intent" | "accepted" | "outcome" | "person" | "read" | "denied" | "auth_fail")
+}
+
+/// What such a record says, for people.
+fn of_the_daemon(record: &Value) -> String {
+    let word = |name: &str| match &record[name] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let said = [
+        ("tailnas", "version "),
+        ("to", "goes on in "),
+        ("free", "bytes free: "),
+        ("by_ms", "milliseconds: "),
+        ("have", "records that are there: "),
+        ("size", "records that were: "),
+        ("len", "bytes damaged: "),
+        ("system", "looked at the NAS: "),
+        ("vkey", "key "),
+    ];
+    let said = said.iter().filter_map(|(name, words)| Some(format!("{words}{}", word(name)?)));
+    said.collect::<Vec<_>>().join(", ")
 }
 
 /// A moment, to the second, in UTC.
@@ -627,5 +661,35 @@ mod tests {
         assert!(!row.fits(&Filter { who: "alice".into(), ..Filter::default() }));
         let empty = Row::of(&serde_json::json!({ "type": "of a later version" }));
         assert!(empty.fits(&Filter::default()) && empty.result.is_empty());
+    }
+
+    #[test]
+    fn each_record_is_found_by_one_kind_and_what_the_daemon_did_by_its_own() {
+        for (record, kind, what) in [
+            (serde_json::json!({ "type": "start", "tailnas": "1.0.0", "pid": 7 }), "daemon", "version 1.0.0"),
+            (serde_json::json!({ "type": "checkpoint", "note": "a signed note" }), "daemon", ""),
+            (serde_json::json!({ "type": "reload", "config": "ab", "status": "ok" }), "daemon", ""),
+            (
+                serde_json::json!({ "type": "stop", "system": { "expiry": 2 } }),
+                "daemon",
+                r#"looked at the NAS: {"expiry":2}"#,
+            ),
+            (serde_json::json!({ "type": "of a later version", "tool": "x" }), "daemon", ""),
+            (serde_json::json!({ "type": "outcome", "tool": "x", "parent": 3 }), "changes", "x"),
+            // Root on the host, who has no peer.
+            (
+                serde_json::json!({ "type": "person", "did": "freeze", "note": "odd" }),
+                "changes",
+                "freeze odd",
+            ),
+            (serde_json::json!({ "type": "auth_fail", "from": "100.64.0.1" }), "refused", ""),
+            (serde_json::json!({ "type": "read", "tool": "pools_list" }), "read", "pools_list"),
+        ] {
+            let row = Row::of(&record);
+            let fits = |kind: &&str| row.fits(&Filter { kind: (*kind).into(), ..Filter::default() });
+            let kinds: Vec<_> = KINDS.iter().map(|(kind, _)| *kind).filter(|kind| !kind.is_empty()).collect();
+            assert_eq!(kinds.into_iter().filter(fits).collect::<Vec<_>>(), [kind], "{record}");
+            assert_eq!(row.what, what, "{record}");
+        }
     }
 }

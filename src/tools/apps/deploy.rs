@@ -147,10 +147,56 @@ pub(super) fn told(mut draft: Draft, reach: &Reach) -> Draft {
     for port in &reach.ports {
         draft.warnings.push(format!("{} is reached at {port} of the NAS.", foreign(&port.of, 60)));
     }
+    for port in &reach.chosen_ports {
+        draft.warnings.push(format!("{} is reached at {port}.", foreign(&port.of, 60)));
+    }
     for device in &reach.devices {
         draft.warnings.push(format!("It has the device {}.", foreign(device, 80)));
     }
     draft.at_least(risk_of(reach))
+}
+
+/// Tells in a draft what an app that is there would reach once it runs, by what it is set up with, and raises the risk to
+/// that: what its owner has put there is not forbidden, and whoever lets it run should know of it. Answers what all of
+/// that is made of.
+pub(in crate::tools) async fn as_set_up(
+    nas: &Session<'_, Read>,
+    app: &app::App,
+    name: &AppName,
+    draft: Draft,
+) -> Result<(Draft, Value), ToolError> {
+    const SHOWN: usize = 10;
+    let config = nas.call(app::Config, (name.clone(),)).await?;
+    let used_ports = ports_of_others(nas, Some(app)).await?;
+    let (mounts, rights) = (app.metadata.mounts(), app.metadata.rights());
+    let set_up = compose::SetUp {
+        config: &config,
+        custom: app.custom_app == Some(true),
+        mounts: mounts.as_deref().unwrap_or_default(),
+        capabilities: rights.as_deref().unwrap_or_default(),
+    };
+    let (reach, refusals) = compose::survey(&set_up, &bounds(nas, &used_ports));
+    let (places, elsewhere) = match as_they_say(nas, &reach.binds).await {
+        Ok(places) => (places, None),
+        Err(ToolError::Inapplicable { what, .. }) => (Vec::new(), Some(what)),
+        Err(error) => return Err(error),
+    };
+    let mut draft = told(draft, &reach);
+    let out: Vec<_> = refusals.iter().filter(|refusal| refusal.rule.lets_out()).collect();
+    draft.warnings.extend(out.iter().take(SHOWN).map(|refusal| format!("{}.", refusal.as_it_is())));
+    if out.len() > SHOWN {
+        draft.warnings.push(format!("{} more things of it reach out of its containers.", out.len() - SHOWN));
+    }
+    if !out.is_empty() || elsewhere.is_some() {
+        draft = draft.at_least(Risk::Destructive);
+    }
+    draft.warnings.extend(elsewhere);
+    if mounts.is_none() || rights.is_none() {
+        draft.unseen.push("what its makers give it of the NAS besides what it is set up with".to_owned());
+        draft = draft.at_least(Risk::Disruptive);
+    }
+    let facts = json!([app.version, app.custom_app, config, mounts, rights, places]);
+    Ok((draft, facts))
 }
 
 /// The images of a file's services, for people.

@@ -19,6 +19,8 @@ use crate::nas::methods::app;
 
 use super::{Entry, Log, ToolError};
 
+pub(super) use deploy::as_set_up;
+
 /// The tools of this folder.
 pub(super) fn family() -> Vec<Entry> {
     [

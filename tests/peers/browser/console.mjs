@@ -228,6 +228,17 @@ check("refused, and the model hears the note", (await state(two)).includes("Not 
 const replay = (id) => raw("POST", `/console/plans/${id}/refuse`, { headers: { origin, "content-type": "application/x-www-form-urlencoded" }, body: `form=${token2}&note=` });
 check("the form sent again", (await replay(two)).status === 403);
 check("the form sent for another plan", (await replay(one)).status === 403);
+// A note that was not taken is not lost either, and one that was is gone.
+check("what was sent is not kept", (await page.evaluate(() => Object.keys(sessionStorage).length)) === 0);
+await page.goto(`${home}/plans/${one}`);
+await page.fill("#note", "Not this one either.");
+await page.evaluate(() => { document.querySelector("#refuse input[name=form]").value = "0".repeat(64); });
+await page.click("#refuse button");
+await page.waitForURL(/\/refuse$/);
+check("a form that is no longer good says so", (await page.locator("main").innerText()).includes("Nothing was changed"));
+await page.goto(`${home}/plans/${one}`);
+check("and loses nothing typed", (await page.inputValue("#note")) === "Not this one either.");
+await page.fill("#note", "");
 check("what was refused did not happen", !(await snapshots("tank/photos")).includes('"two"') && !(await snapshots("tank/photos")).includes("@two"));
 
 // What loses data: seen, refused to everybody else, approved, taken back, done again, and done for good.
@@ -244,6 +255,15 @@ await page.goto(`${home}/plans/${gone}`);
 const what = await page.locator("main").innerText();
 for (const words of ["destructive", "Delete tank2/scratch: 90", "1 snapshot", "set aside as tank2/scratch.quarantine"]) check(`the card says ${words}`, what.includes(words), what);
 await shot(page, "plan-destructive");
+for (const [name, options] of [["plan-phone", { viewport: { width: 360, height: 740 } }], ["plan-phone-dark", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }]]) {
+  const small = await open(options);
+  await small.goto(`${home}/plans/${gone}`);
+  const wide = await small.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  check(`${name}: fits`, wide <= 0, `${wide} px too wide`);
+  check(`${name}: nothing serious`, (await serious(small)) === "", await serious(small));
+  await shot(small, name);
+  await small.context().close();
+}
 check("plan-destructive: nothing serious", (await serious(page)) === "", await serious(page));
 await other.goto(`${home}/plans/${gone}`);
 check("bob does not see it", (await other.locator("h1").innerText()) === "There is no such plan here");
@@ -265,6 +285,22 @@ await decide(purge);
 check("approved, it is gone for good", !(await datasets()).includes("scratch"), await datasets());
 await shot(page, "plan-purged");
 
+// What takes longer is followed on its page, which stays as it is while that happens.
+const scrub = await propose("scrub_start", { pool: "backup" });
+await page.goto(`${home}/plans/${scrub}`);
+await page.click("#approve button");
+await page.waitForSelector("#state[data-follow]");
+await page.evaluate(() => { window.same = true; document.querySelector("details").open = true; });
+await page.focus("summary");
+check("what runs can be left unfollowed", await page.locator("#following button").isVisible());
+check("what runs: nothing serious", (await serious(page)) === "", await serious(page));
+await shot(page, "plan-running");
+await page.waitForFunction(() => /is done/.test(document.querySelector("#state").textContent), null, { timeout: 30000 });
+check("how it ended is shown, without the page being loaded again", await page.evaluate(() => window.same === true && document.querySelector("details").open && document.activeElement.matches("summary")));
+check("and who listens hears of it", (await page.getAttribute("#state", "aria-live")) === "polite");
+check("nothing is followed any more", (await page.locator("#following").count()) === 0);
+await shot(page, "plan-ran");
+
 await page.goto(home);
 await page.fill("#why", "something is odd");
 await page.click("form[action='/console/freeze'] button");
@@ -282,9 +318,13 @@ await page.waitForFunction(() => document.querySelector("#frozen") === null);
 check("thawed by passkey", true);
 await page.goto(`${home}/audit?kind=changes`);
 const log = await page.locator("main").innerText();
-check("every yes is on record", log.split("approve ").length === 6, log);
+check("every yes is on record", log.split("approve ").length === 7, log);
 for (const word of ["enroll", "approve", "refuse", "freeze", "thaw"]) check(`on record: ${word}`, log.includes(word), log);
 await shot(page, "audit-changes");
+await page.goto(`${home}/audit?kind=daemon`);
+const own = await page.locator("tbody").innerText();
+check("what the daemon did itself is found, and nothing else", /\bstart\b/.test(own) && /\bcheckpoint\b/.test(own) && !/\b(read|intent|outcome|person|denied)\b/.test(own), own);
+await shot(page, "audit-daemon");
 
 console.log("Pages of others");
 const form = async (headers, body, from) => raw("POST", "/console/enroll/begin", { from, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });

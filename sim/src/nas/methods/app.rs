@@ -247,6 +247,11 @@ pub(crate) fn row(app: &App, generation: Generation) -> Value {
         |(on_nas, in_app)| json!({"source": on_nas, "destination": in_app, "mode": "rw", "type": "bind"}),
     );
     let mounts: Vec<Value> = mounts.collect();
+    let host_mounts: Vec<Value> = app
+        .makers_mounts
+        .iter()
+        .map(|path| json!({"description": "What it looks after.", "host_path": path}))
+        .collect();
     let stopped = app.state == AppState::Stopped;
     let used: Vec<Value> = if stopped { Vec::new() } else { ports.collect() };
     let details = json!({
@@ -273,6 +278,8 @@ pub(crate) fn row(app: &App, generation: Generation) -> Value {
             "title": app.title,
             "train": "stable",
             "version": app.version,
+            "capabilities": [{"description": "It is able to chown files.", "name": "CHOWN"}],
+            "host_mounts": host_mounts,
         },
         "active_workloads": {
             "containers": i32::from(!stopped),

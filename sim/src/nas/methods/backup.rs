@@ -125,6 +125,7 @@ fn snapshot_tasks(context: &mut Context<'_>) -> Result<Answer, Failure> {
 }
 
 fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let from_scratch = context.state.from_scratch;
     let (at, newest) = (last_at(context.state.now(), 1), context.state.night(0));
     let row = |id: i64, name: &str, source: &str, target: &str, transport: &str, state: Value| {
         let credentials = (transport != "LOCAL").then(|| {
@@ -174,7 +175,7 @@ fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
             "schedule": within_the_day("1"),
             "restrict_schedule": null,
             "only_matching_schedule": false,
-            "allow_from_scratch": false,
+            "allow_from_scratch": from_scratch,
             "readonly": "SET",
             "hold_pending_snapshots": false,
             "retention_policy": "NONE",
@@ -229,7 +230,7 @@ fn cloud_syncs(context: &mut Context<'_>) -> Result<Answer, Failure> {
         "description": "photos to the cloud",
         "path": "/mnt/tank/photos",
         "credentials": credentials(generation),
-        "attributes": {"bucket": CANARY, "folder": "/"},
+        "attributes": {"bucket": "homenas-photos", "folder": "/all"},
         "schedule": daily("2"),
         "pre_script": CANARY,
         "post_script": "",

@@ -198,7 +198,12 @@ fn resources(context: &mut Context<'_>) -> Result<Answer, Failure> {
     {
         return Err(Failure::call(ENOENT, format!("{missing}: not found")));
     }
-    let rows = context.state.datasets.iter().filter(|one| wanted.is_empty() || wanted.contains(&&*one.name));
+    let below = data["get_children"] == true;
+    let is_wanted = |name: &str| {
+        let lies_below = |above: &&str| name.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'));
+        wanted.is_empty() || wanted.contains(&name) || below && wanted.iter().any(lies_below)
+    };
+    let rows = context.state.datasets.iter().filter(|one| is_wanted(&one.name));
     let newer = context.generation() >= Generation::V26;
     let rows = rows.map(|dataset| {
         let mut row = json!({

@@ -1,4 +1,4 @@
-// What the console cannot do without a script: talk to an authenticator, copy, and keep what was typed.
+// What the console cannot do without a script: talk to an authenticator, copy, keep what was typed, and follow what runs.
 "use strict";
 (() => {
   const bytes = (text) => {
@@ -7,6 +7,9 @@
   };
   const text = (buffer) =>
     btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+
+  // Under what something that was typed is kept.
+  const kept = (name) => `${location.pathname}#${name}`;
 
   const post = async (url, body) => {
     const answer = await fetch(url, {
@@ -71,6 +74,7 @@
         const { ceremony, options } = await post(form.action, fields);
         const answer = form.dataset.passkey === "create" ? await create(options) : await get(options);
         const { next } = await post(form.dataset.finish, { ceremony, answer });
+        for (const field of form.querySelectorAll("[data-keep]")) sessionStorage.removeItem(kept(field.dataset.keep));
         location.assign(next);
       } catch (error) {
         const gone = error.name === "NotAllowedError";
@@ -93,11 +97,47 @@
     });
   }
 
-  // A refresh loses nothing typed. In this tab alone, and gone once it is sent.
+  // What is typed is kept, in this tab alone, until a page that was asked for no longer asks for it: neither a refresh nor
+  // a refusal loses it.
   for (const field of document.querySelectorAll("[data-keep]")) {
-    const key = location.pathname + "#" + field.dataset.keep;
-    field.value = sessionStorage.getItem(key) || field.value;
+    const key = kept(field.dataset.keep);
+    field.value = sessionStorage.getItem(key) ?? field.value;
     field.addEventListener("input", () => sessionStorage.setItem(key, field.value));
-    field.form.addEventListener("submit", () => sessionStorage.removeItem(key));
+  }
+  if (!document.querySelector("[data-fault]")) {
+    for (const key of Object.keys(sessionStorage)) {
+      const gone = key.startsWith(kept("")) && !document.querySelector(`[data-keep="${CSS.escape(key.slice(kept("").length))}"]`);
+      if (gone) sessionStorage.removeItem(key);
+    }
+  }
+
+  // How it is with what is under way is brought up to date in its place: the page is not loaded again, nothing loses the
+  // focus, and whoever listens to the page hears of it. It can be stopped.
+  const state = document.querySelector("#state[data-follow]");
+  if (state) {
+    const following = document.getElementById("following");
+    const button = following.querySelector("button");
+    let on = true;
+    following.hidden = false;
+    button.addEventListener("click", () => {
+      on = !on;
+      button.textContent = on ? "Stop that" : "Go on with that";
+    });
+    const look = async () => {
+      if (on && !document.hidden) {
+        const answer = await fetch(location.pathname, { redirect: "error" }).catch(() => null);
+        const page = answer && new DOMParser().parseFromString(await answer.text().catch(() => ""), "text/html");
+        // Without an answer it is as it was, and is asked for again. Where there is no such plan any more, that is told.
+        const now = answer?.ok ? page.getElementById("state") : answer?.status === 410 ? page.querySelector("[data-fault]") : null;
+        if (now && now.innerHTML !== state.innerHTML) state.replaceChildren(...now.childNodes);
+        if (now && !now.hasAttribute("data-follow")) {
+          if (document.activeElement === button) state.focus();
+          following.parentElement.remove();
+          return;
+        }
+      }
+      setTimeout(look, 2000);
+    };
+    setTimeout(look, 500);
   }
 })();
