@@ -421,6 +421,8 @@ impl Console {
             changes
                 .map(|intent| {
                     let row = Row::of(intent);
+                    // Whoever reads what was done has no use for the handle of its plan.
+                    let plan = intent.pointer("/plan/id").and_then(Value::as_str).unwrap_or_default();
                     let end = outcome(&intent["seq"]);
                     let row_of_end = end.map(Row::of);
                     Change {
@@ -428,7 +430,7 @@ impl Console {
                         at: row.at,
                         can_undo: WayBack::of(intent).is_some(),
                         who: row.who,
-                        what: row.what,
+                        what: row.what.replace(plan, "").trim_end().to_owned(),
                         tone: row_of_end.as_ref().map_or("warn", |end| end.tone),
                         status: row_of_end.map_or_else(|| "under way".to_owned(), |end| end.result),
                         undo: end.filter(|end| end["result"]["status"] == "ok").and_then(|_| {

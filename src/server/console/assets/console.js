@@ -121,7 +121,7 @@
     following.hidden = false;
     button.addEventListener("click", () => {
       on = !on;
-      button.textContent = on ? "Stop that" : "Go on with that";
+      button.textContent = on ? "Stop" : "Go on";
     });
     const look = async () => {
       if (on && !document.hidden) {
