@@ -487,6 +487,11 @@ async fn a_form_is_good_once_for_whom_it_was_given_to_and_from_a_page_of_ours() 
     assert_eq!(bob.submit("/console/freeze", &[("form", &brake)]).await.unwrap().status, 403);
     assert_eq!(alice.submit("/console/freeze", &[("form", &brake)]).await.unwrap().status, 403, "used up");
     assert!(!bench.dir.path().join("state/frozen").exists());
+    // The brake is for whoever may change something, and he may look at pools.
+    let brake_of_bobs = async || bob.form("/console", "/console/freeze").await.unwrap();
+    assert_eq!(brake_of_bobs().await, "");
+    grant(&bench.world, BOB, ["storage:write"]);
+    assert_eq!(brake_of_bobs().await.len(), 64);
     assert!(!said(&bob.open("/console").await.unwrap()).contains(&plan), "he does not see that it waits");
     assert!(said(&alice.open("/console").await.unwrap()).contains(&plan));
     assert!(waits().await);

@@ -163,7 +163,10 @@ impl Console {
         let dispatcher = &self.parts.dispatcher;
         dispatcher.nas_names().iter().any(|nas| {
             let grants = visitor.grants();
-            let changes = |spec: &crate::tools::Spec| spec.risk > Risk::Read && explain(spec, grants, nas).0;
+            // What everybody may call, as `undo`, gives nobody anything to stop.
+            let changes = |spec: &crate::tools::Spec| {
+                spec.scope.is_some() && spec.risk > Risk::Read && explain(spec, grants, nas).0
+            };
             grants.allows(Scope::ChangeApprove, nas).is_some() || dispatcher.catalogue().specs().any(changes)
         })
     }
