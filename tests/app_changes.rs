@@ -1,5 +1,10 @@
 //! Apps, changed through the daemon: what is refused, what the plan says, and what the NAS then has.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test may panic, and a table is long"
+)]
 
 mod common;
 
