@@ -629,22 +629,39 @@ async fn by_hand_the_same_is_made() {
     machine.fake(
         "midclt",
         &format!(
-            "printf '%s %s\\n' \"$2\" \"$3\" >>'{}'\n\
-             case \"$2 $3\" in\n\
-             group.create*reader*) echo {} ;;\ngroup.create*) echo {} ;;\n\
-             'group.get_instance {}') echo '{{\"gid\":{}}}' ;;\ngroup.get_instance*) echo '{{\"gid\":{}}}' ;;\n\
-             system.version*) echo TrueNAS-25.10.5 ;;\n\
-             api_key.create*) echo '{{\"key\":\"7-x\"}}' ;;\nesac",
-            machine.path("sent").display(),
-            reader.0,
-            writer.0,
+            r#"printf '%s %s\n' "$2" "$3" >>'{sent}'
+            there() {{ echo '{dir}/there-'"${{1%.*}}-$(printf '%s\n' "$2" | jq -r "$3")"; }}
+            made() {{ printf '%s\n' "$2" | jq -c "$3" >"$(there "$1" "$2" .name+.username)"; }}
+            case "$2" in
+            *.query) cat "$(there "$2" "$3" '.[0][2]')" 2>/dev/null | jq -sc . ;;
+            group.create)
+                case "$3" in *reader*) id={} gid={} ;; *) id={} gid={} ;; esac
+                made "$2" "$3" '. + {{"id": '$id', "gid": '$gid', "builtin": false, "users": []}}'
+                echo $id ;;
+            privilege.create) made "$2" "$3" '. + {{"local_groups": [.local_groups[] | {{"gid": .}}], "ds_groups": []}}' ;;
+            user.create)
+                made "$2" "$3" '. + {{"id": 7, "group": {{"id": .group}}, "groups": [], "builtin": false,
+                    "sudo_commands": [], "sudo_commands_nopasswd": []}}' ;;
+            system.version) echo TrueNAS-25.10.5 ;;
+            api_key.create)
+                made "$2" "$(printf '%s\n' "$3" | jq -c '{{"name"}}')" .
+                echo '{{"key":"7-x"}}' ;;
+            esac"#,
             reader.0,
             reader.1,
+            writer.0,
             writer.1,
+            sent = machine.path("sent").display(),
+            dir = machine.dir.path().display(),
         ),
     );
-    let ran = Command::new("sh").arg(&path).env("PATH", machine.search_path()).output().await.unwrap();
-    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "7-x\n7-x\n", "{:?}", String::from_utf8(ran.stderr));
+    let run = async || {
+        let ran = Command::new("sh").arg(&path).env("PATH", machine.search_path()).output().await.unwrap();
+        let [printed, told] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
+        (ran.status.success(), printed, told)
+    };
+    let (well, printed, told) = run().await;
+    assert!(well && printed == "7-x\n7-x\n", "{printed}{told}");
     let sent = fs::read_to_string(machine.path("sent")).unwrap();
     let by_hand: Vec<_> = sent
         .lines()
@@ -662,6 +679,49 @@ async fn by_hand_the_same_is_made() {
         (method.clone(), params)
     };
     assert_eq!(by_hand.iter().map(same).collect::<Vec<_>>(), of_setup.iter().map(same).collect::<Vec<_>>());
+
+    // A second time nothing is made; half of it is made whole; and what is somebody else's is left alone.
+    let made = |of: &str| {
+        let sent = fs::read_to_string(machine.path("sent")).unwrap();
+        fs::remove_file(machine.path("sent")).unwrap();
+        sent.lines().filter(|line| line.contains(of)).count()
+    };
+    assert_eq!(made(".create"), 8);
+    let (well, printed, told) = run().await;
+    assert!(
+        well && printed.is_empty() && told.contains("which the NAS does not show again"),
+        "{printed}{told}"
+    );
+    assert_eq!(made(".create"), 0);
+    for missing in ["privilege", "user", "api_key"] {
+        fs::remove_file(machine.path(&format!("there-{missing}-tailnas-reader"))).unwrap();
+    }
+    let (well, printed, told) = run().await;
+    assert!(well && printed == "7-x\n", "{printed}{told}");
+    assert_eq!(made(".create"), 3);
+    for (what, somebody_elses) in [
+        ("group", r#"{"id":1,"gid":2,"builtin":false,"users":[99]}"#),
+        (
+            "privilege",
+            r#"{"local_groups":[{"gid":2}],"ds_groups":[],"roles":["FULL_ADMIN"],"web_shell":false}"#,
+        ),
+        (
+            "user",
+            r#"{"id":7,"group":{"id":1},"groups":[],"builtin":false,"password_disabled":false,"sudo_commands":[],"sudo_commands_nopasswd":[]}"#,
+        ),
+    ] {
+        let file = machine.path(&format!("there-{what}-tailnas-reader"));
+        let ours = fs::read_to_string(&file).unwrap();
+        fs::write(&file, somebody_elses).unwrap();
+        let (well, printed, told) = run().await;
+        assert!(
+            !well && printed.is_empty() && told.contains(&format!("There is a {what} tailnas-reader")),
+            "{told}"
+        );
+        assert_eq!(made(".create"), 0, "{what}");
+        fs::write(&file, ours).unwrap();
+    }
+    assert!(run().await.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -727,13 +787,21 @@ struct Terminal {
 }
 
 impl Terminal {
+    /// In front of setup.
     fn start(machine: &Machine) -> Self {
+        Self::run(machine, &Self::setup(machine))
+    }
+
+    fn setup(machine: &Machine) -> String {
         let dir = machine.dir.path().display();
-        let command = format!(
+        format!(
             "{PROGRAM} setup --config {dir}/etc/tailnas/config.toml --credstore {dir}/etc/credstore --units {dir}/etc/units"
-        );
+        )
+    }
+
+    fn run(machine: &Machine, command: &str) -> Self {
         let shell = Command::new("script")
-            .args(["-qefc", &command, "/dev/null"])
+            .args(["-qefc", command, "/dev/null"])
             .env("PATH", machine.search_path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -762,9 +830,8 @@ impl Terminal {
     }
 }
 
-/// Somebody has answered everything up to the accounts.
-async fn at_the_accounts(machine: &Machine, reader: &str) -> Terminal {
-    let mut terminal = Terminal::start(machine);
+/// Answers everything up to the accounts.
+async fn up_to_the_accounts(terminal: &mut Terminal, machine: &Machine, reader: &str) {
     if !Path::new("/run/tailscale/tailscaled.sock").exists() {
         terminal.answer("tailscaled's socket", &machine.path("tailscaled.sock").to_string_lossy()).await;
     }
@@ -775,14 +842,14 @@ async fn at_the_accounts(machine: &Machine, reader: &str) -> Terminal {
     terminal.answer("that looks [tailnas-reader]", reader).await;
     terminal.answer("changes things", "").await;
     terminal.answer("How clients come in", "").await;
-    terminal
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
     let machine = Machine::new().await;
     let reader = machine.world.nas.reader_key();
-    let mut terminal = at_the_accounts(&machine, &reader.username).await;
+    let mut terminal = Terminal::start(&machine);
+    up_to_the_accounts(&mut terminal, &machine, &reader.username).await;
     terminal.answer("An administrator of the NAS", "").await;
     terminal.answer("Its API key (not shown)", &reader.key).await;
     terminal.wait_for(0, "claude mcp add").await;
@@ -799,7 +866,8 @@ async fn an_administrator_at_a_terminal_types_a_password_once_and_it_is_not_show
     let machine = Machine::new().await;
     machine.world.nas.state(|state| state.accounts[2].second_factor = Some("123456".to_owned()));
     let password = machine.world.nas.admin_password();
-    let mut terminal = at_the_accounts(&machine, "nas-looks").await;
+    let mut terminal = Terminal::start(&machine);
+    up_to_the_accounts(&mut terminal, &machine, "nas-looks").await;
     terminal.answer("An administrator of the NAS", "truenas_admin").await;
     terminal.answer("Their password (not shown, not kept)", password).await;
     terminal.answer("The code of their second factor", "123456").await;
@@ -814,4 +882,20 @@ async fn an_administrator_at_a_terminal_types_a_password_once_and_it_is_not_show
         Command::new("grep").args(["-rlF", password]).arg(machine.path("etc")).output().await.unwrap();
     assert_eq!(String::from_utf8(found.stdout).unwrap(), "");
     assert_eq!(machine.made("auth.logout"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_breaks_off_at_a_secret_sees_again_what_they_type() {
+    let machine = Machine::new().await;
+    let setup = Terminal::setup(&machine);
+    let mut terminal = Terminal::run(&machine, &format!("trap : INT; {setup}; echo ended with $?; stty -a"));
+    up_to_the_accounts(&mut terminal, &machine, "nas-looks").await;
+    terminal.answer("An administrator of the NAS", "truenas_admin").await;
+    let from = terminal.shown.len();
+    terminal.wait_for(from, "Their password (not shown, not kept)").await;
+    terminal.shell.stdin.as_mut().unwrap().write_all(b"hunter2\x03").await.unwrap();
+    terminal.wait_for(from, "echoctl").await;
+    let after = terminal.shown[from..].split_once("ended with 130").expect("it ended so").1;
+    assert!(after.split_whitespace().any(|mode| mode == "echo"), "{after}");
+    assert!(!terminal.shown.contains("hunter2"), "{}", terminal.shown);
 }

@@ -56,10 +56,10 @@ impl<'a> Account<'a> {
         self.username
     }
 
-    /// What it may do.
+    /// The roles it is to have, as JSON.
     #[must_use]
-    pub const fn roles(&self) -> &BTreeSet<&'static str> {
-        self.roles
+    pub fn roles(&self) -> Value {
+        json!(self.roles)
     }
 
     /// What `group.create` takes.

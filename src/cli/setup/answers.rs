@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{self, BufRead as _, BufReader, Write};
 use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::Trouble;
+use crate::app;
 use crate::secret::{Secret, SecretSource};
 use crate::tools::render;
+
+/// The status of a program that Ctrl-C has ended, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 /// Something to know.
 pub(super) struct Question {
@@ -106,9 +110,11 @@ pub(super) enum Answers {
 impl Answers {
     pub(super) fn new(file: Option<&Path>) -> Result<Self, Trouble> {
         let Some(file) = file else {
-            let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(|error| {
+            let none = |error: io::Error| {
                 Trouble::new(format!("there is no terminal to ask on: {error}"), "Say --answers FILE.")
-            })?;
+            };
+            let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(none)?;
+            leave_as_found(terminal.try_clone().map_err(none)?).map_err(none)?;
             return Ok(Self::Person { terminal: BufReader::new(terminal) });
         };
         let shown = file.display();
@@ -175,6 +181,24 @@ impl Answers {
         let _ = terminal.get_mut().write_all(b"\n");
         Ok(Secret::new(line?))
     }
+}
+
+/// Ends this program when it is asked to stop, with the terminal as it is now: somebody who presses Ctrl-C while a secret is
+/// typed must see again what they type. On a thread of its own, since whoever waits for an answer hears nothing else.
+fn leave_as_found(terminal: File) -> io::Result<()> {
+    let found = tcgetattr(&terminal)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked_to_stop = {
+        let _entered = runtime.enter();
+        app::asked_to_stop()
+    };
+    std::thread::Builder::new().name("interrupted".to_owned()).spawn(move || {
+        runtime.block_on(asked_to_stop);
+        let _ = tcsetattr(&terminal, OptionalActions::Flush, &found);
+        let _ = (&terminal).write_all(b"\n");
+        std::process::exit(INTERRUPTED)
+    })?;
+    Ok(())
 }
 
 fn ask(terminal: &mut BufReader<File>, words: &str) -> Result<String, Trouble> {

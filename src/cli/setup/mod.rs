@@ -111,7 +111,8 @@ fn by_hand() -> Exit {
     let [Some(reader), Some(old), Some(new)] = accounts.map(|(name, roles)| Account::new(name, roles)) else {
         return Exit::Bug;
     };
-    say(&texts::script(&reader, [&old, &new]));
+    let Some(script) = texts::script(&reader, [&old, &new]) else { return Exit::Bug };
+    say(&script);
     Exit::Ok
 }
 

@@ -1,5 +1,6 @@
 //! What setup writes and says at length.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -100,27 +101,97 @@ pub(super) fn by_hand(account: &Account<'_>) -> String {
 /// A generation that has the roles of all before 26.
 pub(super) const BEFORE_26: Version = Version::new(25, 10, 0);
 
-/// The same for both accounts, as a script that can be looked at before it is run. Which generation it is for is found out
+/// The function of [`script`] that makes one account: `$1` with the roles `$2`. It looks for each of the four things
+/// before it makes anything, and finds fault with what `nas::provision` finds fault with.
+const MAKES_ONE: &str = r#"# The $1 whose $2 is $3, or nothing.
+there() {
+    answer=$(midclt call "$1.query" '[["'"$2"'","=","'"$3"'"]]') || exit
+    printf '%s\n' "$answer" | jq -c '.[0] // empty'
+}
+
+# The account $1 with the roles $2 and no others: a group, its privilege, a user of that group alone who has no password,
+# and an API key, which is printed.
+account() {
+    group=$(there group group "$1")
+    privilege=$(there privilege name "$1")
+    user=$(there user username "$1")
+    odd=$(jq -nr --argjson group "${group:-null}" --argjson privilege "${privilege:-null}" \
+        --argjson user "${user:-null}" --argjson roles "$2" '
+        if $group and ($group.builtin or $group.users - [$user.id] != []
+            or ($privilege == null and ($group.roles // []) != [])) then "group"
+        elif $privilege and ([$privilege.local_groups[].gid] != [$group.gid] or $privilege.ds_groups != []
+            or ($privilege.roles | sort) != ($roles | sort) or $privilege.web_shell) then "privilege"
+        elif $user and ($user.group.id != $group.id or $user.groups != [] or $user.builtin
+            or ($user.password_disabled | not) or $user.sudo_commands + $user.sudo_commands_nopasswd != []) then "user"
+        else empty end')
+    if [ -n "$odd" ]; then
+        echo "There is a $odd $1 that is not what this would make, so nothing was made for $1: it may be somebody" >&2
+        echo "else's. Look at it under Credentials, delete or rename it if it may go, and run this again." >&2
+        exit 1
+    fi
+    if [ -z "$group" ]; then
+        midclt call group.create '@GROUP@' >/dev/null
+        group=$(there group group "$1")
+    fi
+    if [ -z "$privilege" ]; then
+        gid=$(printf '%s\n' "$group" | jq .gid)
+        midclt call privilege.create '@PRIVILEGE@' >/dev/null
+    fi
+    if [ -z "$user" ]; then
+        id=$(printf '%s\n' "$group" | jq .id)
+        midclt call user.create '@USER@' >/dev/null
+    fi
+    if [ -n "$(there api_key name "$1")" ]; then
+        echo "$1 is there, with an API key $1, which the NAS does not show again. For a new one, delete that under" >&2
+        echo "Credentials > Users > API Keys, and run this again." >&2
+    else
+        echo "The API key of $1, shown this once:" >&2
+        midclt call api_key.create '@KEY@' | jq -r .key
+    fi
+}
+"#;
+
+/// What makes both accounts, as a script that can be looked at before it is run. Which generation it is for is found out
 /// where it runs: some roles are called otherwise since 26, and none takes a role that it does not know.
-pub(super) fn script(looks: &Account<'_>, [changes_before_26, changes]: [&Account<'_>; 2]) -> String {
-    let roles = |account: &Account<'_>| json!(account.roles()).to_string();
-    let makes_changes = by_hand(changes).replace(&roles(changes), "'\"$roles\"'");
-    format!(
+pub(super) fn script(
+    looks: &Account<'_>,
+    [changes_before_26, changes]: [&Account<'_>; 2],
+) -> Option<String> {
+    // What setup sends, with the shell's variables in the place of what is known only there.
+    let roles = BTreeSet::from(["ROLES"]);
+    let any = Account::new("NAME", &roles)?;
+    let in_shell = |json: serde_json::Value| {
+        json.to_string()
+            .replace(r#""NAME""#, r#""'"$1"'""#)
+            .replace(r#"["ROLES"]"#, r#"'"$2"'"#)
+            .replace(r#""GID""#, r#"'"$gid"'"#)
+            .replace(r#""ID""#, r#"'"$id"'"#)
+    };
+    let makes_one = MAKES_ONE
+        .replace("@GROUP@", &in_shell(any.group()))
+        .replace("@PRIVILEGE@", &in_shell(any.privilege(&json!("GID"))))
+        .replace("@USER@", &in_shell(any.user(&json!("ID"))))
+        .replace("@KEY@", &in_shell(any.key(any.username())));
+    Some(format!(
         "#!/bin/sh\n\
          # Makes the accounts of tailnas on a TrueNAS, 25.04 or later: for its own shell, as root. `tailnas setup` does the\n\
-         # same when it is told an administrator. Written by: tailnas setup --by-hand\n\
+         # same when it is told an administrator. It may be run again: what is there as it would be made stays.\n\
+         # Written by: tailnas setup --by-hand\n\
          set -eu\n\n\
-         # The account that looks. The last line prints its API key, once.\n{}\n\
+         {makes_one}\n\
+         # The account that looks.\n{}\n\n\
          # The account that changes things, with the roles that the tools of this version need for it. Leave it out, and\n\
          # nothing can be changed; leave roles out, and the tools that need them say so.\n\
          case $(midclt call system.version) in\n\
          *-25.*) roles='{}' ;;\n\
          *) roles='{}' ;;\n\
-         esac\n{makes_changes}",
-        by_hand(looks),
-        roles(changes_before_26),
-        roles(changes),
-    )
+         esac\n\
+         account {} \"$roles\"\n",
+        format_args!("account {} '{}'", looks.username(), looks.roles()),
+        changes_before_26.roles(),
+        changes.roles(),
+        changes.username(),
+    ))
 }
 
 /// Before somebody is asked for an administrator.
