@@ -148,10 +148,10 @@ check_machine() {
 }
 
 install_release() {
-    case "/$VERSION/$SHA256/$RELEASE_KEY/" in
-        *//*) die 'this is the installer of the source tree, which belongs to no release, so there is nothing to
-install. Take the one of a release; docs/RELEASING.md says how one is made' ;;
-    esac
+    for pinned in "$VERSION" "$SHA256" "$RELEASE_KEY"; do
+        [ -n "$pinned" ] || die 'this is the installer of the source tree, which belongs to no release, so there is
+nothing to install. Take the one of a release; docs/RELEASING.md says how one is made'
+    done
     [ "$(uname -m)" = x86_64 ] || die "there is no release for $(uname -m), only for x86_64"
     if command -v dpkg-query >/dev/null 2>&1 && dpkg-query -W -f '${Status}' tailnas 2>/dev/null | grep -q ' installed$'
     then

@@ -99,7 +99,7 @@ make_package() {
     stage "$root" /usr
     mkdir -p "$root/DEBIAN"
     sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$(du -sk "$root" | cut -f 1)/" packaging/deb/control >"$root/DEBIAN/control"
-    install -m 0755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/DEBIAN/"
+    install -m 0755 packaging/deb/preinst packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/DEBIAN/"
     find "$root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     dpkg-deb --root-owner-group -Zzstd --build "$root" "$out/tailnas_${version}_amd64.deb" >/dev/null
 }

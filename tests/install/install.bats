@@ -50,6 +50,18 @@ setup() {
     refused 'belongs to no release'
 }
 
+@test "a key with two slashes in a row, as one in sixty has them" {
+    until grep -q // "$M/key.pub" 2>/dev/null; do
+        rm -f "$M/key"
+        ssh-keygen -q -t ed25519 -N '' -C '' -f "$M/key"
+    done
+    sign_again "$M/key"
+    sed -i "s|^RELEASE_KEY=.*|RELEASE_KEY='$(cut -d ' ' -f 1,2 "$M/key.pub")'|" "$M/release/install.sh"
+    installer
+    succeeds
+    [ "$(installed)" = 'tailnas 1.0.0' ]
+}
+
 @test "an archive with one byte changed" {
     printf 'X' | dd of="$M/release/tailnas-1.0.0-x86_64.tar.gz" bs=1 seek=2000 conv=notrunc status=none
     installer
@@ -447,7 +459,7 @@ setup() {
 
 @test "shellcheck has nothing to say, with nothing disabled" {
     cd "$SOURCE"
-    run shellcheck -x install.sh packaging/*.sh packaging/deb/p* tests/install/*.sh tests/install/fake tests/lab/*.sh \
+    run shellcheck -x install.sh packaging/*.sh packaging/deb/p* deploy/*.sh tests/install/*.sh tests/install/fake tests/lab/*.sh \
         tests/lab/proxmox/*
     succeeds
     ! grep -rn 'shellcheck disable' install.sh ct packaging tests/install/*.sh tests/install/*.bash tests/lab
