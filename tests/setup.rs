@@ -594,6 +594,44 @@ async fn clients_come_in_as_somebody_chose() {
     broken("lan is no way to listen", "serve, tailnet or systemd", lan, |_| {}).await;
 }
 
+/// A midclt that remembers what it has made, and gives the groups of reader and writer these numbers.
+fn fake_midclt(machine: &Machine, reader: (i64, i64), writer: (i64, i64)) {
+    let does = format!(
+        r#"printf '%s %s\n' "$2" "$3" >>'{sent}'
+        there() {{ echo '{dir}/there-'"${{1%.*}}-$(printf '%s\n' "$2" | jq -r "$3")"; }}
+        made() {{ printf '%s\n' "$2" | jq -c "$3" >"$(there "$1" "$2" .name+.username)"; }}
+        case "$2" in
+        *.query) cat "$(there "$2" "$3" '.[0][2]')" 2>/dev/null | jq -sc . ;;
+        group.create)
+            case "$3" in *reader*) id={} gid={} ;; *) id={} gid={} ;; esac
+            made "$2" "$3" '. + {{"id": '$id', "gid": '$gid', "builtin": false, "users": []}}'
+            echo $id ;;
+        privilege.create) made "$2" "$3" '. + {{"local_groups": [.local_groups[] | {{"gid": .}}], "ds_groups": []}}' ;;
+        user.create)
+            made "$2" "$3" '. + {{"id": 7, "group": {{"id": .group}}, "groups": [], "builtin": false,
+                "sudo_commands": [], "sudo_commands_nopasswd": []}}' ;;
+        api_key.create)
+            made "$2" "$(printf '%s\n' "$3" | jq -c '{{"name"}}')" .
+            echo '{{"key":"7-x"}}' ;;
+        esac"#,
+        reader.0,
+        reader.1,
+        writer.0,
+        writer.1,
+        sent = machine.path("sent").display(),
+        dir = machine.dir.path().display(),
+    );
+    machine.fake("midclt", &does);
+}
+
+/// Runs what `deploy` has. Says whether it came to its end, what it printed and what it told.
+async fn run_by_hand(machine: &Machine) -> (bool, String, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/truenas-accounts.sh");
+    let ran = Command::new("sh").arg(script).env("PATH", machine.search_path()).output().await.unwrap();
+    let [printed, told] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
+    (ran.status.success(), printed, told)
+}
+
 /// What makes the accounts by hand is what setup sends, and what `deploy` has.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand_the_same_is_made() {
@@ -625,42 +663,8 @@ async fn by_hand_the_same_is_made() {
     let number = |name: &str| {
         groups.iter().find(|group| group.name == name).map(|group| (group.id, group.gid)).unwrap()
     };
-    let (reader, writer) = (number("by-hand-reader"), number("by-hand-writer"));
-    machine.fake(
-        "midclt",
-        &format!(
-            r#"printf '%s %s\n' "$2" "$3" >>'{sent}'
-            there() {{ echo '{dir}/there-'"${{1%.*}}-$(printf '%s\n' "$2" | jq -r "$3")"; }}
-            made() {{ printf '%s\n' "$2" | jq -c "$3" >"$(there "$1" "$2" .name+.username)"; }}
-            case "$2" in
-            *.query) cat "$(there "$2" "$3" '.[0][2]')" 2>/dev/null | jq -sc . ;;
-            group.create)
-                case "$3" in *reader*) id={} gid={} ;; *) id={} gid={} ;; esac
-                made "$2" "$3" '. + {{"id": '$id', "gid": '$gid', "builtin": false, "users": []}}'
-                echo $id ;;
-            privilege.create) made "$2" "$3" '. + {{"local_groups": [.local_groups[] | {{"gid": .}}], "ds_groups": []}}' ;;
-            user.create)
-                made "$2" "$3" '. + {{"id": 7, "group": {{"id": .group}}, "groups": [], "builtin": false,
-                    "sudo_commands": [], "sudo_commands_nopasswd": []}}' ;;
-            system.version) echo TrueNAS-25.10.5 ;;
-            api_key.create)
-                made "$2" "$(printf '%s\n' "$3" | jq -c '{{"name"}}')" .
-                echo '{{"key":"7-x"}}' ;;
-            esac"#,
-            reader.0,
-            reader.1,
-            writer.0,
-            writer.1,
-            sent = machine.path("sent").display(),
-            dir = machine.dir.path().display(),
-        ),
-    );
-    let run = async || {
-        let ran = Command::new("sh").arg(&path).env("PATH", machine.search_path()).output().await.unwrap();
-        let [printed, told] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
-        (ran.status.success(), printed, told)
-    };
-    let (well, printed, told) = run().await;
+    fake_midclt(&machine, number("by-hand-reader"), number("by-hand-writer"));
+    let (well, printed, told) = run_by_hand(&machine).await;
     assert!(well && printed == "7-x\n7-x\n", "{printed}{told}");
     let sent = fs::read_to_string(machine.path("sent")).unwrap();
     let by_hand: Vec<_> = sent
@@ -679,15 +683,21 @@ async fn by_hand_the_same_is_made() {
         (method.clone(), params)
     };
     assert_eq!(by_hand.iter().map(same).collect::<Vec<_>>(), of_setup.iter().map(same).collect::<Vec<_>>());
+}
 
-    // A second time nothing is made; half of it is made whole; and what is somebody else's is left alone.
+/// A second time nothing is made; half of it is made whole; and what is somebody else's is left alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_hand_it_can_be_made_again() {
+    let machine = Machine::new().await;
+    fake_midclt(&machine, (71, 3071), (72, 3072));
     let made = |of: &str| {
         let sent = fs::read_to_string(machine.path("sent")).unwrap();
         fs::remove_file(machine.path("sent")).unwrap();
         sent.lines().filter(|line| line.contains(of)).count()
     };
+    assert!(run_by_hand(&machine).await.0);
     assert_eq!(made(".create"), 8);
-    let (well, printed, told) = run().await;
+    let (well, printed, told) = run_by_hand(&machine).await;
     assert!(
         well && printed.is_empty() && told.contains("which the NAS does not show again"),
         "{printed}{told}"
@@ -696,7 +706,7 @@ async fn by_hand_the_same_is_made() {
     for missing in ["privilege", "user", "api_key"] {
         fs::remove_file(machine.path(&format!("there-{missing}-tailnas-reader"))).unwrap();
     }
-    let (well, printed, told) = run().await;
+    let (well, printed, told) = run_by_hand(&machine).await;
     assert!(well && printed == "7-x\n", "{printed}{told}");
     assert_eq!(made(".create"), 3);
     for (what, somebody_elses) in [
@@ -713,7 +723,7 @@ async fn by_hand_the_same_is_made() {
         let file = machine.path(&format!("there-{what}-tailnas-reader"));
         let ours = fs::read_to_string(&file).unwrap();
         fs::write(&file, somebody_elses).unwrap();
-        let (well, printed, told) = run().await;
+        let (well, printed, told) = run_by_hand(&machine).await;
         assert!(
             !well && printed.is_empty() && told.contains(&format!("There is a {what} tailnas-reader")),
             "{told}"
@@ -721,7 +731,7 @@ async fn by_hand_the_same_is_made() {
         assert_eq!(made(".create"), 0, "{what}");
         fs::write(&file, ours).unwrap();
     }
-    assert!(run().await.0);
+    assert!(run_by_hand(&machine).await.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
