@@ -610,6 +610,7 @@ fn fake_midclt(machine: &Machine, reader: (i64, i64), writer: (i64, i64)) {
         user.create)
             made "$2" "$3" '. + {{"id": 7, "group": {{"id": .group}}, "groups": [], "builtin": false,
                 "sudo_commands": [], "sudo_commands_nopasswd": []}}' ;;
+        system.version) echo TrueNAS-25.10.5 ;;
         api_key.create)
             made "$2" "$(printf '%s\n' "$3" | jq -c '{{"name"}}')" .
             echo '{{"key":"7-x"}}' ;;

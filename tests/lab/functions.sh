@@ -4,6 +4,11 @@
 readonly URL=https://nas-mcp.tail1234.ts.net/mcp
 readonly SOCKET=/run/tailnas/tailnas.sock
 readonly NEAR=/srv/neighbourhood
+# What every request has, behind `tailscale serve`.
+readonly SERVED=(
+    -H 'X-Forwarded-Host: nas-mcp.tail1234.ts.net' -H 'X-Forwarded-Proto: https'
+    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'
+)
 failed=0
 
 step() { printf '\n== %s\n' "$*"; }
@@ -19,14 +24,17 @@ check() {
     fi
 }
 
-# One call, as `tailscale serve` passes it on. Prints the answer, and the HTTP status in a line of its own.
-call() {
-    curl -sS --max-time 20 --unix-socket "$SOCKET" -w '\n%{http_code}\n' "http://localhost/mcp" \
-        -H 'X-Forwarded-Host: nas-mcp.tail1234.ts.net' -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-For: 100.64.0.7' \
-        -H "Authorization: Bearer $(cat $NEAR/token)" -H 'Content-Type: application/json' \
-        -H 'Accept: application/json, text/event-stream' \
-        -d "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"$1\",\"arguments\":${2:-{\}}}}"
+# One request, as `tailscale serve` passes it on from alice's phone. Prints the answer, and the HTTP status in a line of its own.
+rpc() {
+    curl -sS --max-time 20 --unix-socket "$SOCKET" -w '\n%{http_code}\n' "http://localhost/mcp" "${SERVED[@]}" \
+        -H 'X-Forwarded-For: 100.64.0.7' -H "Authorization: Bearer $(cat $NEAR/token)" -d "$(request "$@")"
 }
+
+request() { printf '{"jsonrpc":"2.0","id":1,"method":"%s","params":%s}' "$1" "$2"; }
+
+tool() { printf '{"name":"%s","arguments":%s}' "$1" "${2:-{\}}"; }
+
+call() { rpc tools/call "$(tool "$@")"; }
 
 answered() {
     local answer
@@ -39,9 +47,18 @@ answered() {
     return 1
 }
 
+# Every tool that this person has and that needs no arguments.
+each_tool_answers() {
+    local name names
+    names=$(rpc tools/list '{}' | head -n 1 | jq -r '.result.tools[] | select((.inputSchema.required // []) == []).name')
+    echo "   $(wc -w <<<"$names") tools"
+    [ "$(wc -w <<<"$names")" -ge 30 ] || return 1
+    for name in $names; do answered "$name" || return 1; done
+}
+
 property() { systemctl show -p "$1" --value tailnas.service; }
 
-has_logged() { journalctl -u tailnas.service --no-pager -o cat | grep -qF -- "$1"; }
+has_logged() { journalctl -u tailnas.service --no-pager -o cat | grep -F -- "$1" >/dev/null; }
 
 neighbourhood() {
     mkdir -p $NEAR

@@ -19,6 +19,8 @@ build() {
         cargo build --quiet --target "$TARGET" --bin tailnas
         program=${CARGO_TARGET_DIR:-target}/$TARGET/debug/tailnas
     fi
+    # The sandbox lets it execute nothing else, a library neither.
+    if readelf -l "$program" | grep -q INTERP; then not_run "$program is not static (rustup target add $TARGET, musl-tools)"; fi
     if [ -z "$demo" ]; then
         cargo build --quiet --example demo
         demo=${CARGO_TARGET_DIR:-target}/debug/examples/demo
@@ -34,7 +36,7 @@ make_root() {
     mirror=$(apt-get indextargets --format "\$(SITE)" 2>/dev/null | grep -m 1 '/debian/\?$' || true)
     [ -n "$mirror" ] || not_run 'this machine has no Debian mirror in its apt configuration'
     echo "debootstrap from this machine's mirror, a minute"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates,curl,openssh-client,procps \
+    timeout 600 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates,curl,iproute2,jq,openssh-client,procps \
         trixie "$CACHE/root.new" "$mirror" >"$CACHE/debootstrap.log" 2>&1 || {
         rm -rf "$CACHE/root.new"
         not_run "debootstrap failed: $(tail -n 1 "$CACHE/debootstrap.log")"
