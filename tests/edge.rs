@@ -701,3 +701,26 @@ async fn what_is_missing_is_named_and_only_on_the_listener_for_it() {
     bench.world.nas.stop().await;
     missing("/nas/homenas").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_let_in_just_before_a_stop_is_answered() {
+    let mut bench = Bench::start().await;
+    let mut early = connect_from(&bench, ALICE.address).await;
+    // Connections are taken in the order they come in, so this one was.
+    let mut later = connect_from(&bench, ALICE.address).await;
+    let request =
+        b"GET /.well-known/oauth-protected-resource HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    later.write_all(request).await.unwrap();
+    assert!(until_closed(&mut later).await.starts_with("HTTP/1.1 "));
+    let address = bench.world.address();
+    let asked = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        early.write_all(request).await.unwrap();
+        until_closed(&mut early).await
+    };
+    let (status, answer) = tokio::join!(bench.daemon.stop(), asked);
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
+    assert!(status.unwrap().success());
+}

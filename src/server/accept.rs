@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 use crate::audit::{self, Journal, Refused};
@@ -45,6 +47,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// How long a connection may last before its client is asked to make a new one.
 const AGE: Duration = Duration::from_hours(1);
+
+/// How long a connection that has just been made may take to its first request once we are to stop.
+const FIRST_WORD: Duration = Duration::from_secs(2);
 
 /// How long requests in progress may take to end once we are to stop.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -190,9 +195,13 @@ async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
         Err(_) => return tracing::debug!(?via, "a connection took too long to be set up"),
     };
     let pace = Pace::new();
+    let spoken = Arc::new(Notify::new());
     let service = service_fn({
-        let (pace, via) = (pace.clone(), via.clone());
-        move |request| answer(router.clone(), via.clone(), pace.clone(), request)
+        let (pace, via, spoken) = (pace.clone(), via.clone(), Arc::clone(&spoken));
+        move |request| {
+            spoken.notify_one();
+            answer(router.clone(), via.clone(), pace.clone(), request)
+        }
     });
     let builder = builder();
     let io = TokioIo::new(Paced::new(stream, pace.clone()));
@@ -201,7 +210,10 @@ async fn connection(stream: Accepted, via: Via, _held: Place, shared: Shared) {
     let mut old = pin!(async {
         tokio::select! {
             () = tokio::time::sleep(AGE) => {}
-            () = lifecycle.stopping() => {}
+            () = lifecycle.stopping() => {
+                // Who was let in a moment ago has not said anything yet, and would be hung up on.
+                let _ = tokio::time::timeout(FIRST_WORD, spoken.notified()).await;
+            }
         }
     });
     // In this order, so that a deadline that has just moved is not taken for one that has passed.

@@ -93,9 +93,40 @@ rm -r /run/tailscale
 systemctl start tailscaled.socket
 check 'it is found again' answered whoami
 
-step 'start and memory'
+step 'clients that come straight to a tailnet address'
+# This machine has both ends: the address it is reached at, and that of alice's phone.
+ip address add 100.64.0.1/32 dev lo
+ip address add 100.64.0.7/32 dev lo
+mkdir -p /etc/systemd/system/tailnas.socket.d
+printf '[Socket]\nListenStream=\nListenStream=100.64.0.1:443\nFreeBind=yes\n' >/etc/systemd/system/tailnas.socket.d/listen.conf
+direct() {
+    curl -sS --max-time 20 -k --interface 100.64.0.7 --connect-to ::100.64.0.1:443 -w '\n%{http_code}\n' "$URL" \
+        -H "Authorization: Bearer $(cat $NEAR/token)" -H 'Content-Type: application/json' \
+        -H 'Accept: application/json, text/event-stream' -d "$(request tools/call "$(tool whoami)")"
+}
 # systemd starts nothing six times in ten seconds, whoever asks for it.
-systemctl reset-failed tailnas.service
+forget_starts() { systemctl reset-failed tailnas.service tailnas.socket; }
+other_listener() {
+    forget_starts
+    systemctl stop tailnas.service tailnas.socket
+    systemctl daemon-reload
+    systemctl start tailnas.socket tailnas.service
+}
+check 'the socket is another one' other_listener
+for _ in $(seq 40); do direct || true; done >/lab/direct 2>&1 &
+for _ in 1 2 3; do
+    sleep 0.5
+    systemctl restart tailnas.service
+done
+wait
+grep -E '^(curl|[0-9]{3}$)' /lab/direct | sort | uniq -c
+check 'each of 40 calls was answered while it was restarted' [ "$(grep -c structuredContent /lab/direct) $(grep -cx 200 /lab/direct)" = '40 40' ]
+rm -r /etc/systemd/system/tailnas.socket.d
+check 'and the first again' other_listener
+check 'where it serves' answered whoami
+
+step 'start and memory'
+forget_starts
 for _ in 1 2 3 4 5; do
     systemctl restart tailnas.service
     echo $((($(property ActiveEnterTimestampMonotonic) - $(property ExecMainStartTimestampMonotonic)) / 1000))
