@@ -286,13 +286,11 @@ fn without_colours(text: &str) -> String {
     while let Some((before, behind)) = rest.split_once("\u{1b}[") {
         plain.push_str(before);
         let parameters = run_of(behind, |c| c.is_ascii_digit() || matches!(c, ';' | ':'));
-        rest = match behind[parameters..].strip_prefix(['m', 'K']) {
-            Some(behind) => behind,
-            None => {
-                plain.push_str(" [");
-                behind
-            }
-        };
+        let shown = behind[parameters..].strip_prefix(['m', 'K']);
+        if shown.is_none() {
+            plain.push_str(" [");
+        }
+        rest = shown.unwrap_or(behind);
     }
     plain + rest
 }
@@ -331,7 +329,9 @@ pub(super) fn hide_lines<'t>(lines: impl IntoIterator<Item = &'t str>, longest: 
                 && line.find(BEGIN).is_none_or(|begin| line.find(END) < Some(begin))
             {
                 let from = clean.len() - body;
-                clean[from..].iter_mut().for_each(|line| HIDDEN.clone_into(line));
+                for line in &mut clean[from..] {
+                    HIDDEN.clone_into(line);
+                }
             }
             left = match (begins, ends) {
                 (Some(begin), end) if end.is_none_or(|end| end < begin) => LONGEST_KEY,

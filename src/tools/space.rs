@@ -149,7 +149,7 @@ impl Tool for SpaceChanges {
                 ));
             }
         }
-        Ok(report(old, &now, &earlier, unseen, args.limit.get()))
+        Ok(report(old.as_ref(), &now, &earlier, unseen, args.limit.get()))
     }
 }
 
@@ -244,36 +244,44 @@ impl Change {
     }
 }
 
+/// What changed since the sample, by dataset.
+fn since_sample<'n>(
+    old: &'n BTreeMap<String, Held>,
+    now: &'n BTreeMap<String, Held>,
+    unseen: &mut Seen,
+) -> BTreeMap<&'n str, Change> {
+    let full = old.len() >= history::DATASETS;
+    if full {
+        unseen.not.push(format!("datasets beyond the {} largest of the sample", history::DATASETS));
+    }
+    let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
+    for path in old.keys().chain(now.keys().filter(|path| !old.contains_key(*path))) {
+        let (was, is, note) = match (old.get(path), now.get(path)) {
+            (Some(was), Some(is)) => (*was, *is, ""),
+            (Some(was), None) => (*was, Held::default(), ", gone"),
+            // Not among the largest then, perhaps, and not new.
+            (None, Some(is)) if !full => (Held::default(), *is, ", new"),
+            (None, _) => continue,
+        };
+        changes.entry(path).or_default().sampled = Some(Sampled {
+            data: is.data.saturating_sub(was.data),
+            snapshots: is.snapshots.saturating_sub(was.snapshots),
+            below: is.children.saturating_sub(was.children),
+            note,
+        });
+    }
+    changes
+}
+
 fn report(
-    old: Option<(DateTime<Utc>, BTreeMap<String, Held>)>,
+    old: Option<&(DateTime<Utc>, BTreeMap<String, Held>)>,
     now: &BTreeMap<String, Held>,
     earlier: &Earlier,
     mut unseen: Seen,
     limit: usize,
 ) -> Report<Verdict> {
-    let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
-    let sample = old.as_ref().map(|(at, old)| {
-        let full = old.len() >= history::DATASETS;
-        if full {
-            unseen.not.push(format!("datasets beyond the {} largest of the sample", history::DATASETS));
-        }
-        for path in old.keys().chain(now.keys().filter(|path| !old.contains_key(*path))) {
-            let (was, is, note) = match (old.get(path), now.get(path)) {
-                (Some(was), Some(is)) => (*was, *is, ""),
-                (Some(was), None) => (*was, Held::default(), ", gone"),
-                // Not among the largest then, perhaps, and not new.
-                (None, Some(is)) if !full => (Held::default(), *is, ", new"),
-                (None, _) => continue,
-            };
-            changes.entry(path).or_default().sampled = Some(Sampled {
-                data: is.data.saturating_sub(was.data),
-                snapshots: is.snapshots.saturating_sub(was.snapshots),
-                below: is.children.saturating_sub(was.children),
-                note,
-            });
-        }
-        *at
-    });
+    let sample = old.map(|(at, _)| *at);
+    let mut changes = old.map(|(_, old)| since_sample(old, now, &mut unseen)).unwrap_or_default();
     for (path, one) in earlier {
         changes.entry(path).or_default().earlier = Some(*one);
     }
@@ -366,7 +374,7 @@ mod tests {
     fn told(old: &[(&str, Held)], now: &[(&str, Held)]) -> Report<Verdict> {
         let map =
             |rows: &[(&str, Held)]| rows.iter().map(|(path, held)| ((*path).to_owned(), *held)).collect();
-        report(Some((DateTime::UNIX_EPOCH, map(old))), &map(now), &Earlier::new(), Seen::default(), 20)
+        report(Some(&(DateTime::UNIX_EPOCH, map(old))), &map(now), &Earlier::new(), Seen::default(), 20)
     }
 
     #[test]
@@ -396,7 +404,7 @@ mod tests {
         let now: BTreeMap<_, _> = now.iter().map(|(path, held)| ((*path).to_owned(), *held)).collect();
         let earlier = earlier.iter().map(|(path, by)| ((*path).to_owned(), (DateTime::UNIX_EPOCH, *by)));
         let old = sampled.then(|| (DateTime::UNIX_EPOCH, now.clone()));
-        report(old, &now, &earlier.collect(), Seen::default(), 20)
+        report(old.as_ref(), &now, &earlier.collect(), Seen::default(), 20)
     }
 
     #[test]
