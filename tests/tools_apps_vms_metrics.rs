@@ -54,7 +54,7 @@ async fn every_generation_answers_all_of_it_and_no_secret_is_in_any_answer() {
             ("catalog_get", json!({"app": "syncthing"}), "Keeps folders the same"),
             ("app_upgrade_summary", json!({"app": "plex"}), "More fixes."),
             ("app_upgrade_summary", json!({"app": "nextcloud"}), "no newer chart"),
-            ("app_currency", json!({}), "1 of 2 apps are not up to date"),
+            ("app_currency", json!({}), "1 of 2 apps is not up to date"),
             ("vms_list", json!({}), "homeassistant"),
             (
                 "vm_devices",

@@ -288,7 +288,7 @@ struct Joined {
 impl Tool for Directory {
     const NAME: &'static str = "directory_status";
     const TITLE: &'static str = "Directory service";
-    const DESCRIPTION: &'static str = "Active Directory, IPA or LDAP, where the NAS takes users from one: whether it works, how it is set up.";
+    const DESCRIPTION: &'static str = "Active Directory, IPA or LDAP: whether it works and how it is set up.";
     const SCOPE: Scope = Scope::UsersRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
