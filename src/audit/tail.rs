@@ -35,7 +35,7 @@ pub struct Tail {
     file: File,
     /// The beginning of a line whose end is not written yet.
     pending: Vec<u8>,
-    links: Links,
+    linked: Links,
 }
 
 /// How the lines hang together that were looked at so far.
@@ -142,9 +142,9 @@ pub fn last(dir: &Path, most: usize) -> io::Result<(Vec<Entry>, Tail)> {
         }
     }
     let (name, file, pending) = newest.ok_or_else(|| no_log(dir))?;
-    let mut links = Links::default();
-    let entries = links.take_all(lines);
-    Ok((entries, Tail { folder, name, file, pending, links }))
+    let mut linked = Links::default();
+    let entries = linked.take_all(lines);
+    Ok((entries, Tail { folder, name, file, pending, linked }))
 }
 
 /// Gives every line of the log in `dir` from record `from` on to `each`, until that says `false`. A line that is no
@@ -168,22 +168,22 @@ pub fn each_from(
     // The last file that begins at or before the record, and all behind it.
     let first = names.iter().rposition(|name| begins(name) <= from).unwrap_or(0);
     let mut reached = false;
-    let mut links = Links::default();
+    let mut linked = Links::default();
     for name in &names[first..] {
         let mut lines = BufReader::new(folder.open(name)?);
         let mut line = Vec::new();
         while read_line(&mut lines, &mut line)? > 0 {
             let bytes = line.strip_suffix(b"\n").unwrap_or(&line);
             let (entry, place) = read(bytes);
-            links.take(&place);
+            linked.take(&place);
             reached |= matches!(&entry, Entry::Record(record) if record.seq >= from);
             if reached && !each(&String::from_utf8_lossy(bytes), &entry) {
-                return Ok(links.flaw);
+                return Ok(linked.flaw);
             }
             line.clear();
         }
     }
-    Ok(links.flaw)
+    Ok(linked.flaw)
 }
 
 /// Reads a line, or as much of it as a record may be long: what is longer is none, and comes in pieces.
@@ -232,7 +232,7 @@ impl Tail {
     /// The first thing in what was given so far that is not as it was written.
     #[must_use]
     pub fn flaw(&self) -> Option<&str> {
-        self.links.flaw.as_deref()
+        self.linked.flaw.as_deref()
     }
 
     /// The records that were added since the last call. Returns at once.
@@ -261,10 +261,10 @@ impl Tail {
         while self.file.by_ref().take(LONGEST as u64).read_to_end(&mut self.pending)? > 0 {
             if let Some(end) = self.pending.iter().rposition(|&byte| byte == b'\n') {
                 let lines = lines_of(&self.pending.drain(..=end).collect::<Vec<u8>>());
-                entries.extend(self.links.take_all(lines));
+                entries.extend(self.linked.take_all(lines));
             } else if self.pending.len() >= LONGEST {
                 let line = read(&std::mem::take(&mut self.pending));
-                entries.extend(self.links.take_all([line]));
+                entries.extend(self.linked.take_all([line]));
             }
         }
         Ok(entries)

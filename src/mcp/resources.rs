@@ -192,13 +192,11 @@ pub(super) async fn watch(
                     return Ok(());
                 }
             }
-            match dispatcher.readmitted(&origin.caller).await {
-                Some(caller) => origin.caller = Arc::new(caller),
-                None => {
-                    let words = "Who may not call any more may not listen either; log in, and listen again";
-                    return Err(ErrorData::new(ErrorCode::INVALID_REQUEST, words, None));
-                }
-            }
+            let Some(caller) = dispatcher.readmitted(&origin.caller).await else {
+                let words = "Who may not call any more may not listen either; log in, and listen again";
+                return Err(ErrorData::new(ErrorCode::INVALID_REQUEST, words, None));
+            };
+            origin.caller = Arc::new(caller);
         }
     };
     tokio::select! {

@@ -413,9 +413,9 @@ fn a_loop_that_hangs_is_named() {
         changes
             .until(|status| matches!(status, Status::Away { reason, .. } if reason != "not connected yet")),
     );
-    let pass = || hand.0.fetch_add(2 * LONGEST_SILENCE.as_secs(), std::sync::atomic::Ordering::Relaxed);
-    // As long as it goes round, time may pass: the next round is a sign of life.
-    pass();
+    let wait = || hand.0.fetch_add(2 * LONGEST_SILENCE.as_secs(), std::sync::atomic::Ordering::Relaxed);
+    // As long as it goes round, time may wait: the next round is a sign of life.
+    wait();
     let alive = || lifecycle.silent().is_none();
     assert!((0..200).any(|_| alive() || {
         std::thread::sleep(Duration::from_millis(100));
@@ -424,7 +424,7 @@ fn a_loop_that_hangs_is_named() {
     // Whoever looks at its state and does not look away keeps it from going on at its next attempt.
     let held = changes.0.borrow();
     let stuck = (0..20).any(|_| {
-        pass();
+        wait();
         // Longer than it takes a loop that goes round to beat once.
         std::thread::sleep(connection::BEAT + Duration::from_secs(1));
         lifecycle.silent() == Some("NAS connection")

@@ -89,15 +89,12 @@ fn is_secret_shape(piece: &str) -> bool {
 fn has_password(address: &str) -> bool {
     let Some((_, rest)) = address.split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) => user.contains(':'),
-        // A password may have a slash in it that nobody wrote as %2F. A number behind the colon is a port.
-        None => {
-            let behind = authority.rsplit_once(':').map(|(_, behind)| behind);
-            rest.contains('@')
-                && behind.is_some_and(|behind| !behind.bytes().all(|byte| byte.is_ascii_digit()))
-        }
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        return user.contains(':');
     }
+    // A password may have a slash in it that nobody wrote as %2F. A number behind the colon is a port.
+    let behind = authority.rsplit_once(':').map(|(_, behind)| behind);
+    rest.contains('@') && behind.is_some_and(|behind| !behind.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// What ends a word: everything that stands between names and values in addresses, JSON, headers and settings.

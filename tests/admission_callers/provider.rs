@@ -448,9 +448,9 @@ async fn tls_before_1_2_is_not_spoken() {
         hello.extend([0, 0xc0, 0x13, 0]);
         while let Ok((mut stream, _)) = listener.accept().await {
             // All of what the client said first, so that what is left is what it says to the hello.
-            let mut head = [0; 5];
-            let _ = stream.read_exact(&mut head).await;
-            let mut first = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            let mut record = [0; 5];
+            let _ = stream.read_exact(&mut record).await;
+            let mut first = vec![0; usize::from(u16::from_be_bytes([record[3], record[4]]))];
             let _ = stream.read_exact(&mut first).await;
             let _ = stream.write_all(&hello).await;
             let mut rest = Vec::new();

@@ -296,7 +296,7 @@ async fn refusals_leave_the_last_room_to_what_is_under_way_and_are_told_when_the
 fn an_intent_that_is_not_on_disk_when_the_room_ends_is_turned_away() {
     let queue = Arc::new(Queue::new(Clock::system()));
     let brief = Brief { req: RequestId::at(DateTime::UNIX_EPOCH), tool: "t".into(), nas: None, target: None };
-    let (to, mut told) = tokio::sync::oneshot::channel();
+    let (to, mut told) = oneshot::channel();
     queue.admit(Some(Job { event: b"{}".to_vec(), ack: Ack::Intent(to, brief) })).unwrap();
     queue.admit(None).unwrap();
     queue.close(Job { event: b"{}".to_vec(), ack: Ack::Nobody }).unwrap();

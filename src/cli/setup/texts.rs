@@ -153,10 +153,7 @@ account() {
 
 /// What makes both accounts, as a script that can be looked at before it is run. Which generation it is for is found out
 /// where it runs: some roles are called otherwise since 26, and none takes a role that it does not know.
-pub(super) fn script(
-    looks: &Account<'_>,
-    [changes_before_26, changes]: [&Account<'_>; 2],
-) -> Option<String> {
+pub(super) fn script(looks: &Account<'_>, [changes_before_26, changes]: [&Account<'_>; 2]) -> Option<String> {
     // What setup sends, with the shell's variables in the place of what is known only there.
     let roles = BTreeSet::from(["ROLES"]);
     let any = Account::new("NAME", &roles)?;
