@@ -56,6 +56,12 @@ each_tool_answers() {
     for name in $names; do answered "$name" || return 1; done
 }
 
+# systemd starts nothing six times in ten seconds, whoever asks for it; so it forgets the times before.
+restart() {
+    systemctl reset-failed tailnas.service
+    systemctl restart tailnas.service
+}
+
 property() { systemctl show -p "$1" --value tailnas.service; }
 
 has_logged() { journalctl -u tailnas.service --no-pager -o cat | grep -F -- "$1" >/dev/null; }

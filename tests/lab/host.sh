@@ -16,8 +16,8 @@ build() {
     if [ -z "$program" ]; then
         rustc --print target-libdir --target "$TARGET" | xargs test -d || not_run "rustup target add $TARGET"
         command -v musl-gcc >/dev/null || not_run 'musl-gcc is not installed (musl-tools)'
-        cargo build --quiet --target "$TARGET" --bin tailnas
-        program=${CARGO_TARGET_DIR:-target}/$TARGET/debug/tailnas
+        cargo build --quiet --release --target "$TARGET" --bin tailnas
+        program=${CARGO_TARGET_DIR:-target}/$TARGET/release/tailnas
     fi
     # The sandbox lets it execute nothing else, a library neither.
     if readelf -l "$program" | grep -q INTERP; then not_run "$program is not static (rustup target add $TARGET, musl-tools)"; fi

@@ -46,12 +46,12 @@ mkdir -p /run/systemd/system/service.d
 printf '[Service]\nProcSubset=all\nProtectProc=default\nProtectControlGroups=no\nProtectKernelTunables=no\nNoNewPrivileges=no\nLoadCredential=\n' \
     >/run/systemd/system/service.d/zzz-lxc-service.conf
 systemctl daemon-reload
-systemctl restart tailnas.service
+restart
 check 'our drop-in wins' [ "$(property NoNewPrivileges) $(property ProtectProc) $(property ProtectKernelTunables)" = 'yes invisible yes' ]
 check 'the keys still arrive' answered system_info
 rm -r /run/systemd/system/service.d
 systemctl daemon-reload
-systemctl restart tailnas.service
+restart
 
 step 'restarts under load'
 # Four callers, within the budget of one person; two of them make changes.
@@ -72,7 +72,7 @@ recorded() { tailnas audit export --json | jq -r '"\(.seq) \(.hash)"' | sort; }
 for worker in 1 2 3 4; do load $worker & done
 for _ in 1 2 3; do
     sleep 2
-    systemctl restart tailnas.service
+    restart
 done
 wait
 grep -hx '[0-9][0-9][0-9]' /lab/load-? | sort | uniq -c
@@ -104,10 +104,8 @@ direct() {
         -H "Authorization: Bearer $(cat $NEAR/token)" -H 'Content-Type: application/json' \
         -H 'Accept: application/json, text/event-stream' -d "$(request tools/call "$(tool whoami)")"
 }
-# systemd starts nothing six times in ten seconds, whoever asks for it.
-forget_starts() { systemctl reset-failed tailnas.service tailnas.socket; }
 other_listener() {
-    forget_starts
+    systemctl reset-failed tailnas.service tailnas.socket
     systemctl stop tailnas.service tailnas.socket
     systemctl daemon-reload
     systemctl start tailnas.socket tailnas.service
@@ -116,7 +114,7 @@ check 'the socket is another one' other_listener
 for _ in $(seq 40); do direct || true; done >/lab/direct 2>&1 &
 for _ in 1 2 3; do
     sleep 0.5
-    systemctl restart tailnas.service
+    restart
 done
 wait
 grep -E '^(curl|[0-9]{3}$)' /lab/direct | sort | uniq -c
@@ -126,9 +124,8 @@ check 'and the first again' other_listener
 check 'where it serves' answered whoami
 
 step 'start and memory'
-forget_starts
 for _ in 1 2 3 4 5; do
-    systemctl restart tailnas.service
+    restart
     echo $((($(property ActiveEnterTimestampMonotonic) - $(property ExecMainStartTimestampMonotonic)) / 1000))
 done >/lab/ready
 echo "   from start to READY, by systemd: $(paste -sd ' ' /lab/ready) ms"
@@ -165,7 +162,7 @@ step 'watchdog: the daemon hangs'
 mkdir -p /etc/systemd/system/tailnas.service.d
 printf '[Service]\nWatchdogSec=4s\nTimeoutAbortSec=1s\n' >/etc/systemd/system/tailnas.service.d/10-lab.conf
 systemctl daemon-reload
-systemctl restart tailnas.service
+restart
 another_runs() {
     for _ in $(seq 120); do
         if [ "$(property MainPID)" != "$1" ] && is_active; then return 0; fi
@@ -200,12 +197,12 @@ mkdir -p /etc/systemd/system/tailnas.service.d
 printf '[Service]\nLoadCredentialEncrypted=nas-reader-key:tailnas.nas-reader-key\n' \
     >/etc/systemd/system/tailnas.service.d/zzzzz-encrypted.conf
 systemctl daemon-reload
-systemctl restart tailnas.service
+restart
 check 'is handed over in clear' answered system_info
 mv /lab/reader-key /etc/credstore/tailnas.nas-reader-key
 rm -r /etc/systemd/system/tailnas.service.d /etc/credstore.encrypted/tailnas.nas-reader-key
 systemctl daemon-reload
-systemctl restart tailnas.service
+restart
 
 step 'a configuration that no start survives'
 echo '[[[' >>/etc/tailnas/config.toml
@@ -213,7 +210,7 @@ check 'the restart fails' bash -c '! systemctl restart tailnas.service 2>/dev/nu
 check 'with 78, which is not tried again' [ "$(property ExecMainStatus) $(property ActiveState)" = '78 failed' ]
 cp /lab/config.toml /etc/tailnas/config.toml
 systemctl reset-failed
-check 'mended, it starts' systemctl restart tailnas.service
+check 'mended, it starts' restart
 
 step 'upgrade and back'
 check "to $NEXT" sh /lab/next/install.sh --from /lab/next --upgrade
