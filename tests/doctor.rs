@@ -14,6 +14,7 @@ use std::path::Path;
 use chrono::{TimeDelta, Utc};
 use common::{Bench, eventually};
 use tailnas::dispatch::Catalogue;
+use tailnas::nas::By;
 use tailnas_sim::fault::Fault;
 use tailnas_sim::nas::{Generation, Roles};
 use tailnas_sim::world::World;
@@ -79,7 +80,7 @@ async fn where_all_is_well_it_says_so_of_every_part_in_every_generation() {
     for generation in [Generation::V25_04, Generation::V25_10, Generation::V26] {
         let here = Neighbourhood::new().await;
         here.world.nas.set_generation(generation);
-        let wanted = Catalogue::new().roles_of_changes(generation.version().parse().unwrap());
+        let wanted = Catalogue::new().roles_of_changes(By::Writer, generation.version().parse().unwrap());
         here.world.nas.state(|state| {
             let account = state.accounts.iter_mut().find(|account| account.username == "tailnas-writer");
             account.unwrap().roles = Roles::new(&wanted.into_iter().collect::<Vec<_>>());
@@ -95,6 +96,7 @@ async fn where_all_is_well_it_says_so_of_every_part_in_every_generation() {
             "its certificate (sha256:",
             "let in as the reader tailnas-reader",
             "let in as the writer tailnas-writer",
+            "let in as the maintenance account tailnas-maintenance",
             "the API key of the reader tailnas-reader has no end",
             "the API key of the writer tailnas-writer: when it ends, that account cannot see",
             "there is none yet",
@@ -235,7 +237,8 @@ async fn credentials_that_only_the_service_has_are_a_note_with_the_line_to_run()
     ] {
         assert!(said.text.contains(part), "{part:?} is not in:\n{}", said.text);
     }
-    assert!(here.world.nas.logins().iter().all(|login| login.username.as_deref() == Some("tailnas-writer")));
+    let known = [Some("tailnas-writer"), Some("tailnas-maintenance")];
+    assert!(here.world.nas.logins().iter().all(|login| known.contains(&login.username.as_deref())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

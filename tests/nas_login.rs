@@ -46,6 +46,7 @@ impl Client {
                 key: SecretSource::File(file("reader.key", key)),
             },
             writer: None,
+            maintenance: None,
         };
         let clock = Clock::system();
         let (lifecycle, deaths) = Lifecycle::new(clock.clone());

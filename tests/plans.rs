@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tailnas::dispatch::Catalogue;
 use tailnas::domain::risk::Risk;
+use tailnas::nas::By;
 use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
@@ -546,6 +547,31 @@ async fn frozen_changes_are_neither_planned_nor_made_until_thawed() {
     assert!(!answer.is_error(), "{}", answer.text());
 }
 
+/// Where the configuration has no account for it, nobody is shown the tool, and who calls it all the same is told why.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_account_for_it_the_nas_is_not_restarted() {
+    let bench = Bench::inside(async |world| {
+        let config = std::fs::read_to_string(world.config()).unwrap();
+        let without: Vec<_> = config.lines().filter(|line| !line.starts_with("maintenance = ")).collect();
+        world.write("config.toml", &without.join("\n")).unwrap();
+        grant(world, ALICE, scopes(None));
+    })
+    .await;
+    bench.nas_is_up().await;
+    let alice = bench.client(ALICE);
+    let listed = alice.modern("tools/list", json!({})).await.unwrap();
+    let tools = listed.json()["result"]["tools"].clone();
+    let names: Vec<_> = tools.as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
+    assert!(names.contains(&"update_download") && !names.contains(&"reboot"), "{names:?}");
+    let answer = call(&alice, "reboot", &json!({})).await;
+    assert!(answer.is_error(), "{}", answer.text());
+    for said in ["reboot is switched off", "Nothing was sent to the NAS", "[nas.maintenance]"] {
+        assert!(answer.text().contains(said), "{said}: {}", answer.text());
+    }
+    let who = call(&alice, "whoami", &json!({})).await.text();
+    assert!(who.contains("Not available: reboot. This is switched off here"), "{who}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_brake_between_a_yes_and_its_run_stops_it_and_a_thaw_revives_nothing() {
     const LOOK: &str = "pool.dataset.attachments";
@@ -605,7 +631,7 @@ async fn the_simulated_writer_may_do_what_the_documentation_asks_for() {
         account.roles.names().map(str::to_owned).collect::<BTreeSet<_>>()
     });
     let wanted = |generation: &str| -> BTreeSet<_> {
-        let roles = Catalogue::new().roles_of_changes(generation.parse().unwrap());
+        let roles = Catalogue::new().roles_of_changes(By::Writer, generation.parse().unwrap());
         roles.into_iter().map(str::to_owned).collect()
     };
     assert_eq!(roles, wanted("25.10.5"));

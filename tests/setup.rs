@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tailnas::dispatch::Catalogue;
+use tailnas::nas::By;
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::fault::Fault;
 use tailnas_sim::localapi;
@@ -59,7 +60,7 @@ impl Machine {
         let text = fs::read_to_string(machine.path("answers")).unwrap();
         let others = text.lines().filter(|line| !line.starts_with("reader") && !line.starts_with("writer"));
         machine.answers(&format!(
-            "{}\nreader = nas-looks\nwriter = nas-changes\nadmin = truenas_admin\nadmin-password-file = {}\n",
+            "{}\nreader = nas-looks\nwriter = nas-changes\nmaintenance = nas-restarts\nadmin = truenas_admin\nadmin-password-file = {}\n",
             others.collect::<Vec<_>>().join("\n"),
             machine.path("admin.password").display(),
         ));
@@ -386,7 +387,8 @@ async fn an_administrator_makes_the_accounts() {
         machine.world.nas.state(|state| {
             for (name, roles) in [
                 ("nas-looks", catalogue.roles_of_looks()),
-                ("nas-changes", catalogue.roles_of_changes(version)),
+                ("nas-changes", catalogue.roles_of_changes(By::Writer, version)),
+                ("nas-restarts", catalogue.roles_of_changes(By::Maintenance, version)),
             ] {
                 let privilege = state.privileges.iter().find(|privilege| privilege.name == name).unwrap();
                 assert_eq!(privilege.roles, roles.into_iter().collect::<Vec<_>>());
@@ -401,8 +403,8 @@ async fn an_administrator_makes_the_accounts() {
         let again = machine.setup().await;
         assert_eq!(again.code, Some(0), "{}", again.text);
         assert!(!again.text.contains("truenas_admin"), "{}", again.text);
-        assert_eq!(machine.made("group.create"), 2);
-        assert_eq!(machine.made("api_key.create"), 2);
+        assert_eq!(machine.made("group.create"), 3);
+        assert_eq!(machine.made("api_key.create"), 3);
     }
 }
 
@@ -594,8 +596,8 @@ async fn clients_come_in_as_somebody_chose() {
     broken("lan is no way to listen", "serve, tailnet or systemd", lan, |_| {}).await;
 }
 
-/// A midclt that remembers what it has made, and gives the groups of reader and writer these numbers.
-fn fake_midclt(machine: &Machine, reader: (i64, i64), writer: (i64, i64)) {
+/// A midclt that remembers what it has made, and gives the groups of reader, writer and maintenance account these numbers.
+fn fake_midclt(machine: &Machine, [reader, writer, maintenance]: [(i64, i64); 3]) {
     let does = format!(
         r#"printf '%s %s\n' "$2" "$3" >>'{sent}'
         there() {{ echo '{dir}/there-'"${{1%.*}}-$(printf '%s\n' "$2" | jq -r "$3")"; }}
@@ -603,7 +605,11 @@ fn fake_midclt(machine: &Machine, reader: (i64, i64), writer: (i64, i64)) {
         case "$2" in
         *.query) cat "$(there "$2" "$3" '.[0][2]')" 2>/dev/null | jq -sc . ;;
         group.create)
-            case "$3" in *reader*) id={} gid={} ;; *) id={} gid={} ;; esac
+            case "$3" in
+            *reader*) id={} gid={} ;;
+            *writer*) id={} gid={} ;;
+            *) id={} gid={} ;;
+            esac
             made "$2" "$3" '. + {{"id": '$id', "gid": '$gid', "builtin": false, "users": []}}'
             echo $id ;;
         privilege.create) made "$2" "$3" '. + {{"local_groups": [.local_groups[] | {{"gid": .}}], "ds_groups": []}}' ;;
@@ -619,6 +625,8 @@ fn fake_midclt(machine: &Machine, reader: (i64, i64), writer: (i64, i64)) {
         reader.1,
         writer.0,
         writer.1,
+        maintenance.0,
+        maintenance.1,
         sent = machine.path("sent").display(),
         dir = machine.dir.path().display(),
     );
@@ -626,9 +634,10 @@ fn fake_midclt(machine: &Machine, reader: (i64, i64), writer: (i64, i64)) {
 }
 
 /// Runs what `deploy` has. Says whether it came to its end, what it printed and what it told.
-async fn run_by_hand(machine: &Machine) -> (bool, String, String) {
+async fn run_by_hand(machine: &Machine, arguments: &[&str]) -> (bool, String, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/truenas-accounts.sh");
-    let ran = Command::new("sh").arg(script).env("PATH", machine.search_path()).output().await.unwrap();
+    let mut sh = Command::new("sh");
+    let ran = sh.arg(script).args(arguments).env("PATH", machine.search_path()).output().await.unwrap();
     let [printed, told] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
     (ran.status.success(), printed, told)
 }
@@ -650,6 +659,7 @@ async fn by_hand_the_same_is_made() {
     let machine = Machine::without_accounts(Generation::V25_10).await;
     machine.answer("reader", "by-hand-reader");
     machine.answer("writer", "by-hand-writer");
+    machine.answer("maintenance", "by-hand-maintenance");
     assert_eq!(machine.setup().await.code, Some(0));
     let of_setup: Vec<_> = machine
         .world
@@ -664,9 +674,12 @@ async fn by_hand_the_same_is_made() {
     let number = |name: &str| {
         groups.iter().find(|group| group.name == name).map(|group| (group.id, group.gid)).unwrap()
     };
-    fake_midclt(&machine, number("by-hand-reader"), number("by-hand-writer"));
-    let (well, printed, told) = run_by_hand(&machine).await;
-    assert!(well && printed == "7-x\n7-x\n", "{printed}{told}");
+    let numbers = ["by-hand-reader", "by-hand-writer", "by-hand-maintenance"].map(number);
+    fake_midclt(&machine, numbers);
+    let (well, printed, told) = run_by_hand(&machine, &[]).await;
+    assert!(well && printed == "7-x\n7-x\n", "no full administrator unless asked for: {printed}{told}");
+    let (well, printed, told) = run_by_hand(&machine, &["maintenance"]).await;
+    assert!(well && printed == "7-x\n", "{printed}{told}");
     let sent = fs::read_to_string(machine.path("sent")).unwrap();
     let by_hand: Vec<_> = sent
         .lines()
@@ -674,7 +687,7 @@ async fn by_hand_the_same_is_made() {
         .filter(|(method, _)| method.ends_with(".create"))
         .map(|(method, params)| (method.to_owned(), params.to_owned()))
         .collect();
-    assert_eq!(by_hand.len(), 8, "{sent}");
+    assert_eq!(by_hand.len(), 12, "{sent}");
     let same = |(method, params): &(String, String)| {
         let mut params: serde_json::Value = serde_json::from_str(params).unwrap();
         // The names of keys differ, so that a second one can be made.
@@ -690,15 +703,15 @@ async fn by_hand_the_same_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand_it_can_be_made_again() {
     let machine = Machine::new().await;
-    fake_midclt(&machine, (71, 3071), (72, 3072));
+    fake_midclt(&machine, [(71, 3071), (72, 3072), (73, 3073)]);
     let made = |of: &str| {
         let sent = fs::read_to_string(machine.path("sent")).unwrap();
         fs::remove_file(machine.path("sent")).unwrap();
         sent.lines().filter(|line| line.contains(of)).count()
     };
-    assert!(run_by_hand(&machine).await.0);
+    assert!(run_by_hand(&machine, &[]).await.0);
     assert_eq!(made(".create"), 8);
-    let (well, printed, told) = run_by_hand(&machine).await;
+    let (well, printed, told) = run_by_hand(&machine, &[]).await;
     assert!(
         well && printed.is_empty() && told.contains("which the NAS does not show again"),
         "{printed}{told}"
@@ -707,7 +720,7 @@ async fn by_hand_it_can_be_made_again() {
     for missing in ["privilege", "user", "api_key"] {
         fs::remove_file(machine.path(&format!("there-{missing}-tailnas-reader"))).unwrap();
     }
-    let (well, printed, told) = run_by_hand(&machine).await;
+    let (well, printed, told) = run_by_hand(&machine, &[]).await;
     assert!(well && printed == "7-x\n", "{printed}{told}");
     assert_eq!(made(".create"), 3);
     for (what, somebody_elses) in [
@@ -724,7 +737,7 @@ async fn by_hand_it_can_be_made_again() {
         let file = machine.path(&format!("there-{what}-tailnas-reader"));
         let ours = fs::read_to_string(&file).unwrap();
         fs::write(&file, somebody_elses).unwrap();
-        let (well, printed, told) = run_by_hand(&machine).await;
+        let (well, printed, told) = run_by_hand(&machine, &[]).await;
         assert!(
             !well && printed.is_empty() && told.contains(&format!("There is a {what} tailnas-reader")),
             "{told}"
@@ -732,7 +745,7 @@ async fn by_hand_it_can_be_made_again() {
         assert_eq!(made(".create"), 0, "{what}");
         fs::write(&file, ours).unwrap();
     }
-    assert!(run_by_hand(&machine).await.0);
+    assert!(run_by_hand(&machine, &[]).await.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -852,6 +865,7 @@ async fn up_to_the_accounts(terminal: &mut Terminal, machine: &Machine, reader: 
     terminal.answer("Is that its certificate?", "yes").await;
     terminal.answer("that looks [tailnas-reader]", reader).await;
     terminal.answer("changes things", "").await;
+    terminal.answer("may restart it", "").await;
     terminal.answer("How clients come in", "").await;
 }
 

@@ -710,6 +710,7 @@ async fn no_secret_is_in_the_log_the_audit_or_an_answer() {
         bob.token.clone().unwrap(),
         world.nas.reader_key().key.clone(),
         world.nas.writer_key().key.clone(),
+        world.nas.maintenance_key().key.clone(),
         "an hmac key for the simulated neighbourhood alone".to_owned(),
         "hunter2-canary".to_owned(),
     ];

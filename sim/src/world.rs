@@ -223,12 +223,13 @@ listen = "{metrics}"
 
     /// The section of the configuration for `nas`, and the files it names.
     fn nas_section(&self, name: &str, nas: &Nas) -> io::Result<String> {
-        let (reader, writer) = (nas.reader_key(), nas.writer_key());
+        let (reader, writer, maintenance) = (nas.reader_key(), nas.writer_key(), nas.maintenance_key());
         // The first one's files have had these names from the beginning.
         let prefix = if name == "homenas" { String::new() } else { format!("{name}-") };
         self.write(&format!("{prefix}nas-ca.pem"), nas.ca_pem())?;
         self.write(&format!("{prefix}reader.key"), &reader.key)?;
         self.write(&format!("{prefix}writer.key"), &writer.key)?;
+        self.write(&format!("{prefix}maintenance.key"), &maintenance.key)?;
         let at = format!("{}/{prefix}", self.dir.display());
         Ok(format!(
             r#"[[nas]]
@@ -240,10 +241,12 @@ app_datasets = ["tank/apps", "tank/media"]
 app_devices = ["/dev/dri"]
 reader = {{ username = "{reader}", key = "file:{at}reader.key" }}
 writer = {{ username = "{writer}", key = "file:{at}writer.key" }}
+maintenance = {{ username = "{maintenance}", key = "file:{at}maintenance.key" }}
 "#,
             url = nas.url().trim_end_matches("/api/current"),
             reader = reader.username,
             writer = writer.username,
+            maintenance = maintenance.username,
         ))
     }
 

@@ -15,9 +15,9 @@ use crate::domain::risk::Risk;
 use crate::domain::text::{chain, foreign};
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
-use crate::nas;
 use crate::nas::version::{Candidate, Version};
 use crate::nas::visit::{self, KeyEnd, LetIn, Shown};
+use crate::nas::{self, By};
 use crate::net::certificate;
 use crate::net::http::Client;
 use crate::oauth::{NoAnswer, Outage, Provider};
@@ -292,14 +292,23 @@ impl Visit {
         if let Err(why) = generation {
             return self.bad(&format!("NAS {name}: {why}"), "Is nas.url that of a TrueNAS, 25.04 or newer?");
         }
-        self.account(config, "reader", &config.reader).await;
+        self.account(config, By::Reader, &config.reader).await;
         match &config.writer {
-            Some(writer) => self.account(config, "writer", writer).await,
+            Some(writer) => self.account(config, By::Writer, writer).await,
             None => Self::note("there is no nas.writer: changes are not possible"),
+        }
+        match &config.maintenance {
+            Some(maintenance) => self.account(config, By::Maintenance, maintenance).await,
+            None => Self::note("there is no nas.maintenance: the NAS cannot be restarted from here"),
         }
     }
 
-    async fn account(&mut self, config: &config::Nas, which: &str, login: &Login) {
+    async fn account(&mut self, config: &config::Nas, by: By, login: &Login) {
+        let which = match by {
+            By::Reader => "reader",
+            By::Writer => "writer",
+            By::Maintenance => "maintenance account",
+        };
         let name = &config.name;
         let Login { username, key } = login;
         if is_withheld(key) {
@@ -319,7 +328,7 @@ impl Visit {
             "NAS {name}: let in as the {which} {username}, it runs {}",
             foreign(&version, 80)
         ));
-        let missing = missing(which == "writer", &roles, generation);
+        let missing = missing(by, &roles, generation);
         if !missing.is_empty() {
             let missing: Vec<_> =
                 missing.iter().map(|(role, tools)| format!("{role} ({})", tools.join(", "))).collect();
@@ -328,7 +337,7 @@ impl Visit {
                 "Give it the roles on the NAS: Credentials > Groups > Privileges.",
             );
         }
-        if which == "reader" {
+        if by == By::Reader {
             let changes: Vec<_> =
                 roles.iter().filter(|role| allows_changes(role)).map(|role| foreign(role, 60)).collect();
             if !changes.is_empty() {
@@ -339,9 +348,13 @@ impl Visit {
                 );
             }
         }
-        if roles.iter().any(|role| role == "FULL_ADMIN") {
-            let enough =
-                if which == "reader" { "READONLY_ADMIN" } else { "the roles of the changes it is to make" };
+        let is_full = roles.iter().any(|role| role == "FULL_ADMIN");
+        let enough = match by {
+            By::Reader => Some("READONLY_ADMIN"),
+            By::Writer => Some("the roles of the changes it is to make"),
+            By::Maintenance => None,
+        };
+        if let Some(enough) = enough.filter(|_| is_full) {
             Self::note(&format!(
                 "NAS {name}: the {which} {username} is a full administrator there. Give it {enough} and no more, so \
                  that the NAS holds it to that too"
@@ -469,7 +482,7 @@ fn with_credentials(config: &Config) -> String {
     sources.extend(config.provider.client.as_ref().map(|client| &client.secret));
     for nas in &config.nas {
         sources.push(&nas.reader.key);
-        sources.extend(nas.writer.as_ref().map(|writer| &writer.key));
+        sources.extend([&nas.writer, &nas.maintenance].into_iter().flatten().map(|login| &login.key));
     }
     let loads: String = sources
         .into_iter()
@@ -513,19 +526,18 @@ async fn time_at(http: &Client, issuer: &str) -> Option<DateTime<Utc>> {
 
 /// The roles that the tools of an account need and that it does not have, each with those tools. Nothing where the
 /// NAS does not tell the roles.
-fn missing(of_writer: bool, roles: &[String], generation: Version) -> Vec<(&'static str, Vec<&'static str>)> {
+fn missing(by: By, roles: &[String], generation: Version) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut missing: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     if roles.is_empty() {
         return missing;
     }
     let catalogue = Catalogue::new();
     for spec in catalogue.specs() {
-        let needs = match (spec.risk != Risk::Read, of_writer) {
-            (true, true) | (false, false) => spec.needs,
-            (true, false) => spec.looks,
-            (false, true) => &[],
-        };
-        let there = needs.iter().filter(|need| Candidate::choose(need.candidates, generation).is_some());
+        let changes = spec.risk != Risk::Read;
+        let done = if changes { spec.done_by } else { By::Reader };
+        let looks = spec.looks.iter().filter(|_| spec.looks_by == by);
+        let needs = spec.needs.iter().filter(|_| done == by).chain(looks);
+        let there = needs.filter(|need| Candidate::choose(need.candidates, generation).is_some());
         for role in there.filter_map(|need| need.role).filter(|role| !has(roles, role)) {
             match missing.iter_mut().find(|(known, _)| *known == role) {
                 Some((_, tools)) if tools.last() == Some(&spec.name) => {}
@@ -578,18 +590,20 @@ mod tests {
 
     #[test]
     fn the_roles_that_the_documentation_names_are_enough_and_less_is_not() {
-        let missing = |of_writer, roles: &[String]| missing(of_writer, roles, NEWEST);
-        assert_eq!(missing(false, &roles(&["READONLY_ADMIN"])), []);
-        let writer: Vec<_> =
-            Catalogue::new().roles_of_changes(NEWEST).into_iter().map(str::to_owned).collect();
-        assert_eq!(missing(true, &writer), []);
-        let lacking = missing(true, &roles(&["READONLY_ADMIN"]));
+        let missing = |by, roles: &[String]| missing(by, roles, NEWEST);
+        assert_eq!(missing(By::Reader, &roles(&["READONLY_ADMIN"])), []);
+        for by in [By::Writer, By::Maintenance] {
+            let enough: Vec<_> =
+                Catalogue::new().roles_of_changes(by, NEWEST).into_iter().map(str::to_owned).collect();
+            assert_eq!(missing(by, &enough), [], "{by:?}");
+        }
+        let lacking = missing(By::Writer, &roles(&["READONLY_ADMIN"]));
         assert!(
             lacking
                 .iter()
                 .any(|(role, tools)| *role == "SNAPSHOT_WRITE" && tools.contains(&"snapshot_create"))
         );
-        assert!(missing(false, &roles(&["POOL_READ"])).iter().any(|(role, _)| *role == "DATASET_READ"));
+        assert!(missing(By::Reader, &roles(&["POOL_READ"])).iter().any(|(role, _)| *role == "DATASET_READ"));
         assert!(has(&roles(&["SNAPSHOT_WRITE"]), "SNAPSHOT_READ"));
         assert!(!has(&roles(&["READONLY_ADMIN"]), "SNAPSHOT_WRITE"));
     }

@@ -196,7 +196,7 @@ fn is_a_file(word: &str) -> bool {
         "mount",
     ];
     // Those of the configuration: nas.reader, audit.signing_key.
-    const KEYS: [&str; 16] = [
+    const KEYS: [&str; 17] = [
         "url",
         "listen",
         "socket",
@@ -208,6 +208,7 @@ fn is_a_file(word: &str) -> bool {
         "pins",
         "reader",
         "writer",
+        "maintenance",
         "key",
         "username",
         "hmac_key",

@@ -94,6 +94,10 @@ pub(super) const NAS: Shape = Shape {
         key("app_devices", r#"app_devices = ["/dev/dri"]"#),
         key("reader", r#"reader = { username = "tailnas-reader", key = "credential:nas-reader-key" }"#),
         key("writer", r#"writer = { username = "tailnas-writer", key = "credential:nas-writer-key" }"#),
+        key(
+            "maintenance",
+            r#"maintenance = { username = "tailnas-maintenance", key = "credential:nas-maintenance-key" }"#,
+        ),
     ],
 };
 
@@ -110,6 +114,14 @@ pub(super) const WRITER: Shape = Shape {
     keys: &[
         key("username", r#"username = "tailnas-writer""#),
         key("key", r#"key = "credential:nas-writer-key""#),
+    ],
+};
+
+pub(super) const MAINTENANCE: Shape = Shape {
+    name: "nas.maintenance",
+    keys: &[
+        key("username", r#"username = "tailnas-maintenance""#),
+        key("key", r#"key = "credential:nas-maintenance-key""#),
     ],
 };
 
@@ -177,8 +189,24 @@ pub(super) const LOG: Shape = Shape { name: "log", keys: &[key("filter", r#"filt
 
 /// Every table below the file itself.
 pub(super) const TABLES: &[&Shape] = &[
-    &SERVER, &TAILNET, &PROVIDER, &CLIENT, &NAS, &READER, &WRITER, &AUDIT, &STATE, &GRANT, &RELAY, &AGENT,
-    &POLICY, &LIMITS, &METRICS, &NOTIFY, &LOG,
+    &SERVER,
+    &TAILNET,
+    &PROVIDER,
+    &CLIENT,
+    &NAS,
+    &READER,
+    &WRITER,
+    &MAINTENANCE,
+    &AUDIT,
+    &STATE,
+    &GRANT,
+    &RELAY,
+    &AGENT,
+    &POLICY,
+    &LIMITS,
+    &METRICS,
+    &NOTIFY,
+    &LOG,
 ];
 
 impl Shape {

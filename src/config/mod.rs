@@ -295,6 +295,8 @@ pub struct Nas {
     pub reader: Login,
     /// The account changes are made with. Without one there are none.
     pub writer: Option<Login>,
+    /// The account the NAS is restarted with. Without one it is not.
+    pub maintenance: Option<Login>,
     /// Datasets whose files may be looked at, with what lies below them.
     pub files: Vec<DatasetPath>,
     /// Datasets that apps may see when they are deployed from here, with what lies below them.

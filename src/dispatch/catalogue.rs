@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::risk::Risk;
+use crate::nas::By;
 use crate::nas::version::{Candidate, Version};
 use crate::tools::{Entry, Kind, Spec, registry};
 
@@ -58,11 +59,11 @@ impl Catalogue {
         self.items().map(Item::spec)
     }
 
-    /// The roles that an account on a NAS of this generation must have so that every change can be made with it, and no
-    /// more. A NAS takes no role that it does not know.
+    /// The roles that this account on a NAS of this generation must have so that every change that is its to make can be
+    /// made with it, and no more. A NAS takes no role that it does not know.
     #[must_use]
-    pub fn roles_of_changes(&self, generation: Version) -> BTreeSet<&'static str> {
-        let changes = self.specs().filter(|spec| spec.risk != Risk::Read);
+    pub fn roles_of_changes(&self, by: By, generation: Version) -> BTreeSet<&'static str> {
+        let changes = self.specs().filter(|spec| spec.risk != Risk::Read && spec.done_by == by);
         let needs = changes.flat_map(|spec| spec.needs);
         let there = needs.filter(|need| Candidate::choose(need.candidates, generation).is_some());
         there.filter_map(|need| need.role).collect()
@@ -72,8 +73,8 @@ impl Catalogue {
     /// holds all that end in `_READ`, and lets the NAS itself narrow the session (`privilege.become_readonly`).
     #[must_use]
     pub fn roles_of_looks(&self) -> BTreeSet<&'static str> {
-        let looked =
-            self.specs().flat_map(|spec| if spec.risk == Risk::Read { spec.needs } else { spec.looks });
+        let specs = self.specs().filter(|spec| spec.looks_by == By::Reader);
+        let looked = specs.flat_map(|spec| if spec.risk == Risk::Read { spec.needs } else { spec.looks });
         let others = looked.filter_map(|need| need.role).filter(|role| !role.ends_with("_READ"));
         others.chain(["READONLY_ADMIN"]).collect()
     }

@@ -239,12 +239,13 @@ impl Dispatcher {
 
         // From here on nobody can break it off: the intent is on disk and its outcome must follow.
         errand.tell(3, 4, "changing the NAS");
-        let session = errand.nas.session(&warrant);
+        let session = errand.nas.session_by(errand.spec.done_by, &warrant);
         let result = ready.run(&session).await;
         let trips = session.trips();
         drop(session);
         let job = trips.iter().find_map(|trip| Some(NasJob { id: trip.job?, method: trip.method.into() }));
-        if let (Ok(done), Some(job)) = (&result, job) {
+        // A job that takes the NAS down with it tells of no end.
+        if let (Ok(done @ Done { job: Some(_), .. }), Some(job)) = (&result, job) {
             return self.goes_on(errand, (applying, warrant), answer(&plan, done), job).await;
         }
         let result = result.map(|done| answer(&plan, &done));

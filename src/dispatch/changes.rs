@@ -92,6 +92,7 @@ pub(super) fn spec() -> Spec {
         log: &[("everyone", Log::Plain), ("limit", Log::Plain)],
         looks: &[],
         looks_by: By::Reader,
+        done_by: By::Reader,
         needs: &[],
         switch: None,
         input,

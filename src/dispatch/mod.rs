@@ -35,7 +35,7 @@ use crate::policy::budgets::{Budgets, Purse, TooMany};
 use crate::policy::plans::Plans;
 use crate::policy::{self, Ask, Refusal};
 use crate::tools::fields::FIELDS;
-use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, Switch, ToolError};
+use crate::tools::{Answer, BadArguments, Kind, Log, Ready, Spec, ToolError};
 
 pub use catalogue::{Catalogue, Item};
 pub use explain::explain;
@@ -471,8 +471,7 @@ impl Dispatcher {
                 code: "switched_off",
                 what: format!("{} is switched off.", spec.name),
                 meaning: NOTHING_SENT.to_owned(),
-                next_step: "The operator switches it on by naming datasets as files of the [[nas]] section."
-                    .to_owned(),
+                next_step: spec.switch.map_or_else(String::new, |switch| switch.how().to_owned()),
                 ..Failure::default()
             },
             Refusal::TakesAPerson { risk } => Failure {
@@ -650,7 +649,7 @@ pub fn on_record(receipt: &str) -> String {
 
 /// Whether the caller may use a tool on a NAS, and by what.
 fn covered(caller: &Caller, spec: &Spec, nas: &Nas) -> Result<String, Refusal> {
-    if spec.switch == Some(Switch::Files) && !nas.shows_files() {
+    if spec.switch.is_some_and(|switch| !switch.is_on(nas)) {
         return Err(Refusal::SwitchedOff);
     }
     policy::covered(caller.grants(), spec.scope, spec.risk, Some(nas.name()))

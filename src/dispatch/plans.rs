@@ -71,6 +71,7 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
         alters_plans: name == "plan_cancel",
         looks: &[],
         looks_by: By::Reader,
+        done_by: By::Reader,
         needs: &[],
         switch: None,
         log: &[("plan", Log::Plain), ("seconds", Log::Plain)],

@@ -39,6 +39,7 @@ pub(super) fn spec() -> Spec {
         alters_plans: false,
         looks: &[],
         looks_by: By::Reader,
+        done_by: By::Reader,
         needs: &[],
         switch: None,
         input: of_a_change(schema_of::<Args>()),

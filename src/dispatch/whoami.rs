@@ -10,7 +10,7 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::By;
 use crate::tools::schema::{answer_schema_of, schema_of, without_nulls};
-use crate::tools::{Answer, BadArguments, Spec, Switch, render};
+use crate::tools::{Answer, BadArguments, Spec, render};
 
 use super::{Call, Dispatcher, Reply};
 
@@ -88,6 +88,7 @@ pub(super) fn spec() -> Spec {
         alters_plans: false,
         looks: &[],
         looks_by: By::Reader,
+        done_by: By::Reader,
         needs: &[],
         name: "whoami",
         title: "Who am I here",
@@ -164,8 +165,7 @@ impl Dispatcher {
                 .collect(),
             unavailable: missing
                 .filter_map(|spec| {
-                    let off =
-                        spec.switch == Some(Switch::Files) && !roll.values().any(super::Nas::shows_files);
+                    let off = spec.switch.is_some_and(|switch| !roll.values().any(|nas| switch.is_on(nas)));
                     let why = match (off, spec.scope?) {
                         (true, _) => "This is switched off here".to_owned(),
                         (false, scope) => format!("This needs the scope {scope}, which no grant gives you"),

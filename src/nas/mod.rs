@@ -73,6 +73,7 @@ struct Inner {
     dialer: Dialer,
     reader: Line,
     writer: Option<Line>,
+    maintenance: Option<Line>,
     memory: Memory,
     tally: Tally,
     past: OnceLock<Past>,
@@ -85,6 +86,8 @@ pub enum By {
     Reader,
     /// The one for changes.
     Writer,
+    /// The one that restarts it, a full administrator.
+    Maintenance,
 }
 
 /// How it is with the connection.
@@ -190,6 +193,7 @@ pub enum StartError {
 pub struct Keys {
     reader: Secret,
     writer: Option<Secret>,
+    maintenance: Option<Secret>,
 }
 
 impl Keys {
@@ -200,7 +204,8 @@ impl Keys {
     /// When one cannot be read.
     pub fn load(config: &config::Nas) -> Result<Self, StartError> {
         let writer = config.writer.as_ref().map(key_of).transpose()?;
-        Ok(Self { reader: key_of(&config.reader)?, writer })
+        let maintenance = config.maintenance.as_ref().map(key_of).transpose()?;
+        Ok(Self { reader: key_of(&config.reader)?, writer, maintenance })
     }
 }
 
@@ -238,8 +243,10 @@ impl Nas {
         };
         let reader = keep(&config.reader, Wanted::Always)?;
         let writer = config.writer.as_ref().map(|login| keep(login, Wanted::OnDemand)).transpose()?;
+        let maintenance =
+            config.maintenance.as_ref().map(|login| keep(login, Wanted::OnDemand)).transpose()?;
         let memory = Memory::new(clock.clone());
-        Ok(Prepared { config: config.clone(), dialer, reader, writer, memory })
+        Ok(Prepared { config: config.clone(), dialer, reader, writer, maintenance, memory })
     }
 
     /// What we call it.
@@ -250,7 +257,7 @@ impl Nas {
     /// Whether this is the NAS of `config`, reached in the same way and with the same accounts. Their keys may be
     /// others: [`Nas::use_keys`].
     fn is_the_one(&self, config: &config::Nas) -> bool {
-        let config::Nas { name, url, trust, reader, writer, files, app_datasets, app_devices } =
+        let config::Nas { name, url, trust, reader, writer, maintenance, files, app_datasets, app_devices } =
             &self.0.config;
         let username = |login: &config::Login| login.username.clone();
         *name == config.name
@@ -261,6 +268,7 @@ impl Nas {
             && *app_devices == config.app_devices
             && reader.username == config.reader.username
             && writer.as_ref().map(username) == config.writer.as_ref().map(username)
+            && maintenance.as_ref().map(username) == config.maintenance.as_ref().map(username)
     }
 
     /// A session for what `warrant` allows. What looks goes over the reader's account, what changes over the
@@ -280,6 +288,7 @@ impl Nas {
         match by {
             By::Reader => Some(self.0.reader.clone()),
             By::Writer => self.0.writer.clone(),
+            By::Maintenance => self.0.maintenance.clone(),
         }
     }
 
@@ -310,6 +319,12 @@ impl Nas {
         !self.0.config.files.is_empty()
     }
 
+    /// Whether there is an account to restart it with.
+    #[must_use]
+    pub fn can_be_restarted(&self) -> bool {
+        self.0.maintenance.is_some()
+    }
+
     /// A session to find out what became of a change: over the writer's account, for a job can be seen only by the
     /// account that began it.
     pub fn aftermath<'w>(&'w self, pending: &'w Pending) -> Session<'w, Read> {
@@ -321,6 +336,9 @@ impl Nas {
     pub fn use_keys(&self, keys: Keys) {
         self.0.reader.use_key(keys.reader);
         if let (Some(line), Some(key)) = (&self.0.writer, keys.writer) {
+            line.use_key(key);
+        }
+        if let (Some(line), Some(key)) = (&self.0.maintenance, keys.maintenance) {
             line.use_key(key);
         }
     }
@@ -373,23 +391,29 @@ struct Prepared {
     dialer: Dialer,
     reader: (Keeper, Line),
     writer: Option<(Keeper, Line)>,
+    maintenance: Option<(Keeper, Line)>,
     memory: Memory,
 }
 
 impl Prepared {
     fn start(self, lifecycle: &Lifecycle) -> Nas {
-        let Self { config, dialer, reader: (reader, reader_line), writer, memory } = self;
+        let Self { config, dialer, reader: (reader, reader_line), writer, maintenance, memory } = self;
         let heartbeat = lifecycle.heartbeat("NAS connection", LONGEST_SILENCE);
         run(lifecycle, "nas reader", reader.with_heartbeat(heartbeat));
-        let writer_line = writer.map(|(writer, line)| {
-            run(lifecycle, "nas writer", writer);
-            line
-        });
+        let on_demand = |name, kept: Option<(Keeper, Line)>| {
+            kept.map(|(keeper, line)| {
+                run(lifecycle, name, keeper);
+                line
+            })
+        };
+        let (writer, maintenance) =
+            (on_demand("nas writer", writer), on_demand("nas maintenance", maintenance));
         Nas(Arc::new(Inner {
             config,
             dialer,
             reader: reader_line,
-            writer: writer_line,
+            writer,
+            maintenance,
             memory,
             tally: Tally::default(),
             past: OnceLock::new(),

@@ -220,6 +220,7 @@ fn config(folder: &TempDir, address: SocketAddr, trust: Trust) -> config::Nas {
         trust,
         reader: login("reader"),
         writer: Some(login("writer")),
+        maintenance: None,
     }
 }
 

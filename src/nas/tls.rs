@@ -385,6 +385,7 @@ mod tests {
             trust,
             reader: config::Login { username: "reader".into(), key: file() },
             writer: None,
+            maintenance: None,
         })
     }
 

@@ -60,7 +60,7 @@ use crate::domain::plan::Draft;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::Need;
-use crate::nas::{By, NasError, Session};
+use crate::nas::{By, Nas, NasError, Session};
 
 use fields::{Fields, List};
 use schema::{answer_schema_of, schema_of, without_nulls};
@@ -171,6 +171,10 @@ pub trait Change: Send + Sync + 'static {
     const NEEDS: &'static [Need];
     /// Whose account looks while it plans.
     const LOOKS_BY: By = By::Reader;
+    /// Whose account changes something.
+    const DONE_BY: By = By::Writer;
+    /// What the configuration must have switched on for it.
+    const SWITCH: Option<Switch> = None;
     /// How each argument may be written down. One that is not named is hashed.
     const LOG: &'static [(&'static str, Log)];
 
@@ -225,6 +229,31 @@ struct Nothing {}
 pub enum Switch {
     /// Looking at the names of files, by `nas.files`.
     Files,
+    /// Restarting the NAS, by `nas.maintenance`.
+    Maintenance,
+}
+
+impl Switch {
+    /// Whether the configuration of a NAS switches it on.
+    #[must_use]
+    pub fn is_on(self, nas: &Nas) -> bool {
+        match self {
+            Self::Files => nas.shows_files(),
+            Self::Maintenance => nas.can_be_restarted(),
+        }
+    }
+
+    /// How the operator switches it on.
+    #[must_use]
+    pub const fn how(self) -> &'static str {
+        match self {
+            Self::Files => "The operator switches it on by naming datasets as files of the [[nas]] section.",
+            Self::Maintenance => {
+                "The operator switches it on by giving the [[nas]] section a third account, [nas.maintenance]: a full \
+                 administrator, for the NAS lets nobody less restart it."
+            }
+        }
+    }
 }
 
 /// How an argument may be written into the audit log.
@@ -321,6 +350,8 @@ pub struct Spec {
     pub looks: &'static [Need],
     /// Whose account looks then.
     pub looks_by: By,
+    /// Whose account changes something, where it changes something.
+    pub done_by: By,
     /// What it uses of the NAS.
     pub needs: &'static [Need],
     /// How each argument may be written down.
@@ -439,9 +470,10 @@ impl Entry {
             alters_plans: false,
             looks: C::LOOKS,
             looks_by: C::LOOKS_BY,
+            done_by: C::DONE_BY,
             needs: C::NEEDS,
             log: C::LOG,
-            switch: None,
+            switch: C::SWITCH,
             input: schema::of_a_change(schema_of::<C::Args>()),
             // One shape for all of them, which says itself what it is; listed with each it would cost every model.
             output: Map::new(),
@@ -460,6 +492,7 @@ fn spec<T: Tool>() -> Spec {
         alters_plans: false,
         looks: &[],
         looks_by: By::Reader,
+        done_by: By::Reader,
         needs: T::NEEDS,
         log: T::LOG,
         switch: T::SWITCH,

@@ -46,7 +46,22 @@ pub(super) fn seen(about: impl Into<String>, what: impl Into<String>) -> Evidenc
     Evidence { about: about.into(), what: what.into(), at: None, bytes: None }
 }
 
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { about, what, at, bytes: _ } = self;
+        match at {
+            Some(at) => write!(f, "{about}: {what} ({at})"),
+            None => write!(f, "{about}: {what}"),
+        }
+    }
+}
+
 impl Evidence {
+    /// What it is about.
+    pub(super) fn about(&self) -> &str {
+        &self.about
+    }
+
     /// It is of then.
     pub(super) fn at(mut self, at: Option<DateTime<Utc>>) -> Self {
         self.at = at.map(time);
@@ -110,11 +125,8 @@ impl<V: Question> fmt::Display for Report<V> {
         if !evidence.is_empty() {
             writeln!(f, "Seen:")?;
         }
-        for Evidence { about, what, at, bytes: _ } in evidence {
-            match at {
-                Some(at) => writeln!(f, "- {about}: {what} ({at})")?,
-                None => writeln!(f, "- {about}: {what}")?,
-            }
+        for one in evidence {
+            writeln!(f, "- {one}")?;
         }
         let more = shown_of(evidence.len(), *total, "The rest weighs less; ask more narrowly for it.");
         f.write_str(more.trim_start_matches('\n'))?;

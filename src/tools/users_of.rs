@@ -14,7 +14,7 @@ use crate::nas::{NasError, Session};
 
 use super::limit::Limit;
 use super::render::foreign;
-use super::report::{Question, Report, seen};
+use super::report::{Evidence, Question, Report, seen};
 use super::seen::Seen;
 use super::{Entry, Log, Need, Tool, ToolError, needs};
 
@@ -72,60 +72,7 @@ impl Tool for WhoIsUsing {
 
     async fn run(nas: &Session<'_, Read>, args: WhoIsUsingArgs) -> Result<Report<Verdict>, ToolError> {
         let mut unseen = Seen::default();
-        let mut evidence = Vec::new();
-        let text = |text: &Option<String>| foreign(text.as_deref().unwrap_or("?"), 100);
-
-        let jobs = unseen.or_default("jobs", nas.call(job::Jobs, job::latest(200)).await)?;
-        for job in jobs.iter().filter(|job| job.state == JobState::Running) {
-            let at = job.time_started.map(|at| at.0);
-            evidence.push(seen(format!("job {}", job.id), foreign(&job.method, 80)).at(at));
-        }
-        let sessions = nas.call(client::Smb, client::sessions(MOST)).await;
-        for one in unseen.or_default("SMB clients", sessions)? {
-            let what = format!("{} from {}", text(&one.username), text(&one.remote_machine));
-            evidence.push(seen("SMB client", what));
-        }
-        let sessions = nas.call(client::Nfs4, Query::all().limit(MOST)).await;
-        for one in unseen.or_default("clients of NFS 4", sessions)? {
-            let word = |name: &str| one.info.get(name).and_then(Value::as_str).map(str::to_owned);
-            let what = format!("{} from {}", text(&word("name")), text(&word("address")));
-            evidence.push(seen("NFS 4 client", what));
-        }
-        let sessions = nas.call(client::Nfs3, Query::all().limit(MOST)).await;
-        for one in unseen.or_default("clients of NFS 3", sessions)? {
-            let what = format!("{} has {}", foreign(&one.ip, 100), foreign(&one.export, 200));
-            evidence.push(seen("NFS 3 client", what));
-        }
-        let sessions = nas.call(client::Iscsi, Query::all().limit(MOST)).await;
-        for one in unseen.or_default("iSCSI sessions", sessions)? {
-            let what = format!(
-                "{} from {} to {}",
-                text(&one.initiator),
-                text(&one.initiator_addr),
-                text(&one.target)
-            );
-            evidence.push(seen("iSCSI session", what));
-        }
-
-        let machines = nas.call(vm::Machines, Query::all().order("name")).await;
-        for one in unseen.or_default("virtual machines", machines)? {
-            if one.status.as_ref().is_some_and(|status| status.state == "RUNNING") {
-                let again = if one.autostart == Some(true) { "" } else { ", and does not start by itself" };
-                evidence.push(seen("virtual machine", format!("{} runs{again}", foreign(&one.name, 100))));
-            }
-        }
-        for (name, running) in containers(nas, &mut unseen).await? {
-            if running {
-                evidence.push(seen("container", format!("{name} runs")));
-            }
-        }
-        let apps = nas.call(app::Brief, app::all()).await;
-        for one in unseen.or_default("apps", apps)? {
-            if one.state == "RUNNING" {
-                evidence.push(seen("app", format!("{} runs", foreign(&one.name, 60))));
-            }
-        }
-
+        let evidence = users(nas, &mut unseen).await?;
         unseen.not.push(
             "whether anybody works at these at this moment; NFS 3 clients may be gone without a word"
                 .to_owned(),
@@ -154,6 +101,60 @@ impl Tool for WhoIsUsing {
         };
         Ok(report.cut(args.limit.get()))
     }
+}
+
+/// Who uses the NAS, as far as can be seen.
+pub(super) async fn users(nas: &Session<'_, Read>, unseen: &mut Seen) -> Result<Vec<Evidence>, ToolError> {
+    let mut evidence = Vec::new();
+    let text = |text: &Option<String>| foreign(text.as_deref().unwrap_or("?"), 100);
+
+    let jobs = unseen.or_default("jobs", nas.call(job::Jobs, job::latest(200)).await)?;
+    for job in jobs.iter().filter(|job| job.state == JobState::Running) {
+        let at = job.time_started.map(|at| at.0);
+        evidence.push(seen(format!("job {}", job.id), foreign(&job.method, 80)).at(at));
+    }
+    let sessions = nas.call(client::Smb, client::sessions(MOST)).await;
+    for one in unseen.or_default("SMB clients", sessions)? {
+        let what = format!("{} from {}", text(&one.username), text(&one.remote_machine));
+        evidence.push(seen("SMB client", what));
+    }
+    let sessions = nas.call(client::Nfs4, Query::all().limit(MOST)).await;
+    for one in unseen.or_default("clients of NFS 4", sessions)? {
+        let word = |name: &str| one.info.get(name).and_then(Value::as_str).map(str::to_owned);
+        let what = format!("{} from {}", text(&word("name")), text(&word("address")));
+        evidence.push(seen("NFS 4 client", what));
+    }
+    let sessions = nas.call(client::Nfs3, Query::all().limit(MOST)).await;
+    for one in unseen.or_default("clients of NFS 3", sessions)? {
+        let what = format!("{} has {}", foreign(&one.ip, 100), foreign(&one.export, 200));
+        evidence.push(seen("NFS 3 client", what));
+    }
+    let sessions = nas.call(client::Iscsi, Query::all().limit(MOST)).await;
+    for one in unseen.or_default("iSCSI sessions", sessions)? {
+        let what =
+            format!("{} from {} to {}", text(&one.initiator), text(&one.initiator_addr), text(&one.target));
+        evidence.push(seen("iSCSI session", what));
+    }
+
+    let machines = nas.call(vm::Machines, Query::all().order("name")).await;
+    for one in unseen.or_default("virtual machines", machines)? {
+        if one.status.as_ref().is_some_and(|status| status.state == "RUNNING") {
+            let again = if one.autostart == Some(true) { "" } else { ", and does not start by itself" };
+            evidence.push(seen("virtual machine", format!("{} runs{again}", foreign(&one.name, 100))));
+        }
+    }
+    for (name, running) in containers(nas, unseen).await? {
+        if running {
+            evidence.push(seen("container", format!("{name} runs")));
+        }
+    }
+    let apps = nas.call(app::Brief, app::all()).await;
+    for one in unseen.or_default("apps", apps)? {
+        if one.state == "RUNNING" {
+            evidence.push(seen("app", format!("{} runs", foreign(&one.name, 60))));
+        }
+    }
+    Ok(evidence)
 }
 
 /// Containers that are not apps and whether they run, whatever the generation calls them.

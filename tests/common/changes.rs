@@ -125,6 +125,10 @@ pub fn example(tool: &str) -> Example {
         "directory_refresh" => {
             example_of(json!({})).unless("the NAS has left it", |nas| nas.directory = None)
         }
+        "reboot" => example_of(json!({}))
+            .unless("it was restarted", |nas| nas.booted += chrono::TimeDelta::hours(1))
+            .unless("a machine was stopped", |nas| nas.machines[0].running = false)
+            .unless("a scrub began", |nas| nas.begin_scrub("backup")),
         "container_control" => example_of(json!({ "container": "debian", "action": "stop" }))
             .unless(GONE, |nas| nas.containers.clear())
             .unless("it was stopped", |nas| nas.containers[0].running = false),

@@ -326,6 +326,7 @@ impl Round {
         let secrets = self.tokens.iter().cloned().chain([
             world.nas.reader_key().key.clone(),
             world.nas.writer_key().key.clone(),
+            world.nas.maintenance_key().key.clone(),
             SECRET.to_owned(),
         ]);
         let places = [

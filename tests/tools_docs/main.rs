@@ -256,8 +256,15 @@ fn page(catalogue: &Catalogue) -> String {
         let scope = scope.map_or_else(|| "none".to_owned(), |scope| format!("`{scope}`"));
         writeln!(page, "## {name}\n\n{title}. {description}\n").unwrap();
         writeln!(page, "- scope {scope}, risk {risk}").unwrap();
-        if *switch == Some(Switch::Files) {
-            writeln!(page, "- off unless the configuration names datasets as `nas.files`").unwrap();
+        match switch {
+            Some(Switch::Files) => {
+                writeln!(page, "- off unless the configuration names datasets as `nas.files`").unwrap();
+            }
+            Some(Switch::Maintenance) => {
+                writeln!(page, "- off unless the configuration has an account for it, `nas.maintenance`")
+                    .unwrap();
+            }
+            None => {}
         }
         for (what, asked) in [("while it is planned", looks), ("of the NAS", needs)] {
             if asked.is_empty() {

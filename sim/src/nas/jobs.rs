@@ -1,6 +1,7 @@
 //! Jobs: what outlives the call that started it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -217,6 +218,10 @@ pub(crate) enum Work {
         from: String,
         to: String,
     },
+    /// The machine starts anew, after this time.
+    Reboot {
+        delay: Duration,
+    },
     /// What it does is not seen here: files go to a cloud, an update comes, a directory is read.
     Elsewhere,
     Apps(AppWork),
@@ -371,6 +376,12 @@ pub(crate) async fn run(shared: Arc<Shared>, id: i64, work: Work) {
                 Ok(Value::Null)
             }
             Work::Container { name, running } => shared.state(|state| state.run_container(&name, running)),
+            Work::Reboot { delay } => {
+                tokio::time::sleep(delay).await;
+                // Who is connected is not thrown out: what was asked for is seen by the new boot.
+                shared.state(State::boot);
+                Ok(Value::Null)
+            }
             Work::Elsewhere => Ok(Value::Null),
             Work::Apps(work) => shared.state(|state| state.work_on_app(work)),
         };

@@ -156,6 +156,7 @@ pub struct Nas {
     reader: ApiKey,
     writer: ApiKey,
     admin: ApiKey,
+    maintenance: ApiKey,
     admin_password: String,
     running: tokio::sync::Mutex<Option<server::Running>>,
 }
@@ -172,7 +173,8 @@ impl Nas {
         let admin_password = random_text(20);
         admin_account.password = Some(admin_password.clone());
         let tls = options.tls.then(Identity::generate).transpose()?;
-        let accounts = vec![reader_account, writer_account, admin_account];
+        let (maintenance_account, maintenance) = Account::with_key("tailnas-maintenance", &["FULL_ADMIN"], 4);
+        let accounts = vec![reader_account, writer_account, admin_account, maintenance_account];
         let shared = Arc::new(Shared::new(State::homenas(accounts, Utc::now()), options, tls.as_ref()));
         let running = server::listen(Arc::clone(&shared), options.listen, tls.as_ref()).await?;
         Ok(Self {
@@ -183,6 +185,7 @@ impl Nas {
             reader,
             writer,
             admin,
+            maintenance,
             admin_password,
         })
     }
@@ -216,6 +219,11 @@ impl Nas {
     /// A key of a user who may see datasets and take snapshots, and nothing else.
     pub fn writer_key(&self) -> ApiKey {
         self.writer.clone()
+    }
+
+    /// The key of the account that may restart it.
+    pub fn maintenance_key(&self) -> ApiKey {
+        self.maintenance.clone()
     }
 
     /// A key of a user who may do everything.

@@ -48,10 +48,17 @@ impl Question {
         words: "The account on the NAS that changes things; empty, and nothing can be changed",
         default: None,
     };
+    pub(super) const MAINTENANCE: Self = Self {
+        name: "maintenance",
+        words: "The account on the NAS that may restart it, a full administrator; empty, and it is not restarted from here",
+        default: Some(""),
+    };
     pub(super) const READER_KEY: Self =
         Self { name: "reader-key-file", words: "Its API key (not shown)", default: None };
     pub(super) const WRITER_KEY: Self =
         Self { name: "writer-key-file", words: "Its API key (not shown)", default: None };
+    pub(super) const MAINTENANCE_KEY: Self =
+        Self { name: "maintenance-key-file", words: "Its API key (not shown)", default: None };
     pub(super) const ADMIN: Self = Self {
         name: "admin",
         words: "An administrator of the NAS who makes the accounts now; empty, to make them yourself",
@@ -68,7 +75,7 @@ impl Question {
         default: Some("serve"),
     };
 
-    const ALL: [&'static Self; 13] = [
+    const ALL: [&'static Self; 15] = [
         &Self::TAILSCALED,
         &Self::PROVIDER,
         &Self::NAS,
@@ -78,6 +85,8 @@ impl Question {
         &Self::READER_KEY,
         &Self::WRITER,
         &Self::WRITER_KEY,
+        &Self::MAINTENANCE,
+        &Self::MAINTENANCE_KEY,
         &Self::ADMIN,
         &Self::ADMIN_PASSWORD,
         &Self::SECOND_FACTOR,
@@ -93,7 +102,7 @@ pub(super) fn help() -> String {
          on the NAS, and no key has to be given.\n",
     );
     for question in Question::ALL {
-        let _ = write!(help, "\n  {:<19} {}", question.name, question.words);
+        let _ = write!(help, "\n  {:<20} {}", question.name, question.words);
     }
     help.push_str("\n\nnas-pin is the pin of the NAS's certificate itself, sha256:…, or system.");
     help

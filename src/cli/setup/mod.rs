@@ -21,10 +21,10 @@ use crate::config::{self, Complaint, Config, Login, Pin, Trust, is_tailnet};
 use crate::dispatch::Catalogue;
 use crate::exit::Exit;
 use crate::lifecycle::Lifecycle;
-use crate::nas;
 use crate::nas::provision::{Account, Admin, Entry};
 use crate::nas::version::NEWEST;
 use crate::nas::visit::{self, TurnedAway};
+use crate::nas::{self, By};
 use crate::net::http::Client;
 use crate::oauth::Provider;
 use crate::secret::{Secret, SecretSource};
@@ -43,6 +43,7 @@ const CERTIFICATE_FOR_US: &str = "TS_PERMIT_CERT_UID=tailnas";
 /// What the accounts on the NAS are called, unless somebody says otherwise.
 const READER: &str = "tailnas-reader";
 const WRITER: &str = "tailnas-writer";
+const MAINTENANCE: &str = "tailnas-maintenance";
 
 /// Where `tailscale serve` finds us.
 const SERVED: &str = "unix:/run/tailnas/tailnas.sock";
@@ -106,12 +107,16 @@ pub(super) fn run(args: &Args) -> Exit {
 fn by_hand() -> Exit {
     let catalogue = Catalogue::new();
     let looks = catalogue.roles_of_looks();
-    let [old, new] = [texts::BEFORE_26, NEWEST].map(|generation| catalogue.roles_of_changes(generation));
-    let accounts = [(READER, &looks), (WRITER, &old), (WRITER, &new)];
-    let [Some(reader), Some(old), Some(new)] = accounts.map(|(name, roles)| Account::new(name, roles)) else {
+    let [old, new] =
+        [texts::BEFORE_26, NEWEST].map(|generation| catalogue.roles_of_changes(By::Writer, generation));
+    let restarts = catalogue.roles_of_changes(By::Maintenance, NEWEST);
+    let accounts = [(READER, &looks), (WRITER, &old), (WRITER, &new), (MAINTENANCE, &restarts)];
+    let [Some(reader), Some(old), Some(new), Some(maintenance)] =
+        accounts.map(|(name, roles)| Account::new(name, roles))
+    else {
         return Exit::Bug;
     };
-    let Some(script) = texts::script(&reader, [&old, &new]) else { return Exit::Bug };
+    let Some(script) = texts::script(&reader, [&old, &new], &maintenance) else { return Exit::Bug };
     say(&script);
     Exit::Ok
 }
@@ -164,6 +169,7 @@ async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster),
         trust: Trust::System,
         reader: READER.to_owned(),
         writer: None,
+        maintenance: None,
     };
     good(&format!("the URL of this server, its OAuth resource and its audience: {}", draft.url));
 
@@ -179,6 +185,8 @@ async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster),
     draft.reader = answers.to(&Question::READER, Some(&draft.reader))?;
     let writer = answers.to(&Question::WRITER, Some(""))?;
     draft.writer = (!writer.is_empty()).then_some(writer);
+    let maintenance = answers.to(&Question::MAINTENANCE, None)?;
+    draft.maintenance = (!maintenance.is_empty()).then_some(maintenance);
     listen(roster.own(), &args.units, answers)?;
 
     let config = draft.parse(&args.config)?;
@@ -274,10 +282,13 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
     for nas in &config.nas {
         // One that cannot be seen now is told of as soon as it is needed.
         let shown = visit::look(nas).await.ok().and_then(|shown| shown.generation.ok());
-        let changes = catalogue.roles_of_changes(shown.unwrap_or(NEWEST));
+        let generation = shown.unwrap_or(NEWEST);
+        let [changes, restarts] =
+            [By::Writer, By::Maintenance].map(|by| catalogue.roles_of_changes(by, generation));
         let accounts: Vec<_> = [
             (Some(&nas.reader), &Question::READER_KEY, &looks),
             (nas.writer.as_ref(), &Question::WRITER_KEY, &changes),
+            (nas.maintenance.as_ref(), &Question::MAINTENANCE_KEY, &restarts),
         ]
         .into_iter()
         .filter_map(|(login, question, roles)| Some((login?, question, roles)))

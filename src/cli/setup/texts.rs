@@ -24,6 +24,7 @@ pub(super) struct Draft {
     pub(super) trust: Trust,
     pub(super) reader: String,
     pub(super) writer: Option<String>,
+    pub(super) maintenance: Option<String>,
 }
 
 impl Draft {
@@ -43,9 +44,12 @@ impl Draft {
             // A file of a CA is nothing that setup asks for.
             Trust::System | Trust::CaFile(_) => String::new(),
         };
-        let writer = self.writer.as_ref().map(|writer| {
-            format!("\n[nas.writer]\nusername = {}\nkey = \"credential:nas-writer-key\"\n", quoted(writer))
-        });
+        let account = |name: &str, username: &Option<String>| {
+            username.as_ref().map_or_else(String::new, |username| {
+                let username = quoted(username);
+                format!("\n[nas.{name}]\nusername = {username}\nkey = \"credential:nas-{name}-key\"\n")
+            })
+        };
         format!(
             "# Written by `tailnas setup`, which keeps it from now on as it is: change what you like.\n\
              # docs/CONFIG.md, or man tailnas.toml, explains every key; `tailnas check` finds mistakes.\n\
@@ -53,7 +57,7 @@ impl Draft {
              [tailnet]\nsocket = {socket}\n\n\
              [provider]\nissuer = {issuer}\n\n\
              [[nas]]\nname = {name}\nurl = {nas}\n{trust}\n\
-             [nas.reader]\nusername = {reader}\nkey = \"credential:nas-reader-key\"\n{writer}\n\
+             [nas.reader]\nusername = {reader}\nkey = \"credential:nas-reader-key\"\n{writer}{maintenance}\n\
              [audit]\ndir = \"/var/log/tailnas\"\nhmac_key = \"credential:audit-hmac-key\"\n\
              signing_key = \"credential:audit-signing-key\"\n",
             url = quoted(&self.url),
@@ -62,7 +66,8 @@ impl Draft {
             name = quoted(&self.nas_name),
             nas = quoted(&self.nas),
             reader = quoted(&self.reader),
-            writer = writer.unwrap_or_default(),
+            writer = account("writer", &self.writer),
+            maintenance = account("maintenance", &self.maintenance),
         )
     }
 }
@@ -151,9 +156,13 @@ account() {
 }
 "#;
 
-/// What makes both accounts, as a script that can be looked at before it is run. Which generation it is for is found out
+/// What makes all accounts, as a script that can be looked at before it is run. Which generation it is for is found out
 /// where it runs: some roles are called otherwise since 26, and none takes a role that it does not know.
-pub(super) fn script(looks: &Account<'_>, [changes_before_26, changes]: [&Account<'_>; 2]) -> Option<String> {
+pub(super) fn script(
+    looks: &Account<'_>,
+    [changes_before_26, changes]: [&Account<'_>; 2],
+    maintenance: &Account<'_>,
+) -> Option<String> {
     // What setup sends, with the shell's variables in the place of what is known only there.
     let roles = BTreeSet::from(["ROLES"]);
     let any = Account::new("NAME", &roles)?;
@@ -183,11 +192,15 @@ pub(super) fn script(looks: &Account<'_>, [changes_before_26, changes]: [&Accoun
          *-25.*) roles='{}' ;;\n\
          *) roles='{}' ;;\n\
          esac\n\
-         account {} \"$roles\"\n",
+         account {} \"$roles\"\n\n\
+         # Only when it is asked for: the account that restarts the NAS, a full administrator, for TrueNAS lets nobody less\n\
+         # do that. sh truenas-accounts.sh maintenance\n\
+         [ \"${{1:-}}\" = maintenance ] || exit 0\n{}\n",
         format_args!("account {} '{}'", looks.username(), looks.roles()),
         changes_before_26.roles(),
         changes.roles(),
         changes.username(),
+        format_args!("account {} '{}'", maintenance.username(), maintenance.roles()),
     ))
 }
 
@@ -305,6 +318,7 @@ mod tests {
             trust: Trust::System,
             reader: "x\"\n[metrics]\nlisten = \"127.0.0.1:1".to_owned(),
             writer: None,
+            maintenance: None,
         };
         let metrics = draft.parse(Path::new("c")).map(|config| config.metrics);
         assert!(!matches!(metrics, Ok(Some(_))), "{metrics:?}");

@@ -54,6 +54,21 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BT
         }
         Ok(writer)
     });
+    let others: Vec<_> =
+        reader_key.iter().chain(writer.iter().flatten().map(|writer| &writer.key)).cloned().collect();
+    let maintenance = nas.optional_table("maintenance", &keys::MAINTENANCE, |section| {
+        let maintenance = login(section)?;
+        if others.contains(&maintenance.key) {
+            return Err(section.report(
+                "key",
+                Complaint::new(
+                    "is the key of another account: everything that one does would be done as a full administrator",
+                )
+                .hint("make a third account on the NAS with a key of its own, or leave maintenance out"),
+            ));
+        }
+        Ok(maintenance)
+    });
     let files = nas.optional_list("files", |text| {
         text.parse::<DatasetPath>().map_err(|bad| Complaint::new(bad.to_string()))
     });
@@ -78,8 +93,9 @@ fn one(nas: &mut Section<'_>, names: &mut Read<BTreeSet<NasName>>, urls: &mut BT
     }
     let files = files?.unwrap_or_default();
     let (app_datasets, app_devices) = (app_datasets?.unwrap_or_default(), app_devices?.unwrap_or_default());
-    let (name, url, trust, reader, writer) = (name?, url?, trust?, reader?, writer?);
-    Ok(Nas { name, url, trust, reader, writer, files, app_datasets, app_devices })
+    let (name, url, trust) = (name?, url?, trust?);
+    let (reader, writer, maintenance) = (reader?, writer?, maintenance?);
+    Ok(Nas { name, url, trust, reader, writer, maintenance, files, app_datasets, app_devices })
 }
 
 /// What a container may be given of the machine: never a disk, never its memory.

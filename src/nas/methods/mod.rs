@@ -218,6 +218,7 @@ catalogue! {
     system::Info,
     system::FullVersion,
     system::Ready,
+    system::Reboot,
     update::Check,
     pool::Pools,
     dataset::Datasets,

@@ -1,9 +1,9 @@
 //! The machine itself.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Method, Nothing};
-use crate::domain::access::Read;
+use crate::domain::access::{Read, Write};
 use crate::nas::version::Candidate;
 use crate::nas::wire::Date;
 
@@ -98,5 +98,32 @@ impl Method for Ready {
 
     fn example() -> Self::Params {
         []
+    }
+}
+
+/// Restarts the machine: why, and when. The NAS lets nobody do that who is less than a full administrator.
+#[derive(Clone, Copy, Debug)]
+pub struct Reboot;
+
+/// When the machine is restarted.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Delay {
+    /// Seconds from now.
+    delay: u32,
+}
+
+/// So soon, and not at once: the answer must come before the connection goes.
+pub const IN_TEN_SECONDS: Delay = Delay { delay: 10 };
+
+impl Method for Reboot {
+    type Access = Write;
+    type Params = (String, Delay);
+    type Reply = i64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("system.reboot");
+    const ROLE: Option<&'static str> = Some("FULL_ADMIN");
+    const JOB: bool = true;
+
+    fn example() -> Self::Params {
+        ("asked for through tailnas".to_owned(), IN_TEN_SECONDS)
     }
 }

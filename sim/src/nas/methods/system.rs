@@ -1,16 +1,22 @@
 //! `system.*`, `update.*` and `directoryservices.*`
 
+use std::time::Duration;
+
 use chrono::{TimeZone, Utc};
 use serde_json::json;
 
 use super::{Access, Answer, Context, Method, method};
 use crate::nas::jobs::{Plan, Work, date};
-use crate::nas::params::{Kind, Param, optional};
+use crate::nas::params::{Kind, Param, optional, required};
 use crate::nas::wire::{EFAULT, Failure};
 use crate::nas::{CANARY, Generation};
 
 const TRAIN: &[Param] = &[optional("update-check-available", Kind::Model(&[optional("train", Kind::Str)]))];
 
+const REBOOT: &[Param] = &[
+    required("reason", Kind::Name),
+    optional("options", Kind::Model(&[optional("delay", Kind::NullOr(&Kind::Int))])),
+];
 const DOWNLOAD: &[Param] =
     &[optional("train", Kind::NullOr(&Kind::Str)), optional("version", Kind::NullOr(&Kind::Str))];
 
@@ -19,6 +25,7 @@ pub(super) const METHODS: &[Method] = &[
     method("system.version", Access::Session, &[], version),
     method("system.ready", Access::Role("FULL_ADMIN"), &[], ready).until(Generation::V25_04),
     method("system.ready", Access::Role("SYSTEM_GENERAL_READ"), &[], ready).since(Generation::V25_10),
+    method("system.reboot", Access::Role("FULL_ADMIN"), REBOOT, reboot),
     method("system.boot_id", Access::Anyone, &[], boot_id),
     method("update.check_available", Access::Role("SYSTEM_UPDATE_READ"), TRAIN, check_available)
         .until(Generation::V25_04),
@@ -160,6 +167,17 @@ fn directory_status(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let there = context.state.directory.is_some();
     let (kind, status) = if there { (Some("ACTIVEDIRECTORY"), Some("HEALTHY")) } else { (None, None) };
     Ok(Answer::Value(json!({"type": kind, "status": status, "status_msg": null})))
+}
+
+fn reboot(context: &mut Context<'_>) -> Result<Answer, Failure> {
+    let delay = context.args.get(1)["delay"].as_u64().unwrap_or_default();
+    Ok(Answer::Job(Plan {
+        method: "system.reboot",
+        arguments: Vec::new(),
+        description: "Restarting".to_owned(),
+        lock: "system.reboot".to_owned(),
+        work: Work::Reboot { delay: Duration::from_secs(delay) },
+    }))
 }
 
 fn download(context: &mut Context<'_>) -> Result<Answer, Failure> {
