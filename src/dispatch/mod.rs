@@ -22,7 +22,6 @@ use crate::audit::{
 };
 use crate::caller::{Caller, Denied, FreshCaller, Gate};
 use crate::clock::{Clock, Seldom};
-use crate::domain::access::Read;
 use crate::domain::id::RequestId;
 use crate::domain::name::NasName;
 use crate::domain::plan::PlanId;
@@ -378,7 +377,7 @@ impl Dispatcher {
         Err(Box::new(self.refuse(call, spec, None, &Refusal::MissingScope { scope })))
     }
 
-    async fn read(&self, call: Call, spec: &Spec, nas: Nas, ready: Box<dyn Ready<Read>>) -> Reply {
+    async fn read(&self, call: Call, spec: &Spec, nas: Nas, ready: Box<dyn Ready>) -> Reply {
         let ask = self.ask(&call, spec, ready.target(), Some(nas.name().clone()));
         let permit = match policy::judge_read(&call.caller, ask) {
             Ok(permit) => permit,

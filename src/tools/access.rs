@@ -70,7 +70,6 @@ impl Tool for AccessExplain {
         share::SmbAcl,
         file::Acl
     ];
-    type Access = Read;
     type Args = AccessArgs;
     type Output = Report<Verdict>;
 

@@ -95,7 +95,6 @@ impl Tool for Users {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = LOGGED;
     const NEEDS: &'static [Need] = needs![account::UserCount, account::Users];
-    type Access = Read;
     type Args = Which;
     type Output = UsersOutput;
 
@@ -198,7 +197,6 @@ impl Tool for Groups {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = LOGGED;
     const NEEDS: &'static [Need] = needs![account::GroupCount, account::Groups];
-    type Access = Read;
     type Args = Which;
     type Output = GroupsOutput;
 
@@ -293,7 +291,6 @@ impl Tool for Directory {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![directory::State, directory::Config];
-    type Access = Read;
     type Args = Nothing;
     type Output = DirectoryOutput;
 

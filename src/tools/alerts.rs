@@ -69,7 +69,6 @@ impl Tool for List {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("dismissed", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![alert::Alerts];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
 

@@ -109,7 +109,6 @@ impl Tool for Query {
         ("limit", Log::Plain),
     ];
     const NEEDS: &'static [Need] = needs![system::Info, audit::EventCount, audit::Events];
-    type Access = Read;
     type Args = QueryArgs;
     type Output = QueryOutput;
 

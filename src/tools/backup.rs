@@ -167,7 +167,6 @@ impl Tool for List {
         backup::CloudBackups,
         backup::Rsyncs
     ];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
 

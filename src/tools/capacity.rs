@@ -107,7 +107,6 @@ impl Tool for Capacity {
     const LOG: &'static [(&'static str, Log)] =
         &[("pool", Log::Plain), ("limit", Log::Plain), ("history", Log::Plain)];
     const NEEDS: &'static [Need] = needs![pool::Pools, dataset::Datasets];
-    type Access = Read;
     type Args = CapacityArgs;
     type Output = CapacityOutput;
 

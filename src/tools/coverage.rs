@@ -112,7 +112,6 @@ impl Tool for Coverage {
         tasks::CloudBackups,
         tasks::Rsyncs
     ];
-    type Access = Read;
     type Args = CoverageArgs;
     type Output = CoverageOutput;
 

@@ -69,7 +69,6 @@ impl Tool for Diagnose {
         reporting::Data,
         app::Stats
     ];
-    type Access = Read;
     type Args = DiagnoseArgs;
     type Output = Report<Verdict>;
 

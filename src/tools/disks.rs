@@ -70,7 +70,6 @@ impl Tool for Disks {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
     const NEEDS: &'static [Need] = needs![disk::Disks, disk::Temperatures];
-    type Access = Read;
     type Args = OfPool;
     type Output = DisksOutput;
 
@@ -173,7 +172,6 @@ impl Tool for Scrubs {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
     const NEEDS: &'static [Need] = needs![pool::Pools, scrub::Schedules];
-    type Access = Read;
     type Args = OfPool;
     type Output = ScrubsOutput;
 

@@ -124,7 +124,6 @@ impl Tool for List {
     const LOG: &'static [(&'static str, Log)] = &[("path", Log::Plain), ("limit", Log::Plain)];
     const SWITCH: Option<Switch> = Some(Switch::Files);
     const NEEDS: &'static [Need] = needs![dataset::Datasets, file::Stat, file::Count, file::Listing];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
 
@@ -224,7 +223,6 @@ impl Tool for Versions {
     const SWITCH: Option<Switch> = Some(Switch::Files);
     const NEEDS: &'static [Need] =
         needs![dataset::Datasets, file::Stat, snapshot::Count, snapshot::Snapshots];
-    type Access = Read;
     type Args = VersionsArgs;
     type Output = Report<Verdict>;
 

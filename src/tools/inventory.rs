@@ -67,7 +67,6 @@ impl Tool for Inventory {
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
     const NEEDS: &'static [Need] =
         needs![app::Apps, vm::Machines, vm::Containers, vm::Instances, service::Services];
-    type Access = Read;
     type Args = InventoryArgs;
     type Output = InventoryOutput;
 

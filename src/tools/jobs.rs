@@ -94,7 +94,6 @@ impl Tool for List {
     const LOG: &'static [(&'static str, Log)] =
         &[("id", Log::Plain), ("state", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![job::Jobs, job::JobCount];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
 

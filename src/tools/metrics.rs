@@ -201,7 +201,6 @@ impl Tool for Metrics {
     const LOG: &'static [(&'static str, Log)] = &[("kind", Log::Plain), ("span", Log::Plain)];
     const NEEDS: &'static [Need] =
         needs![reporting::Graphs, reporting::Data, reporting::Realtime, system::Info];
-    type Access = Read;
     type Args = MetricsArgs;
     type Output = MetricsOutput;
 

@@ -55,7 +55,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::access::{Access, Read, Write};
+use crate::domain::access::{Read, Write};
 use crate::domain::plan::Draft;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
@@ -105,7 +105,8 @@ pub fn registry() -> Vec<Entry> {
     .collect()
 }
 
-/// One thing that can be asked of a NAS.
+/// One thing that can be asked of a NAS. It changes nothing: through the session that it is handed, no method can be sent that
+/// does.
 pub trait Tool: Send + Sync + 'static {
     /// What clients call it. A promise: a rename keeps the old name for a release.
     const NAME: &'static str;
@@ -125,8 +126,6 @@ pub trait Tool: Send + Sync + 'static {
     /// The methods and event sources of the NAS that it uses, for whoever has to give our accounts their roles.
     const NEEDS: &'static [Need];
 
-    /// Whether it looks or changes; decides which methods of the NAS it can send at all.
-    type Access: Access;
     /// Its arguments. Unknown ones are refused.
     type Args: DeserializeOwned + JsonSchema + Send + Sync;
     /// Its answer, for a model as data and for a person as text.
@@ -140,7 +139,7 @@ pub trait Tool: Send + Sync + 'static {
 
     /// Does it.
     fn run(
-        nas: &Session<'_, Self::Access>,
+        nas: &Session<'_, Read>,
         args: Self::Args,
     ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
 }
@@ -375,7 +374,7 @@ pub struct Entry {
 /// Whether a tool looks or changes.
 pub enum Kind {
     /// It looks.
-    Read(Box<dyn Parse<Read>>),
+    Read(Box<dyn Parse>),
     /// It changes.
     Change(Box<dyn ParseChange>),
 }
@@ -392,24 +391,24 @@ pub struct Answer {
 }
 
 /// Reads raw arguments into those of one tool.
-pub trait Parse<A: Access>: Send + Sync {
+pub trait Parse: Send + Sync {
     /// The call, ready to be run.
     ///
     /// # Errors
     ///
     /// Where the fault is, and what it is.
-    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn Ready<A>>, BadArguments>;
+    fn parse(&self, arguments: Map<String, Value>) -> Result<Box<dyn Ready>, BadArguments>;
 }
 
 /// A call whose arguments are typed and sound.
-pub trait Ready<A: Access>: Send {
+pub trait Ready: Send {
     /// What exactly it acts on.
     fn target(&self) -> Option<String>;
 
     /// Runs it.
     fn run<'s>(
         self: Box<Self>,
-        nas: &'s Session<'s, A>,
+        nas: &'s Session<'s, Read>,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, ToolError>> + Send + 's>>;
 }
 
@@ -452,7 +451,7 @@ pub struct BadArguments {
 }
 
 impl Entry {
-    fn read<T: Tool<Access = Read>>() -> Self {
+    fn read<T: Tool>() -> Self {
         const { assert!(matches!(T::RISK, Risk::Read), "a tool that only reads has the risk of reading") };
         let mut spec = spec::<T>();
         let list = fields::offer(&mut spec.input, &mut spec.output).map(Arc::new);
@@ -507,8 +506,8 @@ struct Erased<T> {
     tool: PhantomData<T>,
 }
 
-impl<T: Tool> Parse<T::Access> for Erased<T> {
-    fn parse(&self, mut arguments: Map<String, Value>) -> Result<Box<dyn Ready<T::Access>>, BadArguments> {
+impl<T: Tool> Parse for Erased<T> {
+    fn parse(&self, mut arguments: Map<String, Value>) -> Result<Box<dyn Ready>, BadArguments> {
         let narrow = match &self.list {
             Some(list) => list.take_fields(&mut arguments)?.map(|fields| (Arc::clone(list), fields)),
             None => None,
@@ -568,14 +567,14 @@ struct Parsed<T: Tool> {
     narrow: Option<(Arc<List>, Fields)>,
 }
 
-impl<T: Tool> Ready<T::Access> for Parsed<T> {
+impl<T: Tool> Ready for Parsed<T> {
     fn target(&self) -> Option<String> {
         T::target(&self.args)
     }
 
     fn run<'s>(
         self: Box<Self>,
-        nas: &'s Session<'s, T::Access>,
+        nas: &'s Session<'s, Read>,
     ) -> Pin<Box<dyn Future<Output = Result<Answer, ToolError>> + Send + 's>> {
         Box::pin(async move {
             let output = T::run(nas, self.args).await?;

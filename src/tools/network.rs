@@ -69,7 +69,6 @@ impl Tool for Config {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![network::Interfaces, network::Summary];
-    type Access = Read;
     type Args = Nothing;
     type Output = ConfigOutput;
 

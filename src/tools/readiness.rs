@@ -82,7 +82,6 @@ impl Tool for Readiness {
         methods::backup::CloudBackups,
         methods::backup::Rsyncs
     ];
-    type Access = Read;
     type Args = Nothing;
     type Output = Report<Verdict>;
 

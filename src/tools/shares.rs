@@ -101,7 +101,6 @@ impl Tool for List {
         share::Initiators,
         share::Targets
     ];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
 

@@ -67,7 +67,6 @@ impl Tool for Snapshots {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![snapshot::Count, dataset::Datasets, snapshot::Snapshots];
-    type Access = Read;
     type Args = SnapshotsArgs;
     type Output = SnapshotsOutput;
 

@@ -76,7 +76,6 @@ impl Tool for SpaceChanges {
     const LOG: &'static [(&'static str, Log)] =
         &[("within", Log::Plain), ("days", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![dataset::Datasets, system::Info, snapshot::Snapshots];
-    type Access = Read;
     type Args = SpaceArgs;
     type Output = Report<Verdict>;
 

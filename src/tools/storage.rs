@@ -106,7 +106,6 @@ impl Tool for Pools {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
     const NEEDS: &'static [Need] = needs![pool::Pools];
-    type Access = Read;
     type Args = PoolsArgs;
     type Output = PoolsOutput;
 
@@ -278,7 +277,6 @@ impl Tool for Datasets {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![dataset::Datasets];
-    type Access = Read;
     type Args = DatasetsArgs;
     type Output = DatasetsOutput;
 

@@ -61,7 +61,6 @@ impl Tool for Info {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![system::Info, system::FullVersion];
-    type Access = Read;
     type Args = Nothing;
     type Output = InfoOutput;
 
@@ -176,7 +175,6 @@ impl Tool for Health {
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] =
         needs![pool::Pools, system::Info, alert::Alerts, job::Jobs, directory::State, update::Check];
-    type Access = Read;
     type Args = Nothing;
     type Output = HealthOutput;
 

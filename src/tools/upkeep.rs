@@ -65,7 +65,6 @@ impl Tool for Services {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![service::Services];
-    type Access = Read;
     type Args = Nothing;
     type Output = ServicesOutput;
 
@@ -136,7 +135,6 @@ impl Tool for Updates {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![system::FullVersion, update::Check, update::Versions];
-    type Access = Read;
     type Args = Nothing;
     type Output = UpdatesOutput;
 
@@ -257,7 +255,6 @@ impl Tool for BootEnvironments {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![boot::Environments];
-    type Access = Read;
     type Args = Nothing;
     type Output = BootEnvironmentsOutput;
 
@@ -340,7 +337,6 @@ impl Tool for Certificates {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![certificate::Certificates, system::Info];
-    type Access = Read;
     type Args = Nothing;
     type Output = CertificatesOutput;
 

@@ -66,7 +66,6 @@ impl Tool for WhoIsUsing {
         vm::Instances,
         app::Brief
     ];
-    type Access = Read;
     type Args = WhoIsUsingArgs;
     type Output = Report<Verdict>;
 

@@ -69,7 +69,6 @@ impl Tool for Machines {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![vm::Machines];
-    type Access = Read;
     type Args = ListArgs;
     type Output = MachinesOutput;
 
@@ -184,7 +183,6 @@ impl Tool for Devices {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain)];
     const NEEDS: &'static [Need] = needs![vm::Devices];
-    type Access = Read;
     type Args = DevicesArgs;
     type Output = DevicesOutput;
 
@@ -313,7 +311,6 @@ impl Tool for Containers {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![vm::Containers, vm::Instances];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ContainersOutput;
 

@@ -76,7 +76,6 @@ impl Tool for Search {
     const LOG: &'static [(&'static str, Log)] =
         &[("text", Log::Hmac), ("category", Log::Hmac), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![app::Available, app::AvailableCount];
-    type Access = Read;
     type Args = SearchArgs;
     type Output = SearchOutput;
 
@@ -179,7 +178,6 @@ impl Tool for CatalogGet {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
     const NEEDS: &'static [Need] = needs![app::Available];
-    type Access = Read;
     type Args = OfApp;
     type Output = CatalogGetOutput;
 

@@ -68,7 +68,6 @@ impl Tool for Config {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![app::Config];
-    type Access = Read;
     type Args = ConfigArgs;
     type Output = ConfigOutput;
 

@@ -456,7 +456,6 @@ impl Tool for Validate {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("compose", Log::Hmac)];
     const NEEDS: &'static [Need] = needs![app::Apps, app::UsedPorts];
-    type Access = Read;
     type Args = ValidateArgs;
     type Output = Verdict;
 

@@ -77,7 +77,6 @@ impl Tool for List {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![app::Brief];
-    type Access = Read;
     type Args = ListArgs;
     type Output = ListOutput;
 
@@ -194,7 +193,6 @@ impl Tool for Get {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
     const NEEDS: &'static [Need] = needs![app::Apps];
-    type Access = Read;
     type Args = OfApp;
     type Output = GetOutput;
 
@@ -318,7 +316,6 @@ impl Tool for Stats {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![app::Stats];
-    type Access = Read;
     type Args = Nothing;
     type Output = StatsOutput;
 
@@ -436,7 +433,6 @@ impl Tool for Images {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![app::Images];
-    type Access = Read;
     type Args = ImagesArgs;
     type Output = ImagesOutput;
 
@@ -507,7 +503,6 @@ impl Tool for Ports {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];
     const NEEDS: &'static [Need] = needs![app::UsedPorts, app::UsedHostIps, app::Apps];
-    type Access = Read;
     type Args = Nothing;
     type Output = PortsOutput;
 

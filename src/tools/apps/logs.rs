@@ -70,7 +70,6 @@ impl Tool for Logs {
     const LOG: &'static [(&'static str, Log)] =
         &[("app", Log::Plain), ("lines", Log::Plain), ("seconds", Log::Plain)];
     const NEEDS: &'static [Need] = needs![app::Apps, app::Log];
-    type Access = Read;
     type Args = LogsArgs;
     type Output = LogsOutput;
 

@@ -50,7 +50,6 @@ impl Tool for UpgradeSummary {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = OF_APP;
     const NEEDS: &'static [Need] = needs![app::Brief, app::UpgradeSummary];
-    type Access = Read;
     type Args = OfApp;
     type Output = UpgradeOutput;
 
@@ -162,7 +161,6 @@ impl Tool for Currency {
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("limit", Log::Plain)];
     const NEEDS: &'static [Need] = needs![app::Brief, app::OutdatedImages];
-    type Access = Read;
     type Args = CurrencyArgs;
     type Output = CurrencyOutput;
 
