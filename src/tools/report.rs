@@ -57,11 +57,6 @@ impl fmt::Display for Evidence {
 }
 
 impl Evidence {
-    /// What it is about.
-    pub(super) fn about(&self) -> &str {
-        &self.about
-    }
-
     /// It is of then.
     pub(super) fn at(mut self, at: Option<DateTime<Utc>>) -> Self {
         self.at = at.map(time);
