@@ -56,4 +56,13 @@ account tailnas-reader '["READONLY_ADMIN"]'
 
 # The account that changes things, with the roles that the tools of this version need for it. Leave it out, and
 # nothing can be changed; leave roles out, and the tools that need them say so.
-account tailnas-writer '["ALERT_LIST_WRITE","APPS_WRITE","BOOT_ENV_WRITE","CLOUD_SYNC_WRITE","DATASET_DELETE","DATASET_WRITE","POOL_WRITE","REPLICATION_TASK_WRITE","SERVICE_WRITE","SHARING_NFS_WRITE","SHARING_SMB_WRITE","SNAPSHOT_DELETE","SNAPSHOT_TASK_WRITE","SNAPSHOT_WRITE","VM_WRITE"]'
+case $(midclt call system.version) in
+*-25.*) roles='["ALERT_LIST_WRITE","APPS_WRITE","BOOT_ENV_WRITE","CLOUD_SYNC_WRITE","DATASET_DELETE","DATASET_WRITE","DIRECTORY_SERVICE_WRITE","POOL_SCRUB_WRITE","POOL_WRITE","REPLICATION_TASK_WRITE","SERVICE_WRITE","SHARING_NFS_WRITE","SHARING_SMB_WRITE","SNAPSHOT_DELETE","SNAPSHOT_TASK_WRITE","SNAPSHOT_WRITE","SYSTEM_UPDATE_WRITE","VIRT_INSTANCE_WRITE","VM_WRITE"]' ;;
+*) roles='["ALERT_LIST_WRITE","APPS_WRITE","BOOT_ENV_WRITE","CLOUD_SYNC_WRITE","CONTAINER_WRITE","DATASET_DELETE","DATASET_WRITE","DIRECTORY_SERVICE_WRITE","POOL_SCRUB_WRITE","POOL_WRITE","REPLICATION_TASK_WRITE","SERVICE_WRITE","SHARING_NFS_WRITE","SHARING_SMB_WRITE","SNAPSHOT_DELETE","SNAPSHOT_TASK_WRITE","SNAPSHOT_WRITE","SYSTEM_UPDATE_WRITE","VM_WRITE"]' ;;
+esac
+account tailnas-writer "$roles"
+
+# Only when it is asked for: the account that restarts the NAS, a full administrator, for TrueNAS lets nobody less
+# do that. sh truenas-accounts.sh maintenance
+[ "${1:-}" = maintenance ] || exit 0
+account tailnas-maintenance '["FULL_ADMIN"]'

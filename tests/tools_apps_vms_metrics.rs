@@ -49,7 +49,7 @@ async fn every_generation_answers_all_of_it_and_no_secret_is_in_any_answer() {
             ("app_config", json!({"app": "nextcloud"}), "nextcloud.admin_pass = ********"),
             ("app_logs", json!({"app": "plex", "lines": 5}), "request 150 served"),
             ("images_list", json!({}), "plexinc/pms-docker:1.41.3"),
-            ("app_ports", json!({}), "30027, 32400"),
+            ("app_ports", json!({}), "30027 (of no running app), 32400 (plex)"),
             ("catalog_search", json!({"text": "JELLY"}), "jellyfin (stable)"),
             ("catalog_get", json!({"app": "syncthing"}), "Keeps folders the same"),
             ("app_upgrade_summary", json!({"app": "plex"}), "More fixes."),
@@ -65,7 +65,7 @@ async fn every_generation_answers_all_of_it_and_no_secret_is_in_any_answer() {
             ("metrics", json!({"kind": "cpu"}), "cpu: mean"),
             ("metrics", json!({"kind": "network", "of": "eno1"}), "of 1.0 Gbit/s"),
             ("metrics", json!({"kind": "disk", "of": "sda", "span": "WEEK"}), "sda reads"),
-            ("metrics", json!({"kind": "disk_temperature"}), "sdb temperature_value"),
+            ("metrics", json!({"kind": "disk_temperature"}), "sdb temperature"),
         ] {
             let (data, text) = ask(&alice, tool, arguments).await;
             assert!(text.contains(word), "{generation:?} {tool}: {text}");

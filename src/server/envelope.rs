@@ -33,6 +33,9 @@ const LONGEST_ID: usize = 128;
 /// than once: a body of the greatest length, made of nothing else, would take forty megabytes.
 const MOST_VALUES: usize = 2_000;
 
+/// How deep a body may be nested: as deep as `serde_json` goes, which has no answer to what is deeper.
+const DEEPEST: usize = 127;
+
 /// Longest method name, in bytes.
 const LONGEST_METHOD: usize = 128;
 
@@ -174,8 +177,10 @@ impl Fault {
 
 /// The one JSON-RPC request or notification that a body is.
 pub(super) fn judge(body: &[u8]) -> Result<Value, Fault> {
-    if Extent::of(body).values > MOST_VALUES {
-        return Err(Fault::TooMuch);
+    match Extent::of(body) {
+        Extent { depth, .. } if depth > DEEPEST => return Err(Fault::NotJson),
+        Extent { values, .. } if values > MOST_VALUES => return Err(Fault::TooMuch),
+        Extent { .. } => {}
     }
     let Unambiguous(message) = serde_json::from_slice(body)
         .map_err(|error| if error.is_data() { Fault::Ambiguous } else { Fault::NotJson })?;

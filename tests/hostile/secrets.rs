@@ -75,6 +75,7 @@ async fn planted_secrets_are_nowhere() {
         ("another access token", bob.token.unwrap()),
         ("the reader's API key", reader),
         ("the writer's API key", writer),
+        ("the maintenance account's API key", bench.world.nas.maintenance_key().key),
         ("the HMAC key", HMAC_KEY.to_owned()),
         ("the password", PASSWORD.to_owned()),
         ("the cookie", COOKIE.to_owned()),
@@ -96,7 +97,7 @@ async fn planted_secrets_are_nowhere() {
         let found = secrets.iter().any(|(_, secret)| is_in(&String::from_utf8_lossy(bytes), secret));
         assert!(found, "no secret is found in {file}");
     }
-    assert_eq!(kept.len(), 5, "{:?}", kept.iter().map(|(file, _)| file).collect::<Vec<_>>());
+    assert_eq!(kept.len(), 6, "{:?}", kept.iter().map(|(file, _)| file).collect::<Vec<_>>());
 }
 
 /// A daemon with planted keys, as talkative as it can be made.

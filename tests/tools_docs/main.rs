@@ -134,6 +134,7 @@ async fn each_plan_is_as_somebody_read_it() {
         world.nas.state(|state| {
             state.add_dataset("tank/gone.quarantine");
             state.hold("tank2/scratch@keep", "truenas");
+            state.begin_job("cloudsync.sync", "tailnas-writer");
         });
         let every: Vec<_> = Catalogue::new().specs().filter_map(|spec| spec.scope).collect();
         world.tailnet.grant(ALICE.address.into(), CAPABILITY, vec![json!({ "scopes": every, "nas": ["*"] })]);
@@ -144,6 +145,7 @@ async fn each_plan_is_as_somebody_read_it() {
         make(&alice, "snapshot_create", json!({ "dataset": "tank/photos", "name": "before-holidays" })).await;
     insta::assert_snapshot!("made_snapshot_create", steady(&text, &bench));
     let change = changes_to(&alice).await;
+    let job = bench.world.nas.state(|state| state.jobs.iter().map(|job| job.id).max());
     let plan = |tool: &'static str, arguments: Value| {
         let alice = &alice;
         async move {
@@ -158,6 +160,8 @@ async fn each_plan_is_as_somebody_read_it() {
     for spec in Catalogue::new().specs().filter(|spec| spec.risk != Risk::Read) {
         let arguments = match spec.name {
             "undo" => json!({ "change": change }),
+            "job_abort" => json!({ "id": job }),
+            "update_download" => json!({ "version": "25.10.6" }),
             "service_control" => json!({ "service": "cifs", "action": "restart" }),
             "app_control" => json!({ "app": "plex", "action": "restart" }),
             name => example(name).arguments,

@@ -1,6 +1,6 @@
 //! `boot.environment.*`
 
-use chrono::TimeDelta;
+use chrono::{DurationRound as _, TimeDelta};
 use serde_json::{Value, json};
 
 use super::{Access, Answer, Context, Method, method};
@@ -69,7 +69,8 @@ fn destroy(context: &mut Context<'_>) -> Result<Answer, Failure> {
 }
 
 fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let now = context.state.now();
+    // The same each time it is asked for: a system that is made again is another one.
+    let today = context.state.now().duration_trunc(TimeDelta::days(1)).unwrap_or_default();
     let running = context.generation().version();
     let row = |id: &str, active: bool, days: i64| {
         json!({
@@ -77,7 +78,7 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
             "dataset": format!("boot-pool/ROOT/{id}"),
             "active": active,
             "activated": active,
-            "created": date(now - TimeDelta::days(days)),
+            "created": date(today - TimeDelta::days(days)),
             "used_bytes": 2_900_000_000_u64,
             "used": "2.70G",
             "keep": false,
