@@ -322,7 +322,11 @@ async fn a_hundred_thousand_snapshots_are_counted_by_the_nas_and_take_no_memory_
     assert!(largest < 8 * MIB, "the NAS was asked for {} MiB at once", largest / MIB);
     let most = peak(bench.daemon.pid().unwrap());
     assert!(most < 64 * MIB + 2 * largest, "{} MiB, frame of {} KiB", most / MIB, largest >> 10);
-    loudly(&format!("100,000 snapshots: {} MiB at most, largest answer of the NAS {} KiB", most / MIB, largest >> 10));
+    loudly(&format!(
+        "100,000 snapshots: {} MiB at most, largest answer of the NAS {} KiB",
+        most / MIB,
+        largest >> 10
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,8 +30,7 @@ pub(super) fn spec() -> Spec {
     Spec {
         name: "undo",
         title: "Take a change back",
-        description: "Plans what takes back a change that you made, by its number in changes_list. What that does at worst, and \
-                      who agrees to it, is in the plan.",
+        description: "Plans what takes back a change of yours, by its number in changes_list. What that does at worst is in the plan.",
         scope: None,
         // What it plans has a scope and a risk of its own, which count.
         risk: Risk::Reversible,

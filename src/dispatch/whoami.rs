@@ -92,8 +92,7 @@ pub(super) fn spec() -> Spec {
         needs: &[],
         name: "whoami",
         title: "Who am I here",
-        description: "Who you are here: login, node, token, scopes with their source, the tools you can use, and why others are \
-                      missing. Ask this first when a call is refused.",
+        description: "Who you are here: login, node, scopes with their source, usable tools, and why others are missing. Ask this when a call is refused.",
         scope: None,
         risk: Risk::Read,
         log: &[],

@@ -55,7 +55,7 @@ const LISTS: usize = 30;
 impl Tool for AccessExplain {
     const NAME: &'static str = "access_explain";
     const TITLE: &'static str = "Who can get at it";
-    const DESCRIPTION: &'static str = "Who can get at a dataset, or what the whole NAS exposes, the most open first: shares, guests, hosts, share permissions, owner and file permissions at its top.";
+    const DESCRIPTION: &'static str = "Who can get at a dataset, or what the NAS exposes, the most open first: shares, guests, hosts, share and file permissions at its top.";
     const SCOPE: Scope = Scope::SharesRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("dataset", Log::Plain)];

@@ -89,8 +89,7 @@ struct User {
 impl Tool for Users {
     const NAME: &'static str = "users_list";
     const TITLE: &'static str = "Users";
-    const DESCRIPTION: &'static str = "Local users and what they may do: SMB, sudo, SSH by password, \
-        second factor, roles, number of API keys. No passwords or keys.";
+    const DESCRIPTION: &'static str = "Local users and what they may do: SMB, sudo, SSH by password, second factor, roles. No passwords or keys.";
     const SCOPE: Scope = Scope::UsersRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = LOGGED;

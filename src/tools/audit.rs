@@ -97,8 +97,7 @@ struct Event {
 impl Tool for Query {
     const NAME: &'static str = "audit_query";
     const TITLE: &'static str = "Audit of the NAS";
-    const DESCRIPTION: &'static str = "The NAS's own audit, newest first: when, who, from where, which call \
-        or event, whether let through. One service at a time; narrow with user or failed.";
+    const DESCRIPTION: &'static str = "The NAS's own audit, newest first: when, who, from where, which call, whether let through. Narrow with service, user or failed.";
     const SCOPE: Scope = Scope::AuditRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[

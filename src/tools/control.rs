@@ -94,7 +94,7 @@ struct ServiceArgs {
 impl Change for ServiceControl {
     const NAME: &'static str = "service_control";
     const TITLE: &'static str = "Start, stop or restart a service";
-    const DESCRIPTION: &'static str = "Starts, stops or restarts a system service such as SMB (cifs) or NFS. Who uses it is interrupted; whether it starts at boot stays.";
+    const DESCRIPTION: &'static str = "Starts, stops or restarts a service such as SMB (cifs) or NFS. Who uses it is interrupted; whether it starts at boot stays.";
     const SCOPE: Scope = Scope::ServicesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![service::Services, share::SmbShares, share::NfsShares];

@@ -97,7 +97,7 @@ enum Verdict {
 impl Tool for Coverage {
     const NAME: &'static str = "backup_coverage";
     const TITLE: &'static str = "What is backed up";
-    const DESCRIPTION: &'static str = "For each dataset its newest snapshot and its copies elsewhere, the gaps first: no backup, failing or old copies; and what could not be seen.";
+    const DESCRIPTION: &'static str = "For each dataset its newest snapshot and its copies elsewhere, the gaps first; and what could not be seen.";
     const SCOPE: Scope = Scope::BackupRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

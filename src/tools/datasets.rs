@@ -522,7 +522,7 @@ struct OneDataset {
 impl Change for Delete {
     const NAME: &'static str = "dataset_delete";
     const TITLE: &'static str = "Delete a dataset";
-    const DESCRIPTION: &'static str = "Sets a dataset aside under another name with all in it; dataset_restore brings it back. On TrueNAS 25.04 it is destroyed at once: the plan says which.";
+    const DESCRIPTION: &'static str = "Sets a dataset aside under another name; dataset_restore brings it back. TrueNAS 25.04 destroys it at once: the plan says which.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] =

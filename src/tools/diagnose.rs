@@ -56,7 +56,7 @@ const MUCH: f64 = 5e6;
 impl Tool for Diagnose {
     const NAME: &'static str = "pool_diagnose";
     const TITLE: &'static str = "Why a pool is slow";
-    const DESCRIPTION: &'static str = "Why a pool is slow or unwell: scrub, errors, fill level, a disk unlike its peers, jobs, apps; the likeliest cause first. Takes seconds.";
+    const DESCRIPTION: &'static str = "Why a pool is slow or unwell, the likeliest cause first: scrub, errors, fill level, disks, jobs, apps. Takes seconds.";
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];

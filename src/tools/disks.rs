@@ -167,7 +167,7 @@ struct Scrub {
 impl Tool for Scrubs {
     const NAME: &'static str = "scrub_status";
     const TITLE: &'static str = "Scrubs";
-    const DESCRIPTION: &'static str = "For each pool the scrub or resilver that runs, or the last one, with errors and time left, and the schedule. Tells pools never scrubbed.";
+    const DESCRIPTION: &'static str = "For each pool the scrub or resilver that runs, or the last one, with errors, time left and the schedule.";
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];

@@ -88,7 +88,7 @@ impl Tool for List {
     const NAME: &'static str = "jobs_list";
     const TITLE: &'static str = "Jobs";
     const DESCRIPTION: &'static str =
-        "Jobs of the NAS, newest first: what runs, how far it is, what failed and why.";
+        "Jobs of the NAS, newest first: what runs, how far, what failed and why.";
     const SCOPE: Scope = Scope::JobsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

@@ -194,8 +194,7 @@ const MOST_THINGS: usize = 60;
 impl Tool for Metrics {
     const NAME: &'static str = "metrics";
     const TITLE: &'static str = "Measurements over time";
-    const DESCRIPTION: &'static str = "Processor, memory, network, disk, temperatures, load, ARC or UPS \
-        over an hour to a year: least, mean, most, share, trend, and how much room is left.";
+    const DESCRIPTION: &'static str = "Processor, memory, network, disk, temperatures, load, ARC or UPS over an hour to a year: least, mean, most, share, trend, room left.";
     const SCOPE: Scope = Scope::MetricsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("kind", Log::Plain), ("span", Log::Plain)];

@@ -59,7 +59,7 @@ const OLD: TimeDelta = TimeDelta::days(7);
 impl Tool for Readiness {
     const NAME: &'static str = "upgrade_readiness";
     const TITLE: &'static str = "Whether it is safe to upgrade";
-    const DESCRIPTION: &'static str = "Go or no-go for upgrading TrueNAS: blockers, what the new version drops, backups, alerts, jobs, the boot environment to return to.";
+    const DESCRIPTION: &'static str = "Go or no-go for an upgrade: blockers, what the new version drops, backups, alerts, jobs, the way back.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];

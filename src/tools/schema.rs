@@ -54,8 +54,7 @@ pub fn answer_schema_of<T: JsonSchema>() -> Map<String, Value> {
 #[must_use]
 pub fn of_a_change(mut schema: Map<String, Value>) -> Map<String, Value> {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        let plan =
-            json!({ "type": "string", "description": "Plan your person agreed to" });
+        let plan = json!({ "type": "string", "description": "Plan your person agreed to" });
         let reason =
             json!({ "type": "string", "maxLength": REASON, "description": "Why, for whoever approves" });
         properties.insert("plan".to_owned(), plan);

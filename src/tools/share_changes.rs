@@ -464,8 +464,8 @@ struct SmbCreateArgs {
 impl Change for SmbCreate {
     const NAME: &'static str = "smb_share_create";
     const TITLE: &'static str = "Share a dataset by SMB";
-    const DESCRIPTION: &'static str = "Gives a dataset to the network by SMB, to accounts of the NAS and never to guests. The plan says who will be \
-         able to reach it.";
+    const DESCRIPTION: &'static str =
+        "Gives a dataset to the network by SMB, never to guests. The plan says who will be able to reach it.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![
@@ -553,7 +553,7 @@ struct SmbUpdateArgs {
 impl Change for SmbUpdate {
     const NAME: &'static str = "smb_share_update";
     const TITLE: &'static str = "Change an SMB share";
-    const DESCRIPTION: &'static str = "Switches an SMB share on or off, makes it read-only or writable, or changes which hosts it lets in. What is left away stays.";
+    const DESCRIPTION: &'static str = "Switches an SMB share on or off, makes it read-only or writable, or changes its hosts. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::SmbShares, share::NfsShares, service::Services];
@@ -738,7 +738,7 @@ struct NfsUpdateArgs {
 impl Change for NfsUpdate {
     const NAME: &'static str = "nfs_share_update";
     const TITLE: &'static str = "Change an NFS share";
-    const DESCRIPTION: &'static str = "Switches an NFS share on or off, makes it read-only or writable, or changes which hosts it lets in. What is left away stays.";
+    const DESCRIPTION: &'static str = "Switches an NFS share on or off, makes it read-only or writable, or changes its hosts. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![share::SmbShares, share::NfsShares, service::Services];

@@ -88,7 +88,7 @@ pub(super) struct Share {
 impl Tool for List {
     const NAME: &'static str = "shares_list";
     const TITLE: &'static str = "Shares";
-    const DESCRIPTION: &'static str = "SMB and NFS shares and iSCSI targets: what they give, to which hosts, read-only or not, and what is more open than it may be meant to be. Not file permissions.";
+    const DESCRIPTION: &'static str = "SMB and NFS shares and iSCSI targets: to which hosts, read-only or not, what is more open than it may be meant. Not file permissions.";
     const SCOPE: Scope = Scope::SharesRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] =

@@ -438,8 +438,7 @@ struct RollbackArgs {
 impl Change for Rollback {
     const NAME: &'static str = "snapshot_rollback";
     const TITLE: &'static str = "Take a dataset back to a snapshot";
-    const DESCRIPTION: &'static str = "Takes a dataset back to a snapshot: all written since is lost, and \
-        with destroy_newer the newer snapshots too. snapshot_clone loses nothing. Since TrueNAS 25.10.";
+    const DESCRIPTION: &'static str = "Takes a dataset back to a snapshot: all written since is lost. snapshot_clone loses nothing. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] =

@@ -271,8 +271,7 @@ struct Dataset {
 impl Tool for Datasets {
     const NAME: &'static str = "datasets_list";
     const TITLE: &'static str = "Datasets";
-    const DESCRIPTION: &'static str = "Datasets and volumes by path, with use, snapshots' share, space left, quota, compression and encryption. \
-         Narrow with within.";
+    const DESCRIPTION: &'static str = "Datasets and volumes by path: use, snapshots' share, space left, quota, compression, encryption. Narrow with within.";
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];

@@ -169,7 +169,7 @@ struct Finding {
 impl Tool for Health {
     const NAME: &'static str = "system_health";
     const TITLE: &'static str = "How the NAS is";
-    const DESCRIPTION: &'static str = "Health of the NAS, the worst first: pools, disk errors, alerts, failed jobs, directory, updates; and what could not be seen. Start here when something seems wrong.";
+    const DESCRIPTION: &'static str = "Health of the NAS, the worst first: pools, disk errors, alerts, failed jobs, directory, updates. Start here when something seems wrong.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[];

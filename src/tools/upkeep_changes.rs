@@ -499,8 +499,7 @@ async fn cloud_sync(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError>
 impl Change for BackupRun {
     const NAME: &'static str = "backup_run";
     const TITLE: &'static str = "Run a backup task now";
-    const DESCRIPTION: &'static str = "Runs a snapshot task, a replication or a cloud sync now, as it is set up. The plan says what that deletes or \
-         writes over.";
+    const DESCRIPTION: &'static str = "Runs a snapshot task, replication or cloud sync now. The plan says what that deletes or writes over.";
     const SCOPE: Scope = Scope::BackupWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![
@@ -593,7 +592,7 @@ struct VmArgs {
 impl Change for VmControl {
     const NAME: &'static str = "vm_control";
     const TITLE: &'static str = "Start, stop or restart a virtual machine";
-    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or start again. Stop never cuts it off; restart does where it does not answer in time.";
+    const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or restart. Stop never cuts it off; restart does if it does not answer.";
     const SCOPE: Scope = Scope::VmsWrite;
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![vm::Machines];

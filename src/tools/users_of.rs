@@ -51,7 +51,7 @@ const MOST: u32 = 1000;
 impl Tool for WhoIsUsing {
     const NAME: &'static str = "who_is_using";
     const TITLE: &'static str = "Who uses the NAS";
-    const DESCRIPTION: &'static str = "Who uses the NAS and would be hit by a reboot: NFS, SMB and iSCSI clients, jobs, apps, machines; and whom it could not see.";
+    const DESCRIPTION: &'static str = "Who would be hit by a reboot: NFS, SMB and iSCSI clients, jobs, apps, machines; and whom it could not see.";
     const SCOPE: Scope = Scope::SystemRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];

@@ -306,7 +306,7 @@ struct Container {
 impl Tool for Containers {
     const NAME: &'static str = "containers_list";
     const TITLE: &'static str = "Containers";
-    const DESCRIPTION: &'static str = "System containers (on TrueNAS 25 the instances beside them too) with state, memory, addresses and storage. Apps: apps_list.";
+    const DESCRIPTION: &'static str = "System containers (on TrueNAS 25 instances too) with state, memory, addresses and storage. Apps: apps_list.";
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];

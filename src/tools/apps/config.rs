@@ -63,7 +63,7 @@ const MOST_SETTINGS: usize = 5000;
 impl Tool for Config {
     const NAME: &'static str = "app_config";
     const TITLE: &'static str = "What an app is set up with";
-    const DESCRIPTION: &'static str = "Settings of one app, or the Compose file of a custom one. Secrets are hidden by name and look; one that has neither can slip through.";
+    const DESCRIPTION: &'static str = "Settings of one app, or its Compose file. Secrets are hidden by name and look; one that has neither can slip through.";
     const SCOPE: Scope = Scope::AppsConfig;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("limit", Log::Plain)];

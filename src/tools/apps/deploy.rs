@@ -284,8 +284,7 @@ impl InstallArgs {
 impl Change for Install {
     const NAME: &'static str = "app_install";
     const TITLE: &'static str = "Install an app";
-    const DESCRIPTION: &'static str = "Installs an app of the catalogue. Host paths must lie in datasets \
-        that the configuration allows; privileged and host networking are refused.";
+    const DESCRIPTION: &'static str = "Installs a catalogue app. Host paths must lie in datasets that are allowed; privileged and host networking are refused.";
     const SCOPE: Scope = Scope::AppsWrite;
     /// What an app of the catalogue takes besides its values is not to be seen in them: some have Docker's socket, and
     /// with that the NAS.
@@ -375,7 +374,7 @@ struct DeployArgs {
 impl Change for Deploy {
     const NAME: &'static str = "app_deploy";
     const TITLE: &'static str = "Deploy a Compose file";
-    const DESCRIPTION: &'static str = "Makes an app from a Compose file. What reaches out of its containers is refused, with the rule and what would pass. compose_validate only says that.";
+    const DESCRIPTION: &'static str = "Makes an app from a Compose file. What reaches out of its containers is refused, with the rule and what would pass.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::UsedPorts, file::Stat];
@@ -451,7 +450,7 @@ struct Verdict {
 impl Tool for Validate {
     const NAME: &'static str = "compose_validate";
     const TITLE: &'static str = "May this Compose file be deployed?";
-    const DESCRIPTION: &'static str = "Judges a Compose file by the rules of app_deploy and changes nothing: what is refused and what would pass, what it would reach, and the risk.";
+    const DESCRIPTION: &'static str = "Judges a Compose file by the rules of app_deploy, changing nothing: what is refused, what would pass, what it would reach.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("compose", Log::Hmac)];

@@ -192,7 +192,7 @@ fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
 impl Change for Update {
     const NAME: &'static str = "app_update";
     const TITLE: &'static str = "Change what an app is set up with";
-    const DESCRIPTION: &'static str = "Changes values of a catalogue app or the Compose file of a custom one, judged as app_deploy is, and makes its containers anew. A value ******** stays what it is.";
+    const DESCRIPTION: &'static str = "Changes values of a catalogue app or the Compose file of a custom one, judged as app_deploy is. A value ******** stays what it is.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![app::Apps, app::Config, app::UsedPorts, file::Stat];

@@ -330,7 +330,7 @@ struct DeleteArgs {
 impl Change for Delete {
     const NAME: &'static str = "app_delete";
     const TITLE: &'static str = "Delete an app";
-    const DESCRIPTION: &'static str = "Deletes an app with its settings and Docker volumes. What the NAS keeps for it (ix volumes) and mounted datasets stay; the plan names them.";
+    const DESCRIPTION: &'static str = "Deletes an app with its settings and Docker volumes. ix volumes and mounted datasets stay; the plan names them.";
     const SCOPE: Scope = Scope::AppsDestroy;
     const RISK: Risk = Risk::Destructive;
     const LOOKS: &'static [Need] = needs![app::Apps, change::IxVolumes];

@@ -155,8 +155,7 @@ const MOST_LOOKED_INTO: usize = 20;
 impl Tool for Currency {
     const NAME: &'static str = "app_currency";
     const TITLE: &'static str = "What apps are behind";
-    const DESCRIPTION: &'static str = "Which apps are behind in chart or image, those first, and what could not be seen. What an \
-         upgrade would bring: app_upgrade_summary.";
+    const DESCRIPTION: &'static str = "Which apps are behind in chart or image, those first. What an upgrade would bring: app_upgrade_summary.";
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("limit", Log::Plain)];
