@@ -253,7 +253,7 @@ const gone = await propose("dataset_delete", { dataset: "tank2/scratch" });
 check("over MCP it cannot be agreed to", JSON.stringify(await call("dataset_delete", { dataset: "tank2/scratch", plan: gone })).includes("a person approves it on the page"));
 await page.goto(`${home}/plans/${gone}`);
 const what = await page.locator("main").innerText();
-for (const words of ["destructive", "Delete tank2/scratch: 90", "1 snapshot", "set aside as tank2/scratch.quarantine"]) check(`the card says ${words}`, what.includes(words), what);
+for (const words of ["destructive", "Delete tank2/scratch: 92", "1 snapshot", "set aside as tank2/scratch.quarantine"]) check(`the card says ${words}`, what.includes(words), what);
 await shot(page, "plan-destructive");
 for (const [name, options] of [["plan-phone", { viewport: { width: 360, height: 740 } }], ["plan-phone-dark", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }]]) {
   const small = await open(options);
