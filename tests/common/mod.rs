@@ -340,10 +340,10 @@ fn arguments(world: &World) -> [OsString; 3] {
 }
 
 async fn start_daemon(world: &World, dir: &Path) -> Daemon {
-    // A connection of another test may go out from the very port for a moment.
+    // A connection of another test may go out from the very port for a moment: EADDRINUSE, which each libc words its way.
     for _ in 0..50 {
         match Daemon::start(&program(), arguments(world), dir).await {
-            Err(error) if error.to_string().contains("Address already in use") => {
+            Err(error) if error.to_string().contains("os error 98") => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             started => return started.unwrap(),
