@@ -376,3 +376,21 @@ async fn who_tries_tokens_is_slowed_down_and_nobody_else_is() {
     assert!(asked <= limit + 2 && refused + limit >= TRIES, "{asked} asked, {refused} refused");
     bench.record("it", |r| r["type"] == "auth_fail" && r["result"]["code"] == "token_fishing").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reload_it_is_the_new_provider_whose_health_is_told() {
+    let bench = Bench::complete().await;
+    let watcher = Client { server: bench.world.metrics_address(), ..bench.client(ALICE) };
+    let provider = async || {
+        let answer = watcher.send(http::Method::GET, "/readyz", &[], "").await.unwrap();
+        (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    eventually("all is there", async || provider().await.0 == 200).await;
+    // Nobody listens there any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    write(&bench, &configuration(&bench).replace(&bench.world.tsidp.issuer(), &format!("http://{gone}")));
+    bench.reload().await;
+    eventually("the new one is missed", async || provider().await.0 == 503).await;
+    let (_, told) = provider().await;
+    assert!(told.contains("provider"), "{told}");
+}

@@ -95,4 +95,4 @@ impl Watch {
     }
 }
 
-const NEW_KEY: &str = "make a new one there (Credentials > Users > API Keys), put it in place, and run systemctl reload tailnas";
+const NEW_KEY: &str = "make a new one there (Credentials > Users > API Keys), put it in place, and run systemctl restart tailnas";

@@ -364,7 +364,7 @@ impl Visit {
         match ends {
             KeyEnd::At(at) => {
                 let mend = "Make a new key (Credentials > Users > API Keys), put it in place, and run: \
-                            systemctl reload tailnas";
+                            systemctl restart tailnas";
                 self.end(&what, Some(at), mend);
             }
             KeyEnd::Never => Self::note(&format!("{what} has no end")),

@@ -213,7 +213,7 @@ fn not_proven(fault: Fault) -> Trouble {
     let (reason, hint): (_, String) = match fault {
         Fault::KeyForm => (
             "the API key has not the form NUMBER-TEXT",
-            "Copy the whole key, with the number in front, put it in place and run: systemctl reload tailnas"
+            "Copy the whole key, with the number in front, put it in place and run: systemctl restart tailnas"
                 .into(),
         ),
         Fault::Username => (
@@ -256,7 +256,7 @@ fn judge(verdict: &Verdict, username: &str) -> Result<(), Trouble> {
             "the user name and the API key do not belong together, or the key is no more",
             format!(
                 "Check that the key was made for the user {username}, or make a new one \
-                 (Credentials > Users > API Keys), put it in place and run: systemctl reload tailnas. From TrueNAS 26 on \
+                 (Credentials > Users > API Keys), put it in place and run: systemctl restart tailnas. From TrueNAS 26 on \
                  a proxy that ends TLS between the two makes the login fail too: connect to the NAS itself."
             ),
         ),
@@ -264,7 +264,7 @@ fn judge(verdict: &Verdict, username: &str) -> Result<(), Trouble> {
             "the API key has expired or was revoked",
             format!(
                 "The NAS revokes a key that was ever sent without TLS, through a proxy too. Make a new key for \
-                 {username}, put it in place and run: systemctl reload tailnas"
+                 {username}, put it in place and run: systemctl restart tailnas"
             ),
         ),
         "OTP_REQUIRED" => (
@@ -328,7 +328,7 @@ fn no_verdict(failure: Failure) -> Trouble {
         }
         Failure::TooLong => Trouble::Refused {
             reason: "the API key or the user name is far too long",
-            hint: "Put the right key in place and run: systemctl reload tailnas".into(),
+            hint: "Put the right key in place and run: systemctl restart tailnas".into(),
         },
         Failure::Answered(refusal) if refusal.errno() == Some(Refusal::EBUSY) => {
             Trouble::NotSoSoon("the NAS limits logins for a minute".into())

@@ -269,3 +269,30 @@ async fn we_are_known_by_our_node_or_as_a_client_in_either_way() {
         assert_eq!(answer.is_ok(), known, "{secret:?} {method:?}");
     }
 }
+
+/// Eight questions are asked at once, and this provider answers none: who waits for a place waits for an answer that
+/// much less.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_hangs_keeps_nobody_waiting_for_longer_than_one_question_takes() {
+    let world = World::new().await;
+    let provider = world.provider();
+    let (token, _) = world.token("alice@example.com");
+    provider.introspect(&bearer(&token), Freshness::Cached, "nALICE").await.unwrap();
+    world.tsidp.faults().always(Fault::Hang);
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..24_u32 {
+        let provider = provider.clone();
+        asked.spawn(async move {
+            // So that some come while the places are taken, and get one that comes free.
+            tokio::time::sleep(Duration::from_millis(120) * number).await;
+            let began = std::time::Instant::now();
+            let token = bearer(&format!("{number:032x}"));
+            let answer = provider.introspect(&token, Freshness::Fresh, &format!("n{number}")).await;
+            (answer.unwrap_err().word(), began.elapsed())
+        });
+    }
+    for (word, took) in asked.join_all().await {
+        assert!(["provider_down", "provider_busy"].contains(&word), "{word}");
+        assert!(took < Duration::from_millis(2800), "{took:?}");
+    }
+}
