@@ -27,6 +27,12 @@ const REFUSALS: usize = 32;
 /// Most bytes of one batch; one record more may begin below this.
 const BATCH_BYTES: usize = 1024 * 1024 - LONGEST;
 
+/// How long the writer gathers, at most, before a batch that does not take everybody along.
+const GATHERING: Duration = Duration::from_micros(300);
+
+/// Once nobody has come for this long, nobody else is on the way.
+const QUIET: Duration = Duration::from_micros(40);
+
 /// After how long at the disk nothing new is let in behind the writer.
 const STALLED: Duration = Duration::from_secs(10);
 
@@ -245,6 +251,31 @@ impl Queue {
 
     pub fn count_system(&self, purpose: &'static str) {
         *self.state().system.entry(purpose).or_default() += 1;
+    }
+
+    /// Gathers what `expected` more are about to bring, for as long as they keep coming, and says how many came.
+    /// It does not sleep: to be woken takes about as long as all of this.
+    pub fn gather(&self, expected: usize) -> usize {
+        let waiting = || {
+            let state = self.state();
+            (state.jobs.len(), state.stopping.is_some())
+        };
+        let (before, mut stopping) = waiting();
+        let began = self.clock.mono();
+        let (mut came, mut last_came) = (0, began);
+        while came < expected && before + came < BATCH && !stopping {
+            let now = self.clock.mono();
+            if now.saturating_sub(last_came) > QUIET || now.saturating_sub(began) > GATHERING {
+                break;
+            }
+            std::thread::yield_now();
+            let there;
+            (there, stopping) = waiting();
+            if there > before + came {
+                (came, last_came) = (there - before, now);
+            }
+        }
+        came
     }
 
     /// Waits for work, at most for `patience`, and takes as much as one sync is to cover.

@@ -263,8 +263,10 @@ impl Writer {
 pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat) {
     let _told = TellOfPanic(queue);
     writer.look_around(queue);
+    let mut company = Company::default();
     loop {
         heartbeat.beat();
+        company.gather(queue);
         let Batch { jobs, refusals, last } = queue.take(IDLE);
         let mut acks: Vec<(Ack, Receipt)> = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -291,6 +293,7 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
         if let Err(failure) = written {
             return die(&failure, queue, acks);
         }
+        company.told = acks.len();
         for (ack, receipt) in acks {
             ack.succeed(receipt, queue);
         }
@@ -309,6 +312,33 @@ pub(super) fn run(mut writer: Writer, queue: &Arc<Queue>, heartbeat: &Heartbeat)
             queue.end(&NotRecorded::Stopped);
             return;
         }
+    }
+}
+
+/// Those who were told last that their record is on disk. Whoever makes one change after the other is soon back, and
+/// it is worth a moment to wait for them: the sync that takes the first of them along keeps all others waiting.
+#[derive(Default)]
+struct Company {
+    told: usize,
+    /// How many batches in a row they were waited for in vain, or not at all.
+    alone: u32,
+}
+
+impl Company {
+    /// After so many batches in vain nobody is waited for,
+    const PATIENCE: u32 = 4;
+
+    /// but once in so many batches, since that may have changed.
+    const ONCE_IN: u32 = 64;
+
+    fn gather(&mut self, queue: &Queue) {
+        let told = std::mem::take(&mut self.told);
+        if told == 0 {
+            return;
+        }
+        let wait = self.alone < Self::PATIENCE || self.alone.is_multiple_of(Self::ONCE_IN);
+        let in_vain = !wait || queue.gather(told) < told.div_ceil(2);
+        self.alone = if in_vain { self.alone.saturating_add(1) } else { 0 };
     }
 }
 
