@@ -226,10 +226,9 @@ impl Journal {
     ///
     /// [`NotRecorded`], and then it must not be done.
     pub async fn person(&self, personal: Personal) -> Result<Receipt, NotRecorded> {
-        let event = render(&Event::Person(Box::new(personal)))?;
         let (to, written) = oneshot::channel();
         self.0.queue.admit(None)?;
-        self.0.queue.close(Job { event, ack: Ack::Receipt(to) })?;
+        self.0.queue.close(&Event::Person(Box::new(personal)), Ack::Receipt(to))?;
         written.await.unwrap_or_else(|_| Err(writer_gone()))
     }
 

@@ -200,9 +200,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues the record that closes a warrant. Its room was set aside when the warrant was let out.
-    pub fn close(&self, closing: Job) -> Result<(), NotRecorded> {
-        self.queue(closing, 1)
+    /// Queues the record that closes a warrant. Its room was set aside when the warrant was let out; where the event
+    /// cannot be a record, it is given back all the same: nobody closes that warrant any more.
+    pub fn close(&self, closing: &Event, ack: Ack) -> Result<(), NotRecorded> {
+        let event = render(closing).inspect_err(|_| self.leave_one())?;
+        self.queue(Job { event, ack }, 1)
     }
 
     /// Queues a record about a warrant that stays open.

@@ -212,7 +212,7 @@ impl<A: Access> Drop for Warrant<A> {
 fn look(queue: &Queue, terms: &Terms, outcome: Outcome) -> Result<Written, NotRecorded> {
     let event = Event::Read(Box::new(Look { act: Act::new(terms, false), end: End::new(outcome) }));
     let (to, written) = oneshot::channel();
-    queue.close(Job { event: render(&event)?, ack: Ack::Receipt(to) })?;
+    queue.close(&event, Ack::Receipt(to))?;
     Ok(written)
 }
 
@@ -295,7 +295,7 @@ impl Open {
 
     fn record(&mut self, outcome: Outcome, ack: Ack) -> Result<(), NotRecorded> {
         let Some(brief) = self.brief.take() else { return Ok(()) };
-        self.queue.close(Job { event: render(&brief.outcome(self.seq, outcome))?, ack })
+        self.queue.close(&brief.outcome(self.seq, outcome), ack)
     }
 }
 

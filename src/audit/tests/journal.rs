@@ -299,7 +299,7 @@ fn an_intent_that_is_not_on_disk_when_the_room_ends_is_turned_away() {
     let (to, mut told) = oneshot::channel();
     queue.admit(Some(Job { event: b"{}".to_vec(), ack: Ack::Intent(to, brief) })).unwrap();
     queue.admit(None).unwrap();
-    queue.close(Job { event: b"{}".to_vec(), ack: Ack::Nobody }).unwrap();
+    queue.close(&Event::Heartbeat {}, Ack::Nobody).unwrap();
     queue.suspend(Some("no room".to_owned()));
     assert!(matches!(told.try_recv(), Ok(Err(NotRecorded::Suspended(_)))));
     assert_eq!(queue.take(Duration::ZERO).jobs.len(), 1, "what closes something is written");
@@ -516,10 +516,22 @@ fn a_full_queue_refuses_the_new_and_keeps_room_for_what_closes_the_old() {
     assert_eq!(admitted, 4096);
     assert_eq!(queue.admit(None), Err(NotRecorded::Busy));
     for _ in 0..admitted {
-        assert_eq!(queue.close(job()), Ok(()));
+        assert_eq!(queue.close(&Event::Heartbeat {}, Ack::Nobody), Ok(()));
     }
     queue.end(&NotRecorded::Stopped);
-    assert_eq!(queue.close(job()), Err(NotRecorded::Stopped));
+    assert_eq!(queue.close(&Event::Heartbeat {}, Ack::Nobody), Err(NotRecorded::Stopped));
+}
+
+#[test]
+fn an_end_that_cannot_be_written_gives_its_room_back() {
+    let queue = Arc::new(Queue::new(clock()));
+    let brief = Brief { req: RequestId::default(), tool: "t".repeat(20_000), nas: None, target: None };
+    queue.admit(None).unwrap();
+    let closed = queue.close(&brief.outcome(0, Outcome::ok()), Ack::Nobody);
+    assert!(matches!(closed, Err(NotRecorded::TooLarge(20_000..))), "{closed:?}");
+    assert!(queue.take(Duration::ZERO).jobs.is_empty(), "and it is not in the log");
+    let admitted = (0..5000).take_while(|_| queue.admit(None).is_ok()).count();
+    assert_eq!(admitted, 4096);
 }
 
 #[test]
@@ -535,7 +547,7 @@ fn nothing_new_is_let_in_behind_a_disk_that_does_not_come_to_an_end() {
     assert_eq!(queue.admit(Some(job())), Err(NotRecorded::Stalled(11)));
     assert_eq!(queue.admit(None), Err(NotRecorded::Stalled(11)), "nor can a read be recorded");
     assert!(queue.health().suspended.is_some_and(|why| why.contains("11 s")));
-    assert_eq!(queue.close(job()), Ok(()), "what was let in before has its room");
+    assert_eq!(queue.close(&Event::Heartbeat {}, Ack::Nobody), Ok(()), "what was let in before has its room");
     queue.take(Duration::ZERO);
     assert_eq!(queue.admit(None), Ok(()), "the disk is back");
     assert_eq!(queue.health().suspended, None);
