@@ -169,15 +169,16 @@ impl Gate {
         same(caller, again)
     }
 
-    /// The nodes of the person whose token it is, each as WhoIs tells it.
+    /// The nodes of the person whose token it is, each as WhoIs tells it. The list of everybody says which to ask
+    /// about, so that a large tailnet costs one question more than this person has nodes, and nothing else.
     async fn nodes_of(&self, holder: &Holder) -> Result<Vec<Peer>, Silence> {
         let mut nodes = Vec::new();
         for node in self.localapi.roster().await?.others() {
-            let may_be = match holder {
-                Holder::UserId(_) => node.user_id().is_some(),
+            let listed = match holder {
+                Holder::UserId(subject) => node.user_id().is_some_and(|id| is_id_of(subject, id)),
                 Holder::Login(login) => node.login() == Some(login),
             };
-            let Some(ip) = node.addresses().first().filter(|_| may_be) else { continue };
+            let Some(ip) = node.addresses().first().filter(|_| listed) else { continue };
             match self.localapi.whois(SocketAddr::new(*ip, 0)).await {
                 Ok(peer)
                     if peer.sharer().is_none() && peer.user().is_some_and(|user| is_of(holder, user)) =>
@@ -242,12 +243,14 @@ async fn welcome(localapi: &LocalApi, peer: &Peer) -> Result<(), Denied> {
 /// Whether the token is `user`'s. With TSIDP the id decides; names can be given anew and are not looked at.
 fn is_of(holder: &Holder, user: &PeerUser) -> bool {
     match holder {
-        // TSIDP writes it as `456` here and as `userid:456` elsewhere.
-        Holder::UserId(subject) => {
-            subject.strip_prefix("userid:").unwrap_or(subject) == user.id().to_string()
-        }
+        Holder::UserId(subject) => is_id_of(subject, user.id()),
         Holder::Login(login) => login == user.login(),
     }
+}
+
+/// Whether TSIDP means the user of this id. It writes `456` here and `userid:456` elsewhere.
+fn is_id_of(subject: &str, id: u64) -> bool {
+    subject.strip_prefix("userid:").unwrap_or(subject) == id.to_string()
 }
 
 fn met(peer: &Peer, token: Option<&ActiveToken>) -> Who {

@@ -84,6 +84,16 @@ async fn a_relay_may_do_what_both_its_node_and_the_person_may_and_nothing_for_go
     let fresh = gate.readmit(&caller).await.unwrap();
     assert_eq!(spelled(fresh.caller()), "storage:read apps:read");
 
+    // Whose nodes they are the list says: of everybody else's none is asked about.
+    let before = world.tailscaled.requests().len();
+    assert!(admit(&gate, "ci", &token).await.is_ok());
+    let asked: Vec<_> = world.tailscaled.requests().split_off(before);
+    let about = |node: &str| {
+        let whois = format!("whois?addr={}", address(node));
+        asked.iter().filter(|request| request.contains(&whois)).count()
+    };
+    assert_eq!((about("ci"), about("laptop"), about("bobs")), (1, 1, 0), "{asked:?}");
+
     // Somebody else's token has their rights; whoever has no node here has none, and is nobody to us.
     let (bobs, _) = world.token("bob@example.com");
     assert_eq!(spelled(&admit(&gate, "ci", &bobs).await.unwrap()), "");
