@@ -1,6 +1,8 @@
 //! Logs: to journald with their fields under systemd, to stderr otherwise.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use tracing::Level;
@@ -22,8 +24,7 @@ pub fn start(level: Level) {
     let (filter, handle) = reload::Layer::new(filter(level));
     let _ = FILTER.set(handle);
     let registry = tracing_subscriber::registry().with(filter);
-    // systemd sets JOURNAL_STREAM when stderr is connected to the journal.
-    if std::env::var_os("JOURNAL_STREAM").is_some()
+    if is_journal(std::env::var_os("JOURNAL_STREAM").as_deref(), std::io::stderr())
         && let Ok(journald) = tracing_journald::layer()
     {
         registry.with(journald.with_syslog_identifier("tailnas".to_owned())).init();
@@ -34,6 +35,13 @@ pub fn start(level: Level) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     registry.with(stderr).init();
+}
+
+/// Whether `output` is the stream to the journal that `$JOURNAL_STREAM` names by device and inode (systemd.exec(5)). A
+/// program that a service starts inherits the variable, also where its output is sent elsewhere.
+fn is_journal(named: Option<&OsStr>, output: impl AsFd) -> bool {
+    let (Some(named), Ok(output)) = (named, rustix::fs::fstat(output)) else { return false };
+    named.to_str() == Some(format!("{}:{}", output.st_dev, output.st_ino).as_str())
 }
 
 /// From now on logs at `level`.
@@ -57,7 +65,22 @@ fn filter(level: Level) -> Targets {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
+
+    #[test]
+    fn the_journal_is_the_stream_that_systemd_named_and_no_other() {
+        let [journal, other] = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let metadata = journal.metadata().unwrap();
+        let named = format!("{}:{}", metadata.dev(), metadata.ino());
+        assert!(is_journal(Some(OsStr::new(&named)), &journal));
+        assert!(!is_journal(Some(OsStr::new(&named)), &other), "inherited, and the output goes elsewhere");
+        assert!(!is_journal(None, &journal));
+        for named in ["", "1", "1:1", &named.replace(':', "")] {
+            assert!(!is_journal(Some(OsStr::new(named)), &journal), "{named:?}");
+        }
+    }
 
     /// What these say comes from whoever is at the other end: words that were sent, in as many lines as they like.
     #[test]

@@ -22,14 +22,15 @@ use serde_json::json;
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::world::ALICE;
 
-/// Puts the socket in the place of journald's, in a mount namespace of its own, and becomes the daemon.
+/// Puts the socket in the place of journald's, in a mount namespace of its own, and becomes the daemon, whose stderr
+/// systemd would have connected to the journal.
 const IN_A_NAMESPACE: &str = r#"
 mount -t tmpfs tailnas-test /run
 mkdir -p /run/systemd/journal
 touch /run/systemd/journal/socket
 mount --bind "$1" /run/systemd/journal/socket
 shift
-export JOURNAL_STREAM=1:1
+export JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2)
 exec "$@"
 "#;
 
