@@ -287,6 +287,21 @@ fn a_command_line_that_is_wrong_has_a_status_of_its_own() {
 }
 
 #[test]
+fn a_bug_of_ours_has_a_status_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), |text| text);
+    // The runtime panics where this is no number, on the main thread and before anything is served.
+    let output = Command::new(env!("CARGO_BIN_EXE_tailnas"))
+        .args(["serve", "--config", &file])
+        .env("TOKIO_WORKER_THREADS", "two")
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(70), "{said}");
+    assert!(said.contains("panicked at") && said.contains("a bug of tailnas"), "{said}");
+}
+
+#[test]
 fn a_log_that_is_not_there_cannot_be_checked() {
     let dir = tempfile::tempdir().unwrap();
     let output = tailnas(&["audit", "verify", "--dir", dir.path().to_str().unwrap()]);

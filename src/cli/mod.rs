@@ -71,6 +71,17 @@ struct ConfigFile {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> Exit {
+    std::panic::catch_unwind(obey).unwrap_or_else(|_| {
+        // What it was and where has been said by then.
+        complain(
+            "tailnas: that is a bug of tailnas, and it ends here. Whether a change that was under way was made, the next \
+             start of the daemon asks the NAS and writes into the audit log. Please report it, with the lines above",
+        );
+        Exit::Bug
+    })
+}
+
+fn obey() -> Exit {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return other_than_a_command(&error),
