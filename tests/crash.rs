@@ -10,17 +10,20 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::Bench;
+use common::{Bench, eventually, program};
 use serde_json::{Value, json};
 use tailnas::audit::verify::{Against, verify};
 use tailnas::dispatch::Catalogue;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY};
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 /// How often the daemon is killed, unless `TAILNAS_KILLS` says otherwise.
@@ -252,4 +255,26 @@ fn holds(bench: &Bench, told: &Acknowledged) {
     });
     let unrecorded: Vec<_> = made.difference(&recorded).collect();
     assert!(unrecorded.is_empty(), "made without an intent: {unrecorded:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_does_not_outlive_its_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ready.json");
+    let demo = Command::new(program())
+        .arg("--ready-file")
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    eventually("the demo is ready", async || file.exists()).await;
+    let ready: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let killed = Command::new("kill").args(["-KILL", &ready["pid"].to_string()]).status().await.unwrap();
+    assert!(killed.success());
+    let ended =
+        tokio::time::timeout(Duration::from_secs(60), demo.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("the daemon ended by itself (signal: 9 (SIGKILL))"), "{said}");
 }

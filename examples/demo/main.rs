@@ -9,9 +9,9 @@ mod neighbourhood;
 mod tour;
 mod welcome;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +19,12 @@ use tailnas_sim::daemon::Daemon;
 use tailnas_sim::nas::Generation;
 use tailnas_sim::world::{ALICE, CAPABILITY, World};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a daemon that gives no answer may take to be gone, before that is no reason for the answer.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much of what a daemon said last is repeated, in lines.
+const LAST_WORDS: usize = 20;
 
 /// How long the printed tokens are good. Real ones of TSIDP last five minutes and are refreshed by the client.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(8);
@@ -86,21 +92,21 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            println!("The demo could not run: {error}");
+            println!("The demo ends here: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 /// Writes a file that is there as a whole or not at all, and is nobody else's to read: there are tokens in it.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 
-async fn demo(args: &Args) -> std::io::Result<bool> {
+async fn demo(args: &Args) -> io::Result<bool> {
     let dir = tempfile::Builder::new().prefix("tailnas-demo-").tempdir()?;
     let world = World::start_as(&args.name, dir.path(), args.port, Generation::V25_10).await?;
     if !args.also.is_empty() {
@@ -118,7 +124,13 @@ async fn demo(args: &Args) -> std::io::Result<bool> {
     };
     tell(&daemon)?;
     let well = if args.once {
-        tour::walk(&world, &daemon).await?
+        match tour::walk(&world, &daemon).await {
+            Ok(well) => well,
+            Err(error) => {
+                let ended = tokio::time::timeout(GONE_WITHIN, daemon.ended()).await;
+                return Err(ended.map_or(error, |ended| died(ended, dir.path())));
+            }
+        }
     } else {
         println!("{}", welcome::text(&world, &daemon, TOKEN_LIFETIME));
         let mut terminate = signal(SignalKind::terminate())?;
@@ -127,6 +139,8 @@ async fn demo(args: &Args) -> std::io::Result<bool> {
         let mut expire = signal(SignalKind::user_defined1())?;
         loop {
             tokio::select! {
+                // In this order: what is pressed here reaches the daemon as well.
+                biased;
                 pressed = tokio::signal::ctrl_c() => break pressed?,
                 _ = terminate.recv() => break,
                 _ = expire.recv() => world.tsidp.expire_logins(),
@@ -135,6 +149,7 @@ async fn demo(args: &Args) -> std::io::Result<bool> {
                     daemon = Daemon::start(&program, &command, dir.path()).await?;
                     tell(&daemon)?;
                 }
+                ended = daemon.ended() => return Err(died(ended, dir.path())),
             }
         }
         println!("\nStopping.");
@@ -142,4 +157,16 @@ async fn demo(args: &Args) -> std::io::Result<bool> {
     };
     let status = daemon.stop().await?;
     Ok(well && status.success())
+}
+
+/// What is to be said of a daemon that nobody stopped.
+fn died(ended: io::Result<ExitStatus>, dir: &Path) -> io::Error {
+    let status = match ended {
+        Ok(status) => status,
+        Err(error) => return error,
+    };
+    let log = std::fs::read_to_string(dir.join("daemon.log")).unwrap_or_default();
+    let mut last: Vec<_> = log.lines().rev().take(LAST_WORDS).collect();
+    last.reverse();
+    io::Error::other(format!("the daemon ended by itself ({status}). It said last:\n{}", last.join("\n")))
 }

@@ -86,6 +86,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
     /// The next thing the daemon has told systemd since it was ready.
     pub async fn told(&self) -> io::Result<String> {
         self.told.lock().await.recv().await.ok_or_else(|| io::Error::other("the daemon's socket is gone"))
