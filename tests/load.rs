@@ -11,8 +11,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Bench, loudly};
-use http::{Request, StatusCode, header};
+use common::{Bench, eventually, loudly, neighbourhood, release, start_shipped};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -78,6 +78,40 @@ async fn present(client: &Client, tokens: impl Iterator<Item = String>) -> Vec<S
         });
     }
     ways.join_all().await.concat()
+}
+
+/// Memory is held to a limit; how soon it is ready is told and no more, as it is the machine's affair as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_idles_takes_little_memory() {
+    let Some(folder) = release() else {
+        return loudly(
+            "NOT MEASURED: TAILNAS_TEST_RELEASE names no release, to look at what it takes when it idles",
+        );
+    };
+    // In KiB, most of it pages of the program itself. What ships is built with the profile `dist`, for size; other
+    // releases are half as large again.
+    let most = if folder.ends_with("dist") { 20_000 } else { 30_000 };
+    let (dir, world) = neighbourhood().await;
+    let mut ready = Vec::new();
+    for _ in 0..4 {
+        let mut daemon = start_shipped(&world, dir.path()).await;
+        ready.push(daemon.ready_after);
+        assert!(daemon.stop().await.unwrap().success());
+    }
+    let daemon = start_shipped(&world, dir.path()).await;
+    ready.push(daemon.ready_after);
+    let at = world.metrics_address();
+    let anybody = Client { server: at, host: at.to_string(), token: None, ..world.client(ALICE) };
+    eventually("it has its NAS, and has looked at it", async || {
+        let answer = anybody.send(Method::GET, "/readyz", &[], "").await;
+        let looked = world.nas.transcript().into_iter().any(|call| call.method == "pool.dataset.query");
+        looked && answer.is_ok_and(|answer| answer.status == StatusCode::OK)
+    })
+    .await;
+    let resident = daemon.resident_kib().unwrap();
+    let ready: Vec<_> = ready.into_iter().map(|after| format!("{:.0}", millis(after))).collect();
+    loudly(&format!("RSS idle: {resident} KiB; READY after {} ms", ready.join(", ")));
+    assert!(resident < most, "{resident} KiB of at most {most}");
 }
 
 /// `TAILNAS_TEST_TOKENS` says how many.

@@ -331,7 +331,8 @@ pub fn shipped() -> PathBuf {
     release().map_or_else(|| env!("CARGO_BIN_EXE_tailnas").into(), |folder| folder.join("tailnas"))
 }
 
-fn release() -> Option<PathBuf> {
+/// The folder of the release that is tested, if any is.
+pub fn release() -> Option<PathBuf> {
     std::env::var_os("TAILNAS_TEST_RELEASE").map(PathBuf::from)
 }
 
@@ -340,9 +341,18 @@ fn arguments(world: &World) -> [OsString; 3] {
 }
 
 async fn start_daemon(world: &World, dir: &Path) -> Daemon {
+    start(&program(), &arguments(world), dir).await
+}
+
+/// Starts the program that ships, as its unit does.
+pub async fn start_shipped(world: &World, dir: &Path) -> Daemon {
+    start(&shipped(), &["serve".into(), "--config".into(), world.config().into()], dir).await
+}
+
+async fn start(program: &Path, arguments: &[OsString], dir: &Path) -> Daemon {
     // A connection of another test may go out from the very port for a moment: EADDRINUSE, which each libc words its way.
     for _ in 0..50 {
-        match Daemon::start(&program(), arguments(world), dir).await {
+        match Daemon::start(program, arguments, dir).await {
             Err(error) if error.to_string().contains("os error 98") => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
