@@ -135,6 +135,16 @@ fn what_others_may_touch_is_refused_with_its_reason() {
     fs::remove_file(dir.path().join("reader.key")).unwrap();
     let output = tailnas(&["check", "--config", &file]);
     assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(text(&output).contains("hint: write it into"), "{}", text(&output));
+
+    fs::remove_file(&file).unwrap();
+    for command in ["check", "serve", "doctor"] {
+        let output = tailnas(&[command, "--config", &file]);
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+        for part in [&*file, "cannot be read: No such file", "hint: `sudo tailnas setup`"] {
+            assert!(text(&output).contains(part), "{part:?} is not told in:\n{}", text(&output));
+        }
+    }
 }
 
 #[test]

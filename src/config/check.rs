@@ -2,6 +2,7 @@
 //! place.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -109,13 +110,44 @@ impl Findings {
                     self.notes.push(Note { key: key.clone(), what });
                     Ok(())
                 }
-                (Err(error), _) => Err(Complaint::new(chain(&error))),
+                (Err(error), _) => {
+                    let complaint = Complaint::new(chain(&error));
+                    Err(match remedy(source, key, &error) {
+                        Some(hint) => complaint.hint(hint),
+                        None => complaint,
+                    })
+                }
             },
         };
         if let Err(complaint) = found {
             self.problems.push(complaint.at(Some(file), *at, key.clone()));
         }
     }
+}
+
+/// What to do about the secret of the setting `key`, which cannot be had.
+fn remedy(source: &SecretSource, key: &str, error: &SecretError) -> Option<String> {
+    let place = source.place();
+    let what = match error {
+        // It says what to run.
+        SecretError::Exposed { .. } => return None,
+        SecretError::Unreadable { source: why, .. } if why.kind() == ErrorKind::PermissionDenied => {
+            format!("this was tried as the user {}; try it as root", rustix::process::geteuid().as_raw())
+        }
+        SecretError::NotText(_) => format!("write the secret into {place}, on one line, and nothing else"),
+        SecretError::Unreadable { .. } | SecretError::NoCredentials(_) => match key {
+            "audit.signing_key" => format!("run: tailnas audit keygen {place}"),
+            "audit.hmac_key" => format!("run: (umask 077; head -c 32 /dev/urandom | base64 >{place})"),
+            _ => format!("write it into {place}, and let nobody else read that: chmod 600 {place}"),
+        },
+    };
+    let whose = match source {
+        SecretSource::Credential(_) => {
+            "It stays root's, and a start hands it on: systemctl restart tailnas".to_owned()
+        }
+        SecretSource::File(_) => format!("The service reads it as its own user: chown tailnas: {place}"),
+    };
+    Some(format!("{what}. {whose}"))
 }
 
 fn ca_file(path: &Path) -> Result<(), Complaint> {
@@ -153,5 +185,54 @@ fn folder(dir: &Path) -> Result<(), Complaint> {
             })
         }
         Err(error) => Err(Complaint::new(format!("{shown} cannot be looked at: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_lacks_a_secret_is_told_what_to_do() {
+        let file = SecretSource::File("/etc/tailnas/key".into());
+        let credential = SecretSource::Credential("key".to_owned());
+        let unreadable = |kind: ErrorKind| SecretError::Unreadable { path: "/x".into(), source: kind.into() };
+        let none = SecretError::NoCredentials("key".to_owned());
+        for (source, key, error, parts) in [
+            (
+                &file,
+                "audit.signing_key",
+                unreadable(ErrorKind::NotFound),
+                &["audit keygen /etc/tailnas/key", "chown tailnas: /etc/tailnas/key"][..],
+            ),
+            (&file, "audit.hmac_key", unreadable(ErrorKind::NotFound), &["base64 >/etc/tailnas/key"]),
+            (&file, "nas[0].reader.key", unreadable(ErrorKind::NotFound), &["chmod 600 /etc/tailnas/key"]),
+            (
+                &file,
+                "nas[0].reader.key",
+                unreadable(ErrorKind::PermissionDenied),
+                &["as root", "chown tailnas:"],
+            ),
+            (&file, "nas[0].reader.key", SecretError::NotText("/x".into()), &["on one line"]),
+            (
+                &credential,
+                "nas[0].reader.key",
+                none,
+                &["/etc/credstore/tailnas.key", "systemctl restart tailnas"],
+            ),
+            (
+                &credential,
+                "audit.signing_key",
+                unreadable(ErrorKind::NotFound),
+                &["audit keygen /etc/credstore/tailnas.key"],
+            ),
+        ] {
+            let hint = remedy(source, key, &error).unwrap_or_default();
+            for part in parts {
+                assert!(hint.contains(part), "{part:?} is not in {hint:?}");
+            }
+        }
+        let exposed = SecretError::Exposed { path: "/x".into(), mode: 0o644 };
+        assert_eq!(remedy(&file, "nas[0].reader.key", &exposed), None, "it says what to run");
     }
 }

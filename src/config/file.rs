@@ -1,7 +1,7 @@
 //! Opens files that decide who may do what, and refuses those that somebody else could have written.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -51,7 +51,13 @@ fn open(path: &Path) -> Result<Opened, Complaint> {
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
-        .map_err(|error| unreadable(&error))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => unreadable(&error).hint(format!(
+                "run this as root, and let the service read it as well, there is no secret in it: chmod go+r {}",
+                path.display()
+            )),
+            _ => unreadable(&error),
+        })?;
     let meta = file.metadata().map_err(|error| unreadable(&error))?;
     if !meta.is_file() {
         return Err(Complaint::new("is not a regular file"));

@@ -79,7 +79,7 @@ pub struct Config {
 pub fn load(path: &Path) -> Result<Config, Problems> {
     match file::read_text(path) {
         Ok(text) => parse(path, &text, file::read_text),
-        Err(complaint) => Err(complaint.at(Some(path), None, String::new()).into()),
+        Err(complaint) => Err(of_the_file(path, complaint).into()),
     }
 }
 
@@ -92,9 +92,8 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 pub fn examine(path: &Path, credentials: Credentials) -> Result<(Config, Vec<Note>), Findings> {
     let (text, exposed) = file::look(path);
     let mut problems = Problems::default();
-    let whole_file = |complaint: Complaint| complaint.at(Some(path), None, String::new());
     if let Some(complaint) = exposed {
-        problems.push(whole_file(complaint));
+        problems.push(of_the_file(path, complaint));
     }
     let (config, named, digests) = match text {
         Ok(text) => {
@@ -103,7 +102,7 @@ pub fn examine(path: &Path, credentials: Credentials) -> Result<(Config, Vec<Not
             (config.ok(), report.named, report.digests)
         }
         Err(complaint) => {
-            problems.push(whole_file(complaint));
+            problems.push(of_the_file(path, complaint));
             (None, Vec::new(), Digests::default())
         }
     };
@@ -113,6 +112,18 @@ pub fn examine(path: &Path, credentials: Credentials) -> Result<(Config, Vec<Not
         Some(config) if problems.is_empty() => Ok((config, world.notes)),
         Some(_) | None => Err(Findings { problems, notes: world.notes, digests }),
     }
+}
+
+/// What is wrong with the configuration file itself.
+fn of_the_file(path: &Path, complaint: Complaint) -> Problem {
+    let complaint = match path.try_exists() {
+        Ok(false) => complaint.hint(
+            "`sudo tailnas setup` writes it step by step; or copy the example (tailnas.toml in the documentation) there \
+             and edit it. --config FILE names another one",
+        ),
+        Ok(true) | Err(_) => complaint,
+    };
+    complaint.at(Some(path), None, String::new())
 }
 
 /// Reads the configuration `text`, which was found in `file`. `policy` gets at the text of the policy file.
