@@ -290,3 +290,66 @@ async fn starting_an_app_is_as_dangerous_as_what_it_then_reaches() {
     let planned = call(&alice, "app_control", &json!({ "app": "plex", "action": "stop" })).await;
     assert_eq!(effect(&planned)["risk"], "disruptive");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_in_an_app_is_as_dangerous_as_what_the_app_reaches() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let mount = |read_only: bool| {
+        let path = json!({ "path": "/mnt/tank/media" });
+        json!({
+            "network": { "web_port": { "port_number": 32400 } },
+            "storage": { "data": { "read_only": read_only, "host_path_config": path } },
+        })
+    };
+    let none: &[&str] = &[];
+    // As many plans as may wait, and no more.
+    for (config, makers, risk, told) in [
+        (
+            mount(true),
+            none,
+            "disruptive",
+            &["is reached at 32400/tcp of the NAS", "could read everything in /mnt/tank/media"][..],
+        ),
+        (mount(false), none, "destructive", &["could change and delete everything in /mnt/tank/media"][..]),
+        (
+            json!({ "network": { "host_network": true }, "run": { "privileged": true } }),
+            none,
+            "destructive",
+            &["into a namespace of the NAS", "it gives the container the whole machine"][..],
+        ),
+        (
+            json!({}),
+            &["/var/run/docker.sock"][..],
+            "destructive",
+            &["what its makers give it (/var/run/docker.sock): who has the socket of Docker has the NAS."][..],
+        ),
+    ] {
+        bench.world.nas.state(|nas| {
+            let app = nas.apps.iter_mut().find(|app| app.name == "plex").unwrap();
+            app.config = config.clone();
+            app.makers_mounts = makers.iter().map(|&path| path.to_owned()).collect();
+        });
+        for (tool, arguments, chart) in [
+            ("app_upgrade", json!({ "app": "plex" }), Some("1.2.0")),
+            ("app_rollback", json!({ "app": "plex", "version": "1.1.19" }), Some("1.1.19")),
+            ("app_pull_images", json!({ "app": "plex" }), None),
+            // Whoever restarts it later lets the new program run, and is told nothing then.
+            ("app_pull_images", json!({ "app": "plex", "redeploy": false }), None),
+        ] {
+            let effect = effect(&call(&alice, tool, &arguments).await);
+            assert_eq!(effect["risk"], risk, "{tool} with {config}: {effect}");
+            for told in told {
+                assert!(effect["warnings"].to_string().contains(told), "{tool} with {config}: {effect}");
+            }
+            match chart {
+                Some(chart) => {
+                    let unseen = format!("what the makers of {chart} give it");
+                    assert!(effect["unseen"].to_string().contains(&unseen), "{tool}: {effect}");
+                }
+                None => assert!(effect.get("unseen").is_none(), "{tool}: {effect}"),
+            }
+        }
+    }
+    assert_eq!(sent(&bench), 0);
+}

@@ -212,6 +212,12 @@ impl Fingerprint {
         Self(Sha256::digest(facts.to_string().as_bytes()).into())
     }
 
+    /// That of the same facts and of `more`.
+    #[must_use]
+    pub fn and(self, more: &Value) -> Self {
+        Self(Sha256::new().chain_update(self.0).chain_update(more.to_string()).finalize().into())
+    }
+
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
@@ -291,6 +297,15 @@ mod tests {
         let one = Fingerprint::of(&json!({ "a": 1, "b": [2, 3] }));
         assert_eq!(one, Fingerprint::of(&json!({ "b": [2, 3], "a": 1 })));
         assert_ne!(one, Fingerprint::of(&json!({ "a": 1, "b": [3, 2] })));
+    }
+
+    #[test]
+    fn more_facts_make_another_fingerprint_and_the_first_ones_still_count() {
+        let of = |one: i32, more: i32| Fingerprint::of(&json!(one)).and(&json!(more));
+        assert_eq!(of(1, 2), of(1, 2));
+        for other in [Fingerprint::of(&json!(1)), of(1, 3), of(3, 2), of(2, 1)] {
+            assert_ne!(of(1, 2), other);
+        }
     }
 
     #[test]

@@ -260,9 +260,7 @@ impl Change for AppControl {
         }
         // What runs already reaches nothing anew.
         if *action == Action::Start || *action == Action::Restart && state != "RUNNING" {
-            let facts;
-            (draft, facts) = as_set_up(nas, &found, name, draft).await?;
-            draft.fingerprint = Fingerprint::of(&json!([found.name, state, facts]));
+            draft = as_set_up(nas, &found, name, draft).await?;
         }
         Ok(draft)
     }

@@ -54,6 +54,7 @@ pub fn example(tool: &str) -> Example {
     const MADE_AGAIN: &str = "it was destroyed and made again under its name";
     const BELOW_MADE_AGAIN: &str = "what lies below it was destroyed and made again under its name";
     const GONE: &str = "it is gone";
+    const REACHES_MORE: &str = "somebody gave it more of the NAS";
     match tool {
         "snapshot_create" => example_of(json!({ "dataset": "tank/photos", "name": "planned" }))
             .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
@@ -186,13 +187,16 @@ pub fn example(tool: &str) -> Example {
         }
         "app_upgrade" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-            .unless("there is a newer one yet", |nas| nas.apps[0].latest = Some("1.3.0".to_owned())),
+            .unless("there is a newer one yet", |nas| nas.apps[0].latest = Some("1.3.0".to_owned()))
+            .unless(REACHES_MORE, |nas| nas.apps[0].config["x"] = json!({ "host_path": "/mnt/tank/media" })),
         "app_rollback" => example_of(json!({ "app": "plex", "version": "1.1.19" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version)),
+            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
+            .unless(REACHES_MORE, |nas| nas.apps[0].config["x"] = json!({ "host_path": "/mnt/tank/media" })),
         "app_pull_images" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
-            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version)),
+            .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
+            .unless(REACHES_MORE, |nas| nas.apps[0].config["x"] = json!({ "host_path": "/mnt/tank/media" })),
         "app_delete" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
             .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))

@@ -157,14 +157,14 @@ pub(super) fn told(mut draft: Draft, reach: &Reach) -> Draft {
 }
 
 /// Tells in a draft what an app that is there would reach once it runs, by what it is set up with, and raises the risk to
-/// that: what its owner has put there is not forbidden, and whoever lets it run should know of it. Answers what all of
-/// that is made of.
+/// that: what its owner has put there is not forbidden, and whoever lets it run, or lets another program run with it,
+/// should know of it. All of that becomes part of what the plan is about.
 pub(in crate::tools) async fn as_set_up(
     nas: &Session<'_, Read>,
     app: &app::App,
     name: &AppName,
     draft: Draft,
-) -> Result<(Draft, Value), ToolError> {
+) -> Result<Draft, ToolError> {
     const SHOWN: usize = 10;
     let config = nas.call(app::Config, (name.clone(),)).await?;
     let used_ports = ports_of_others(nas, Some(app)).await?;
@@ -195,8 +195,9 @@ pub(in crate::tools) async fn as_set_up(
         draft.unseen.push("what its makers give it of the NAS besides what it is set up with".to_owned());
         draft = draft.at_least(Risk::Disruptive);
     }
-    let facts = json!([app.version, app.custom_app, config, mounts, rights, places]);
-    Ok((draft, facts))
+    draft.fingerprint =
+        draft.fingerprint.and(&json!([app.version, app.custom_app, config, mounts, rights, places]));
+    Ok(draft)
 }
 
 /// The images of a file's services, for people.

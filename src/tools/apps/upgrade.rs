@@ -10,12 +10,12 @@ use crate::domain::plan::{Alteration, Dependent, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
-use crate::nas::methods::app;
 use crate::nas::methods::app::change;
+use crate::nas::methods::{app, file};
 
 use super::super::render::foreign;
 use super::super::{Change, Done, Entry, Log, Need, ToolError, needs};
-use super::deploy::word;
+use super::deploy::{as_set_up, word};
 use super::{find, inapplicable};
 
 /// The tools of this file.
@@ -52,6 +52,13 @@ fn interrupted() -> String {
     "Whoever uses it loses it for as long as that takes.".to_owned()
 }
 
+/// The NAS tells what the makers of the chart that is there give it, and not what those of another one do.
+fn of_another_chart(to: &str) -> String {
+    format!(
+        "what the makers of {to} give it of the NAS, if that is more than those of the chart it has now do"
+    )
+}
+
 // app_upgrade
 
 struct Upgrade;
@@ -75,7 +82,8 @@ impl Change for Upgrade {
     const DESCRIPTION: &'static str = "Brings an app to a newer chart, after snapshots of what is mounted into it. The plan says what is new.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![app::Apps, app::UpgradeSummary];
+    const LOOKS: &'static [Need] =
+        needs![app::Apps, app::UpgradeSummary, app::Config, app::UsedPorts, file::Stat];
     const NEEDS: &'static [Need] = needs![change::Upgrade];
     const LOG: &'static [(&'static str, Log)] =
         &[("app", Log::Plain), ("version", Log::Plain), ("snapshot_host_paths", Log::Plain)];
@@ -123,6 +131,7 @@ impl Change for Upgrade {
             subject(name),
             Fingerprint::of(&json!([identity(&found), newest])),
         );
+        draft.unseen.push(of_another_chart(&to));
         draft.changes.push(Alteration::new(format!("version of {name}"), before, Some(to)));
         draft.stops.push(interrupted());
         draft.warnings.push(
@@ -140,7 +149,8 @@ impl Change for Upgrade {
         draft
             .warnings
             .extend(lines.take(LINES).map(|line| format!("Its makers say of what is new: \"{line}\"")));
-        Ok(draft)
+        // It is another program that has all of this from then on.
+        as_set_up(nas, &found, name, draft).await
     }
 
     async fn run(nas: &Session<'_, Write>, args: UpgradeArgs) -> Result<Done, ToolError> {
@@ -178,7 +188,8 @@ impl Change for Rollback {
         "Brings an app back to a chart it had before. Its data stays, unless its own volumes go back too.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![app::Apps, change::RollbackVersions];
+    const LOOKS: &'static [Need] =
+        needs![app::Apps, change::RollbackVersions, app::Config, app::UsedPorts, file::Stat];
     const NEEDS: &'static [Need] = needs![change::Rollback];
     const LOG: &'static [(&'static str, Log)] =
         &[("app", Log::Plain), ("version", Log::Plain), ("with_volumes", Log::Plain)];
@@ -219,6 +230,7 @@ impl Change for Rollback {
             subject(name),
             Fingerprint::of(&identity(&found)),
         );
+        draft.unseen.push(of_another_chart(&to));
         draft.changes.push(Alteration::new(format!("version of {name}"), before, Some(to)));
         draft.stops.push(interrupted());
         if *with_volumes {
@@ -231,7 +243,7 @@ impl Change for Rollback {
                 .warnings
                 .push("An older program may not be able to read what a newer one wrote.".to_owned());
         }
-        Ok(draft)
+        as_set_up(nas, &found, name, draft).await
     }
 
     async fn run(nas: &Session<'_, Write>, args: RollbackArgs) -> Result<Done, ToolError> {
@@ -264,7 +276,8 @@ impl Change for PullImages {
         "Gets the newest images of the names that an app uses and makes its containers anew.";
     const SCOPE: Scope = Scope::AppsWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![app::Apps, app::OutdatedImages];
+    const LOOKS: &'static [Need] =
+        needs![app::Apps, app::OutdatedImages, app::Config, app::UsedPorts, file::Stat];
     const NEEDS: &'static [Need] = needs![change::PullImages];
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("redeploy", Log::Plain)];
     type Args = PullArgs;
@@ -303,7 +316,8 @@ impl Change for PullImages {
         if *redeploy {
             draft.stops.push(interrupted());
         }
-        Ok(draft)
+        // Also where it is not made anew at once: whoever restarts it later lets the new program run, and is told nothing.
+        as_set_up(nas, &found, name, draft).await
     }
 
     async fn run(nas: &Session<'_, Write>, args: PullArgs) -> Result<Done, ToolError> {
