@@ -25,7 +25,7 @@ use tailnas::policy::freeze::Freeze;
 use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
-use tailnas_sim::nas::{AppState, Dataset, JobState, State};
+use tailnas_sim::nas::{AppState, Dataset, JobState, ScanState, State};
 use tailnas_sim::passkey::Passkey;
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY, Person};
 
@@ -135,6 +135,12 @@ impl Treasure {
             )
         };
         same("pools", pools(was), pools(now))?;
+        for old in was.pools.iter().filter(|old| old.scan.as_ref().is_some_and(|scan| scan.ended.is_none())) {
+            let scan = now.pools.iter().find(|new| new.guid == old.guid).and_then(|new| new.scan.as_ref());
+            if !scan.is_some_and(|scan| scan.state != ScanState::Canceled && scan.paused.is_none()) {
+                return Err(format!("the scrub of {} was stopped: {scan:?}", old.name));
+            }
+        }
         same("boot", json!(was.boot_id), json!(now.boot_id))?;
         let people = |state: &State| json!([format!("{:?}", state.users), format!("{:?}", state.accounts)]);
         same("people", people(was), people(now))?;

@@ -405,7 +405,7 @@ async fn a_share_says_who_will_reach_it_and_by_what_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_is_scrubbed_and_the_scrub_stopped() {
+async fn a_pool_is_scrubbed_on_a_clients_word_and_the_scrub_stopped_on_a_persons() {
     let (bench, alice) = bench(Generation::V25_10, |nas| {
         nas.pace.scrub_step = std::time::Duration::from_mins(5);
     })
@@ -419,12 +419,15 @@ async fn a_pool_is_scrubbed_and_the_scrub_stopped() {
     })
     .await;
     assert!(no_plan(&alice, "scrub_start", &tank2).await.contains("A scrub of tank2 runs already"));
-    let text = make(&alice, "scrub_stop", &tank2).await;
-    assert!(text.contains("Undo: call scrub_start"), "{text}");
-    common::eventually("it is stopped", async || {
-        bench.world.nas.state(|nas| nas.pools[2].scan.as_ref().is_some_and(|scan| scan.ended.is_some()))
-    })
-    .await;
+    bench.world.nas.state(|nas| nas.pools[2].scan.as_mut().unwrap().errors = 3);
+    let (planned, text) = plan(&alice, "scrub_stop", &tank2).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "what it has read is lost: {text}");
+    for told in ["Undo: call scrub_start", "read again by the next one", "It has found 3 errors so far"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    let insists = json!({ "pool": "tank2", "plan": planned["plan"] });
+    assert!(no_plan(&alice, "scrub_stop", &insists).await.contains("a person approves it on the page"));
+    assert!(bench.world.nas.state(|nas| nas.pools[2].scan.as_ref().unwrap().ended.is_none()));
     assert!(
         no_plan(&alice, "scrub_start", &json!({ "pool": "nope" })).await.contains("There is no pool nope")
     );

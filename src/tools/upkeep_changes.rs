@@ -124,7 +124,10 @@ impl Change for ScrubStop {
     const DESCRIPTION: &'static str =
         "Stops the scrub of a pool. The next one begins from the start. A resilver cannot be stopped.";
     const SCOPE: Scope = Scope::StorageWrite;
-    const RISK: Risk = Risk::Reversible;
+    /// No data is lost by it and nobody is interrupted. What it has read so far, hours and days of it, is: to begin anew
+    /// takes nothing back. And a pool whose scrubs are stopped one after the other is never read through, so that its
+    /// damage shows when a file is needed. It weighs as much as to switch the schedule off, and as to break off any job.
+    const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![pool::Pools];
     const NEEDS: &'static [Need] = needs![pool::Scrub];
     const LOG: &'static [(&'static str, Log)] = &[("pool", Log::Plain)];
@@ -153,7 +156,17 @@ impl Change for ScrubStop {
         let percent = found.scan.as_ref().and_then(|scan| scan.percentage).unwrap_or_default();
         let before = Some(format!("scrubbing, {percent:.0} % done"));
         draft.changes.push(Alteration::new(format!("pool {name}"), before, Some("idle".to_owned())));
-        draft.warnings.push("What is read so far is read again by the next one.".to_owned());
+        draft.stops.push(format!("The scrub, which has {percent:.0} % of the pool behind it."));
+        draft.warnings.push(
+            "What is read so far is read again by the next one, and errors in the rest stay unseen until then."
+                .to_owned(),
+        );
+        let errors = found.scan.as_ref().and_then(|scan| scan.errors).unwrap_or_default();
+        if errors > 0 {
+            draft.warnings.push(format!(
+                "It has found {errors} errors so far; where there are some, there may be more."
+            ));
+        }
         Ok(draft)
     }
 
