@@ -547,6 +547,61 @@ async fn frozen_changes_are_neither_planned_nor_made_until_thawed() {
     assert!(!answer.is_error(), "{}", answer.text());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn while_changes_are_frozen_nothing_is_offered_that_would_be_refused() {
+    const FROZEN: &str = "changes are frozen by root on the host since ";
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let browser = bench.enrolled(ALICE).await;
+    let home = async || said(&browser.open("/console").await.unwrap());
+    let (arguments, tool) = (example("snapshot_create").arguments, "snapshot_create");
+    let planned = call(&alice, tool, &arguments).await.json();
+    let plan = &planned["result"]["structuredContent"]["plan"];
+    assert!(!call(&alice, tool, &with(&arguments, "plan", plan)).await.is_error());
+    let listed = call(&alice, "changes_list", &json!({})).await;
+    let undo = json!({ "change": listed.json()["result"]["structuredContent"]["changes"][0]["seq"] });
+    assert!(listed.text().contains("Undo: Call undo with change"), "{}", listed.text());
+    assert!(home().await.contains("Take it back"));
+    let form = browser.form("/console", "/console/undo").await.unwrap();
+    let waits = destructive(&bench).await;
+    let waiting = async || said(&browser.open(&format!("/console/plans/{waits}")).await.unwrap());
+    let approve = "<button class=\"act\">Approve and run";
+    assert!(waiting().await.contains(approve));
+
+    assert!(bench.command(&["freeze", "something is odd"]).status.success());
+    let listed = call(&alice, "changes_list", &json!({})).await.text();
+    assert!(listed.contains(&format!("Undo: not now, for {FROZEN}")), "{listed}");
+    let refused = call(&alice, "undo", &undo).await;
+    assert!(refused.is_error(), "{}", refused.text());
+    for told in [FROZEN, "(something is odd)", "Nothing was changed", "tailnas thaw"] {
+        assert!(refused.text().contains(told), "{told}: {}", refused.text());
+    }
+    let shown = call(&alice, "plan_show", &json!({ "plan": waits })).await;
+    assert!(shown.text().contains(&format!("NOT DONE, and not for now: {FROZEN}")), "{}", shown.text());
+    assert!(shown.json()["result"]["structuredContent"].get("approve_at").is_none(), "{}", shown.text());
+    let page = waiting().await;
+    assert!(page.contains("Changes are frozen. By root on the host") && !page.contains(approve), "{page}");
+    let page = home().await;
+    assert!(page.contains("it can be taken back once they are thawed"), "{page}");
+    assert!(!page.contains("Take it back") && !page.contains("/console/undo"), "{page}");
+    // With a page that was opened before.
+    let change = undo["change"].to_string();
+    let answer = browser.submit("/console/undo", &[("form", &form), ("change", &change)]).await.unwrap();
+    assert_eq!(answer.status, 409, "{}", said(&answer));
+    for told in [FROZEN, "(something is odd)", "Nothing was changed"] {
+        assert!(said(&answer).contains(told), "{told}: {}", said(&answer));
+    }
+    let plans = call(&alice, "plans_list", &json!({})).await.json();
+    let plans = plans["result"]["structuredContent"]["plans"].as_array().unwrap().clone();
+    assert!(plans.iter().all(|plan| plan["tool"] != "snapshot_delete"), "{plans:?}");
+
+    assert!(bench.command(&["thaw"]).status.success());
+    assert!(home().await.contains("Take it back"));
+    assert!(waiting().await.contains(approve));
+    let planned = call(&alice, "undo", &undo).await;
+    assert!(!planned.is_error() && planned.text().contains("NOT DONE YET"), "{}", planned.text());
+}
+
 /// Where the configuration has no account for it, nobody is shown the tool, and who calls it all the same is told why.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_account_for_it_the_nas_is_not_restarted() {

@@ -1,5 +1,6 @@
 //! The way of a change: planned, agreed to, looked at once more, recorded, made, recorded, answered.
 
+use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::domain::id::RequestId;
 use crate::domain::plan::{Draft, PlanId, Undo, UndoNote};
 use crate::domain::who::McpNote;
 use crate::nas::Nas;
+use crate::policy::freeze::Frozen;
 use crate::policy::plans::{
     Applying, Approved, Approver, End, NotNow, NotTaken, Plan, Proof, Proposal, State,
 };
@@ -28,7 +30,8 @@ use super::{
 };
 
 const NOTHING_CHANGED: &str = "Nothing was changed.";
-const THAWED_BY: &str = "A person thaws changes on the page, or root on the host with `tailnas thaw`.";
+pub(super) const THAWED_BY: &str =
+    "A person thaws changes on the page, or root on the host with `tailnas thaw`.";
 
 /// What every change takes besides its own arguments.
 struct Besides {
@@ -246,9 +249,10 @@ impl Dispatcher {
         let job = trips.iter().find_map(|trip| Some(NasJob { id: trip.job?, method: trip.method.into() }));
         // A job that takes the NAS down with it tells of no end.
         if let (Ok(done @ Done { job: Some(_), .. }), Some(job)) = (&result, job) {
-            return self.goes_on(errand, (applying, warrant), answer(&plan, done), job).await;
+            let answer = self.answer(&plan, done);
+            return self.goes_on(errand, (applying, warrant), answer, job).await;
         }
-        let result = result.map(|done| answer(&plan, &done));
+        let result = result.map(|done| self.answer(&plan, &done));
         let outcome = outcome_of(Some(&result), &trips);
         let recorded = self.metrics.audit(warrant.close(outcome)).await;
         errand.tell(4, 4, "recorded");
@@ -398,7 +402,7 @@ impl Dispatcher {
         let failure = match why {
             WhyNot::Frozen(frozen) => Failure {
                 code: "frozen",
-                what: format!("It is not made: {}.", NotTaken::Frozen(frozen)),
+                what: format!("It is not made: {frozen}."),
                 meaning: NOTHING_CHANGED.to_owned(),
                 next_step: THAWED_BY.to_owned(),
                 ..Failure::default()
@@ -493,6 +497,24 @@ impl Dispatcher {
         }
     }
 
+    /// What was changed, for a model and for a person.
+    fn answer(&self, plan: &Plan, done: &Done) -> Answer {
+        let Done { text, job } = done;
+        let undo = &plan.draft().undo;
+        let undo = match self.plans.brake().state() {
+            Some(frozen) if undo.is_possible() => once_thawed(&frozen, undo),
+            _ => undo.to_string(),
+        };
+        let mut structured = json!({ "state": "done", "plan": plan.id(), "text": text, "undo": undo });
+        let mut said = format!("{text}\n");
+        if let Some(job) = job {
+            structured["job"] = json!(job);
+            let _ = writeln!(said, "The NAS goes on with it as job {job}; plan_wait tells how it ends.");
+        }
+        let _ = writeln!(said, "Undo: {undo}.");
+        Answer { structured, text: said, items: 1 }
+    }
+
     pub(super) fn page_of(&self, id: PlanId) -> String {
         format!("{}/plans/{id}", self.console)
     }
@@ -549,16 +571,7 @@ fn planned(drafted: &Result<Draft, ToolError>) -> Result<Answer, &ToolError> {
     drafted.as_ref().map(|draft| Answer { structured: Value::Null, text: draft.summary.clone(), items: 1 })
 }
 
-/// What was changed, for a model and for a person.
-fn answer(plan: &Plan, done: &Done) -> Answer {
-    let Done { text, job } = done;
-    let undo = &plan.draft().undo;
-    let mut structured = json!({ "state": "done", "plan": plan.id(), "text": text, "undo": undo });
-    let mut said = format!("{text}\n");
-    if let Some(job) = job {
-        structured["job"] = json!(job);
-        let _ = writeln!(said, "The NAS goes on with it as job {job}; plan_wait tells how it ends.");
-    }
-    let _ = writeln!(said, "Undo: {undo}.");
-    Answer { structured, text: said, items: 1 }
+/// A way back while changes are frozen: it is one, and not at this moment.
+pub(super) fn once_thawed(frozen: &Frozen, way: &impl fmt::Display) -> String {
+    format!("not now, for {frozen}; once they are thawed: {way}")
 }

@@ -18,11 +18,13 @@ use crate::domain::scope::Scope;
 use crate::domain::who::{Via, Who};
 use crate::nas::By;
 use crate::policy;
+use crate::policy::freeze::Frozen;
 use crate::tools::fields::{self, List};
 use crate::tools::render::{foreign, shown_of};
 use crate::tools::schema::{answer_schema_of, schema_of, without_nulls};
 use crate::tools::{Answer, BadArguments, Log, Spec, ToolError, guard};
 
+use super::change::once_thawed;
 use super::{Call, Dispatcher, Reply, failed, outcome_of, unrecorded};
 
 /// How far back in the log is looked.
@@ -149,11 +151,13 @@ impl Dispatcher {
         let wanted = (!args.everyone).then_some(me);
         let read = tokio::task::spawn_blocking(move || look(&log, from, args.limit.into(), wanted.as_ref()));
         let read = read.await.unwrap_or_else(|_| Err(io::Error::other("the reader of the log failed")));
-        let answer = read.map(|found| found.told(from)).map_err(|error| ToolError::Inapplicable {
-            what: format!("The audit log cannot be read: {error}."),
-            hint: "Have the operator look at its folder; `tailnas audit verify` says what is wrong."
-                .to_owned(),
-        });
+        let frozen = self.plans.brake().state();
+        let answer =
+            read.map(|found| found.told(from, frozen.as_ref())).map_err(|error| ToolError::Inapplicable {
+                what: format!("The audit log cannot be read: {error}."),
+                hint: "Have the operator look at its folder; `tailnas audit verify` says what is wrong."
+                    .to_owned(),
+            });
         let answer = answer.map(|changes| Answer {
             text: changes.to_string(),
             items: changes.changes.len(),
@@ -237,7 +241,7 @@ fn look(log: &Path, from: u64, limit: usize, wanted: Option<&Me>) -> io::Result<
 }
 
 impl All {
-    fn told(self, from: u64) -> Changes {
+    fn told(self, from: u64, frozen: Option<&Frozen>) -> Changes {
         let mut not_seen = vec![
             "whether somebody has taken it back since, and what was changed on the NAS by other ways (audit_query)"
                 .to_owned(),
@@ -245,25 +249,29 @@ impl All {
         if from > 0 {
             not_seen.push(format!("changes before record {from} of the log; `tailnas audit` shows them"));
         }
-        let changes = self.newest.into_iter().rev().map(change);
+        let changes = self.newest.into_iter().rev().map(|found| change(found, frozen));
         Changes { changes: changes.collect(), total: self.total, not_seen }
     }
 }
 
 /// How the change of this number is taken back.
-fn way_back(seq: u64, undo: Option<&UndoNote>) -> String {
-    match undo {
+fn way_back(seq: u64, undo: Option<&UndoNote>, frozen: Option<&Frozen>) -> String {
+    let way = match undo {
         Some(UndoNote::Call { tool, .. }) => {
             format!("Call undo with change {seq}; it plans {}.", foreign(tool, 60))
         }
         Some(note) => format!("{}.", foreign(&note.to_string(), 600)),
         None => "The log does not keep how: the plan of the change said it when it was made.".to_owned(),
+    };
+    match (frozen, undo) {
+        (None, _) | (_, None | Some(UndoNote::Impossible(_))) => way,
+        (Some(frozen), Some(_)) => once_thawed(frozen, &way),
     }
 }
 
-fn change(Found { seq, at, act, ended }: Found) -> Change {
+fn change(Found { seq, at, act, ended }: Found, frozen: Option<&Frozen>) -> Change {
     let Act { who, tool, nas, target, plan, .. } = *act;
-    let way = way_back(seq, plan.as_ref().and_then(|plan| plan.undo.as_ref()));
+    let way = way_back(seq, plan.as_ref().and_then(|plan| plan.undo.as_ref()), frozen);
     let undo = match ended.as_ref().map(|ended| ended.0) {
         Some(Status::Ok) => Some(way),
         Some(Status::Error | Status::Denied | Status::Cancelled) => None,

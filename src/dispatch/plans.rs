@@ -15,6 +15,7 @@ use crate::tools::render::{capital, size, table, time};
 use crate::tools::schema::schema_of;
 use crate::tools::{Answer, Log, Spec, arguments_of};
 
+use super::change::THAWED_BY;
 use super::{Call, Dispatcher, Failure, Item, Reply};
 
 /// What is asked about plans.
@@ -179,23 +180,29 @@ impl Dispatcher {
             }
         }
         if *state == State::Waiting {
-            if plan.takes_approval() {
+            let until = time(plan.expires());
+            // Nobody is asked for a yes that would be refused.
+            if let Some(frozen) = self.plans.brake().state() {
+                structured["frozen"] = json!(frozen);
+                let _ = writeln!(
+                    text,
+                    "NOT DONE, and not for now: {frozen}. It waits until {until}. {THAWED_BY}"
+                );
+            } else if plan.takes_approval() {
                 structured["approve_at"] = json!(page);
                 let _ = writeln!(
                     text,
-                    "NOT DONE YET. A person approves or refuses it, until {}, at {page}\nTell your person. Once \
-                     approved it runs by itself; plan_wait tells how it ended.",
-                    time(plan.expires())
+                    "NOT DONE YET. A person approves or refuses it, until {until}, at {page}\nTell your person. Once \
+                     approved it runs by itself; plan_wait tells how it ended."
                 );
             } else {
                 structured["confirm_with"] = json!({ "plan": plan.id() });
                 let _ = writeln!(
                     text,
                     "NOT DONE YET. Ask your person. If they agree, call {} again with the same arguments and plan: \
-                     \"{}\", until {}.",
+                     \"{}\", until {until}.",
                     plan.tool(),
                     plan.id(),
-                    time(plan.expires())
                 );
             }
         }

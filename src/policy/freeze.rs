@@ -1,5 +1,6 @@
 //! The brake: while it is on, no change is planned, approved or made.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -33,6 +34,21 @@ pub struct Frozen {
     /// Why, in their words; empty where they gave none.
     #[serde(default)]
     pub reason: String,
+}
+
+/// As a part of a sentence: `changes are frozen by root on the host since 2026-11-21T12:00:00Z (something is odd)`.
+impl fmt::Display for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, at, reason } = self;
+        write!(f, "changes are frozen by {by}")?;
+        if !at.is_empty() {
+            write!(f, " since {at}")?;
+        }
+        if !reason.is_empty() {
+            write!(f, " ({reason})")?;
+        }
+        Ok(())
+    }
 }
 
 impl Freeze {

@@ -175,7 +175,7 @@ pub struct Proposal {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
     /// Changes are frozen.
-    #[error("changes are frozen{}", by(.0))]
+    #[error("{0}")]
     Frozen(Frozen),
     /// The caller has as many waiting as one may have.
     #[error("{WAITING_EACH} plans of yours are waiting already")]
@@ -204,15 +204,8 @@ pub enum NotNow {
     #[error("{0}")]
     NotYours(&'static str),
     /// Changes are frozen.
-    #[error("changes are frozen{}", by(.0))]
+    #[error("{0}")]
     Frozen(Frozen),
-}
-
-fn by(frozen: &Frozen) -> String {
-    let Frozen { by, at, reason } = frozen;
-    let at = if at.is_empty() { String::new() } else { format!(" since {at}") };
-    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-    format!(" by {by}{at}{reason}")
 }
 
 /// A person on a node of their own, as the tailnet says at this moment.

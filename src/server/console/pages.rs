@@ -95,13 +95,18 @@ pub(super) async fn plan(
     let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
     let view = console.plan(&visitor, &id).ok_or_else(Fault::no_plan)?;
     let forms = (view.state == Waits::Waiting).then(|| {
-        let (can_approve, how) = match console.parts.passkeys.of(&owner) {
-            Ok(keys) if keys.is_empty() => {
+        let brake = console.parts.plans.brake().state();
+        let (can_approve, how) = match (brake, console.parts.passkeys.of(&owner)) {
+            (Some(frozen), _) => {
+                let why = in_words(&frozen);
+                (false, format!("Changes are frozen. {why} Until somebody thaws them this can only be refused."))
+            }
+            (None, Ok(keys)) if keys.is_empty() => {
                 let why = PasskeyError::None(foreign(&owner.login, 80));
                 (false, format!("To approve takes a passkey, and {why}"))
             }
-            Ok(_) => (true, "Your passkey answers for exactly this plan. Once approved it runs by itself; nobody has to ask again.".to_owned()),
-            Err(error) => (false, error.to_string()),
+            (None, Ok(_)) => (true, "Your passkey answers for exactly this plan. Once approved it runs by itself; nobody has to ask again.".to_owned()),
+            (None, Err(error)) => (false, error.to_string()),
         };
         Decision {
             how,
