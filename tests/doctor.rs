@@ -15,9 +15,10 @@ use chrono::{TimeDelta, Utc};
 use common::{Bench, eventually};
 use tailnas::dispatch::Catalogue;
 use tailnas::nas::By;
+use tailnas_sim::browser::Browser;
 use tailnas_sim::fault::Fault;
 use tailnas_sim::nas::{Generation, Roles};
-use tailnas_sim::world::World;
+use tailnas_sim::world::{ALICE, BOB, World};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -248,23 +249,48 @@ async fn the_daemon_itself_tells_of_a_key_that_ends_while_there_is_time() {
     let at = Utc::now() + TimeDelta::days(3);
     let bench = Bench::start_with(|world| {
         world.nas.state(|state| {
-            let account = state.accounts.iter_mut().find(|account| account.username == "tailnas-writer");
-            account.unwrap().keys[0].expires = Some(at);
+            let ends = ["tailnas-writer", "tailnas-maintenance"];
+            for account in state.accounts.iter_mut().filter(|one| ends.contains(&one.username.as_str())) {
+                account.keys[0].expires = Some(at);
+            }
         });
     })
     .await;
-    eventually("the log tells of it", async || bench.log().contains("the API key of the writer ends soon"))
-        .await;
+    let end = at.format("%Y-%m-%d %H:%M UTC");
+    let told = [
+        format!(
+            "the API key of the writer ends soon, at {end}, and from then on nothing on the NAS can be changed"
+        ),
+        format!(
+            "the API key of the maintenance account ends soon, at {end}, and from then on the NAS cannot be restarted"
+        ),
+    ];
+    for told in &told {
+        eventually(told, async || bench.log().contains(told)).await;
+    }
     assert!(!bench.log().contains("the API key of the reader ends soon"), "{}", bench.log());
+
     let metrics = get(bench.world.metrics_address(), "/metrics").await;
-    let line =
-        format!("tailnas_nas_writer_key_expiry_timestamp_seconds{{nas=\"homenas\"}} {}", at.timestamp());
-    assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    for of in ["writer", "maintenance"] {
+        let line =
+            format!("tailnas_nas_{of}_key_expiry_timestamp_seconds{{nas=\"homenas\"}} {}", at.timestamp());
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    }
     assert!(
         metrics.contains("tailnas_nas_certificate_expiry_timestamp_seconds{nas=\"homenas\"} "),
         "{metrics}"
     );
     assert!(!metrics.contains("tailnas_nas_reader_key_expiry"), "it has no end:\n{metrics}");
+
+    // Who may see how the NAS is sees that too, and nobody else.
+    for (person, sees) in [(ALICE, true), (BOB, false)] {
+        let page = Browser::of(&bench.world, person).unwrap().open("/console").await.unwrap();
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        assert!(page.contains("What needs attention"), "{page}");
+        for told in &told {
+            assert_eq!(page.contains(told.trim_start_matches("the ")), sees, "{told}: {page}");
+        }
+    }
 }
 
 async fn get(at: std::net::SocketAddr, path: &str) -> String {

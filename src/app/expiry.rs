@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::audit::Journal;
 use crate::clock::Clock;
 use crate::domain::name::NasName;
 use crate::lifecycle::Lifecycle;
 use crate::nas::methods::api_key::{self, Keys};
-use crate::nas::{Fleet, Nas, Status};
+use crate::nas::{By, Fleet, Nas, Status};
 use crate::server::health::{Ending, Ends};
 
 /// How often it is looked whether there is a connection that was not looked at.
@@ -18,9 +18,6 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// How often each NAS is looked at.
 const EVERY: Duration = Duration::from_hours(12);
-
-/// How long before its end something is told.
-const NOTICE: TimeDelta = TimeDelta::days(14);
 
 /// Looks at each NAS when it has let us in, and twice a day from then on.
 pub(super) struct Watch {
@@ -57,8 +54,8 @@ impl Watch {
 
     async fn look(&self, name: &NasName, nas: &Nas) {
         self.tell(Ending::Certificate, name, nas.certificate_ends());
-        let (reader, writer) = nas.key_numbers();
-        let numbers: Vec<_> = [reader, writer].into_iter().flatten().collect();
+        let numbered = nas.key_numbers();
+        let numbers: Vec<_> = numbered.iter().map(|(_, number)| *number).collect();
         let warrant = self.journal.system("expiry");
         let keys = match nas.session(&warrant).call(Keys, api_key::numbered(&numbers)).await {
             Ok(keys) => keys,
@@ -68,31 +65,21 @@ impl Watch {
                 return;
             }
         };
-        let end = |number: Option<i64>| {
-            keys.iter().find(|key| Some(key.id) == number).and_then(|key| key.expires_at).map(|at| at.0)
-        };
-        self.tell(Ending::ReaderKey, name, end(reader));
-        self.tell(Ending::WriterKey, name, end(writer));
+        for (what, by) in [
+            (Ending::ReaderKey, By::Reader),
+            (Ending::WriterKey, By::Writer),
+            (Ending::MaintenanceKey, By::Maintenance),
+        ] {
+            let number = numbered.iter().find(|(of, _)| *of == by).map(|(_, number)| *number);
+            let key = keys.iter().find(|key| Some(key.id) == number);
+            self.tell(what, name, key.and_then(|key| key.expires_at).map(|at| at.0));
+        }
     }
 
     fn tell(&self, what: Ending, nas: &NasName, at: Option<DateTime<Utc>>) {
         self.ends.note(what, Some(nas), at);
-        let Some(at) = at.filter(|at| *at - self.clock.now() < NOTICE) else { return };
-        let (what, mend) = match what {
-            // Looked after where it is renewed.
-            Ending::OurCertificate => return,
-            Ending::Certificate => {
-                ("the certificate of the NAS", "renew it under System > Certificates there")
-            }
-            Ending::ReaderKey => ("the API key of the reader", NEW_KEY),
-            Ending::WriterKey => ("the API key of the writer", NEW_KEY),
-        };
-        tracing::warn!(
-            %nas,
-            ends = %at.format("%Y-%m-%d %H:%M UTC"),
-            "{what} ends soon, and from then on the NAS is out of reach: {mend}"
-        );
+        if let Some(notice) = at.and_then(|at| what.notice(at, self.clock.now())) {
+            tracing::warn!(%nas, "{notice}");
+        }
     }
 }
-
-const NEW_KEY: &str = "make a new one there (Credentials > Users > API Keys), put it in place, and run systemctl restart tailnas";

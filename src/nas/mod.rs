@@ -363,9 +363,11 @@ impl Nas {
         self.0.dialer.ends()
     }
 
-    /// The numbers by which the NAS knows the reader's API key and the writer's.
-    pub fn key_numbers(&self) -> (Option<i64>, Option<i64>) {
-        (self.0.reader.key_number(), self.0.writer.as_ref().and_then(Line::key_number))
+    /// The numbers by which the NAS knows our API keys, as far as we have them and they have one.
+    #[must_use]
+    pub fn key_numbers(&self) -> Vec<(By, i64)> {
+        let numbered = |by| Some((by, self.line(by)?.key_number()?));
+        [By::Reader, By::Writer, By::Maintenance].into_iter().filter_map(numbered).collect()
     }
 
     /// Tells when [`Nas::status`] changes.

@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -34,6 +34,9 @@ const FRESH_FOR: Duration = Duration::from_secs(2);
 
 /// How often it is looked while nobody asks.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// How long before its end something is told.
+const NOTICE: TimeDelta = TimeDelta::days(14);
 
 /// What our work needs.
 pub struct Vitals {
@@ -64,6 +67,40 @@ pub enum Ending {
     ReaderKey,
     /// The API key of the account that changes.
     WriterKey,
+    /// The API key of the account that restarts the NAS.
+    MaintenanceKey,
+}
+
+impl Ending {
+    /// In words, for whoever can do something about it: that it ends at `at`, what that means and what to do. Nothing
+    /// while there is time, and nothing of what is renewed by itself.
+    #[must_use]
+    pub fn notice(self, at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
+        const NEW_KEY: &str = "make a new one there (Credentials > Users > API Keys), put it in place, and run \
+                               systemctl restart tailnas";
+        let (what, then, mend) = match self {
+            // Looked after where it is renewed.
+            Self::OurCertificate => return None,
+            Self::Certificate => (
+                "the certificate of the NAS",
+                "the NAS is out of reach",
+                "renew it under System > Certificates there",
+            ),
+            Self::ReaderKey => ("the API key of the reader", "the NAS is out of reach", NEW_KEY),
+            Self::WriterKey => ("the API key of the writer", "nothing on the NAS can be changed", NEW_KEY),
+            Self::MaintenanceKey => {
+                ("the API key of the maintenance account", "the NAS cannot be restarted from here", NEW_KEY)
+            }
+        };
+        let end = at.format("%Y-%m-%d %H:%M UTC");
+        if at <= now {
+            Some(format!("{what} ended at {end}, so that {then}: {mend}"))
+        } else if at - now < NOTICE {
+            Some(format!("{what} ends soon, at {end}, and from then on {then}: {mend}"))
+        } else {
+            None
+        }
+    }
 }
 
 /// When what ends by itself does, ours and each NAS's, as it was known when somebody last looked. Clones are the same
@@ -84,6 +121,13 @@ impl Ends {
         }
     }
 
+    /// What of this NAS needs attention at `now`, each in words.
+    fn notices(&self, nas: &NasName, now: DateTime<Utc>) -> Vec<String> {
+        let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = ends.iter().filter(|((_, of), _)| of.as_ref() == Some(nas));
+        theirs.filter_map(|((what, _), at)| what.notice(*at, now)).collect()
+    }
+
     pub(super) fn samples(&self) -> Vec<Sample> {
         let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sample = |((what, nas), at): (&(Ending, Option<NasName>), &DateTime<Utc>)| {
@@ -102,6 +146,10 @@ impl Ends {
                 Ending::WriterKey => {
                     ("tailnas_nas_writer_key_expiry_timestamp_seconds", "When the writer's API key ends.")
                 }
+                Ending::MaintenanceKey => (
+                    "tailnas_nas_maintenance_key_expiry_timestamp_seconds",
+                    "When the API key ends of the account that restarts the NAS.",
+                ),
             };
             #[expect(clippy::cast_precision_loss, reason = "there is no other number in Prometheus")]
             let value = at.timestamp() as f64;
@@ -227,6 +275,12 @@ impl Watch {
                 () = lifecycle.ending() => return,
             }
         }
+    }
+
+    /// What on our side of this NAS ends soon or has ended, each in words.
+    #[must_use]
+    pub fn ending(&self, nas: &NasName) -> Vec<String> {
+        self.vitals.ends.notices(nas, self.vitals.clock.now())
     }
 
     /// How it is with everything, as of at most two seconds ago.
@@ -386,4 +440,24 @@ fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
     Some(kib.parse::<f64>().ok()? * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_is_told_in_the_last_two_weeks_and_from_then_on() {
+        let now = "2026-11-21T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
+        let told = |what: Ending, days| what.notice(now + TimeDelta::days(days), now);
+        let keys = [Ending::Certificate, Ending::ReaderKey, Ending::WriterKey, Ending::MaintenanceKey];
+        for what in keys {
+            assert_eq!(told(what, 14), None, "{what:?}");
+            let soon = told(what, 13).unwrap();
+            assert!(soon.contains(" ends soon, at 2026-12-04 12:00 UTC, and from then on "), "{soon}");
+            let over = told(what, -1).unwrap();
+            assert!(over.contains(" ended at 2026-11-20 12:00 UTC, so that "), "{over}");
+        }
+        assert_eq!(told(Ending::OurCertificate, 1), None, "it is renewed by itself");
+    }
 }

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
 use super::view::{
-    Audit, Badge, ByNas, Change, Client, Connect, Decision, Enroll, Filter, Frame, Growth, History, Home,
-    Job, Passkeys, PlanPage, Point, Pool, Row, Seen, Shown, Usage, Verdict, Vital, Waiting, Why,
+    Attention, Audit, Badge, ByNas, Change, Client, Connect, Decision, Enroll, Filter, Frame, Growth, Heed,
+    History, Home, Job, Passkeys, PlanPage, Point, Pool, Row, Seen, Shown, Usage, Verdict, Vital, Waiting,
+    Why,
 };
 use super::{Console, Visitor, owner};
 use crate::audit::tail::{self, Entry};
@@ -31,7 +32,7 @@ use crate::domain::who::McpNote;
 use crate::passkey::PasskeyError;
 use crate::policy::freeze::Frozen;
 use crate::policy::plans::State as Waits;
-use crate::tools::render::size;
+use crate::tools::render::{capital, size};
 
 /// How long the outcome of a check of the log is shown before it is checked again.
 const CHECKED_FOR: Duration = Duration::from_mins(1);
@@ -57,7 +58,7 @@ pub(super) async fn home(
     let owner = owner(&visitor).ok_or_else(Fault::nobody)?;
     let (report, attention, pools, jobs, changes) = tokio::join!(
         console.parts.watch.report(),
-        console.on_each(&visitor, "system_health", json!({})),
+        console.attention(&visitor),
         console.pools(&visitor),
         console.on_each::<Jobs>(&visitor, "jobs_list", json!({ "state": "running" })),
         console.changes(&visitor),
@@ -322,6 +323,20 @@ impl Console {
         waiting.retain(|view| view.state == Waits::Waiting);
         waiting.sort_by_key(|view| (std::cmp::Reverse(view.plan.risk()), view.plan.proposed()));
         waiting.iter().map(Waiting::of).collect()
+    }
+
+    /// How each NAS says it is, and what ends of what we reach it with.
+    async fn attention(&self, visitor: &Visitor) -> Vec<Heed> {
+        const TOOL: &str = "system_health";
+        let seen = self.on_each(visitor, TOOL, json!({})).await;
+        let heed = |(nas, health): (String, Seen<Attention>)| {
+            let name = nas.parse::<NasName>().ok();
+            // Also where the NAS does not answer: this may be why.
+            let open = name.filter(|name| self.closed(visitor, TOOL, name).is_none());
+            let ending = open.map(|name| self.parts.watch.ending(&name)).unwrap_or_default();
+            Heed { nas, ending: ending.iter().map(|what| capital(what)).collect(), health }
+        };
+        seen.into_iter().map(heed).collect()
     }
 
     /// What `tool` says about each NAS.

@@ -100,7 +100,7 @@ pub(super) struct Home {
     pub freeze: Option<String>,
     pub waiting: Vec<Waiting>,
     pub parts: Vec<Vital>,
-    pub attention: ByNas<Attention>,
+    pub attention: Vec<Heed>,
     pub pools: ByNas<Vec<Pool>>,
     pub jobs: ByNas<Vec<Job>>,
     pub changes: Seen<Vec<Change>>,
@@ -320,6 +320,15 @@ impl Vital {
         let why = part.why.as_deref().map(|why| foreign(why, 300));
         Self { name: name.into(), word, tone, since: moment(part.since), why }
     }
+}
+
+/// What needs attention about a NAS.
+#[derive(Debug)]
+pub(super) struct Heed {
+    pub nas: String,
+    /// What on our side of it ends by itself, for those who may see how it is.
+    pub ending: Vec<String>,
+    pub health: Seen<Attention>,
 }
 
 /// The answer of `system_health`.
