@@ -434,6 +434,29 @@ async fn a_pool_is_scrubbed_on_a_clients_word_and_the_scrub_stopped_on_a_persons
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_restarted_where_the_nas_can_and_stopped_and_started_where_it_cannot() {
+    for (generation, version) in GENERATIONS {
+        let (bench, alice) = bench(generation, |_| {}).await;
+        let does = |action: &str| json!({ "container": "debian", "action": action });
+        let (planned, text) = plan(&alice, "container_control", &does("stop")).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        if generation == Generation::V26 {
+            let refused = no_plan(&alice, "container_control", &does("restart")).await;
+            for told in ["has no way to restart a container", "Plan a stop", "plan a start"] {
+                assert!(refused.contains(told), "{told}: {refused}");
+            }
+        } else {
+            let (planned, text) = plan(&alice, "container_control", &does("restart")).await;
+            assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        }
+        bench.world.nas.state(|nas| nas.containers[0].running = false);
+        let (planned, text) = plan(&alice, "container_control", &does("start")).await;
+        assert_eq!(planned["effect"]["risk"], "reversible", "{text}");
+        bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_task_is_as_dangerous_as_it_is_set_up_to_be() {
     for (generation, version) in GENERATIONS {
         let (bench, alice) = bench(generation, |_| {}).await;

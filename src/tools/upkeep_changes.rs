@@ -743,10 +743,14 @@ async fn container<A: Access + Covers<Read>>(nas: &Session<'_, A>, name: &str) -
     })
 }
 
+/// From 26 on. A stop and a start would do it, and are not made as one: a plan is one intent, one call and one outcome. The
+/// stop is a job that may take as long as its timeout, or fail; were the daemon to end in between, or the job to be lost from
+/// sight, the one record of both would say neither that it was restarted nor that it stands still, and nobody would
+/// start it again. As two plans, each of them is known, and what comes between is seen by whoever plans the second.
 fn no_restart() -> ToolError {
     ToolError::inapplicable(
         "This version of TrueNAS has no way to restart a container.",
-        "Plan a stop; when it is done, plan a start.",
+        "Plan a stop, which a person approves. When plan_wait tells that it is done, plan a start, which takes no approval.",
     )
 }
 
