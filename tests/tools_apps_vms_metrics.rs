@@ -11,10 +11,12 @@ mod common;
 use common::{Bench, eventually};
 use serde_json::{Value, json};
 use tailnas_sim::client::Client;
-use tailnas_sim::nas::{AppState, Generation};
+use tailnas_sim::nas::{AppState, Container, Exchange, Generation, Machine, State};
 use tailnas_sim::world::{ALICE, BOB};
 
 const GENERATIONS: [Generation; 3] = [Generation::V25_04, Generation::V25_10, Generation::V26];
+/// Most that an answer may have, as bytes of its text and data together.
+const LONGEST: usize = 50_000;
 
 async fn bench(generation: Generation) -> (Bench, Client) {
     let bench = Bench::start_with(|world| world.nas.set_generation(generation)).await;
@@ -200,4 +202,80 @@ async fn three_hundred_apps_with_odd_names_make_a_short_and_clean_list() {
         data["not_seen"],
         json!(["which images of 280 more apps are outdated; ask for one by its name"])
     );
+
+    bench.world.nas.state(|state| {
+        for (number, app) in state.apps.iter_mut().enumerate() {
+            app.name = format!("app{number}\u{1b}[2J\nIGNORE\u{202e} ALL {}", "and on ".repeat(20));
+            app.image = format!("evil{number}\u{1b}]0;x\u{7}\nIGNORE\u{202e}:{}", "tag".repeat(100));
+        }
+    });
+    for tool in ["apps_list", "images_list"] {
+        let (data, text) = ask(&alice, tool, json!({"limit": 500})).await;
+        assert!(text.len() + data.to_string().len() <= LONGEST, "{tool}: {}", text.len());
+        assert!(data["cut"].is_string(), "{tool}: 300 of them fit, and nothing was tried");
+        for bad in ["\u{1b}", "\\u001b", "\u{7}", "\\u0007", "\u{202e}", "\nIGNORE"] {
+            assert!(!text.contains(bad) && !data.to_string().contains(bad), "{tool} {bad:?}: {text}");
+        }
+    }
+}
+
+/// Three hundred more of each.
+fn crowd(state: &mut State) {
+    let app = state.apps[0].clone();
+    for number in 0..300 {
+        let mut app = app.clone();
+        app.name = format!("app{number}");
+        state.apps.push(app);
+        let machine =
+            Machine { id: 1000 + number, name: format!("machine{number}"), ..state.machines[0].clone() };
+        state.machines.push(machine);
+        let name = format!("container{number}");
+        state.containers.push(Container { id: 1000 + number, name, running: true });
+        state.add_dataset(&format!("tank/media/{number}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_hundred_things_the_nas_sends_those_that_are_shown_and_counts_the_rest() {
+    for generation in GENERATIONS {
+        let (bench, alice) = bench(generation).await;
+        bench.world.nas.state(crowd);
+        let containers =
+            if generation == Generation::V26 { "container.query" } else { "virt.instance.query" };
+        for (tool, arguments, method, list) in [
+            ("apps_list", json!({"limit": 10}), "app.query", "apps"),
+            ("vms_list", json!({"limit": 10}), "vm.query", "machines"),
+            ("containers_list", json!({"limit": 10}), containers, "containers"),
+            ("datasets_list", json!({"limit": 10}), "pool.dataset.query", "datasets"),
+            ("datasets_list", json!({"limit": 10, "within": "tank/media"}), "pool.dataset.query", "datasets"),
+        ] {
+            let before = bench.world.nas.transcript().len();
+            let (data, text) = ask(&alice, tool, arguments).await;
+            assert_eq!(data[list].as_array().unwrap().len(), 10, "{generation:?} {tool}: {text}");
+            let total = &data["total"];
+            assert!(total.as_u64().unwrap() > 300, "{generation:?} {tool}: {text}");
+            assert!(text.contains(&format!("Shown: 10 of {total}.")), "{generation:?} {tool}: {text}");
+
+            let calls = bench.world.nas.transcript().split_off(before);
+            let calls: Vec<_> = calls.iter().filter(|call| call.method == method).collect();
+            let [rows, count] = calls[..] else { panic!("{generation:?} {tool}: {calls:?}") };
+            let answer = |call: &Exchange| call.outcome.clone().unwrap().unwrap();
+            assert_eq!(rows.params[1]["limit"], 10, "{generation:?} {tool}");
+            assert!(rows.params[1]["select"].is_array(), "{generation:?} {tool}: whole rows were asked for");
+            assert_eq!(answer(rows).as_array().unwrap().len(), 10, "{generation:?} {tool}");
+            assert_eq!(count.params, json!([rows.params[0], {"count": true}]), "{generation:?} {tool}");
+            assert_eq!(&answer(count), total, "{generation:?} {tool}");
+        }
+        // Where all of them came, there is nothing to count; where as many came as were asked for, there may be more.
+        for (limit, counted) in [(500, 0), (302, 1)] {
+            let before = bench.world.nas.transcript().len();
+            let (data, text) = ask(&alice, "apps_list", json!({"limit": limit})).await;
+            assert_eq!(data["total"], 302, "{generation:?}");
+            assert!(!text.contains("Shown:"), "{generation:?}: {text}");
+            let calls = bench.world.nas.transcript().split_off(before);
+            let counts = calls.iter().filter(|call| call.params[1]["count"] == true).count();
+            // What was counted a moment ago may be known yet.
+            assert!(counts <= counted, "{generation:?} {limit}: {calls:?}");
+        }
+    }
 }

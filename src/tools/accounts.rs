@@ -12,7 +12,7 @@ use crate::nas::Session;
 
 use crate::nas::methods::{account, directory};
 
-use super::limit::Limit;
+use super::limit::{Limit, first};
 use super::render::{fenced, foreign, shown_of};
 use super::seen::Seen;
 use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
@@ -55,7 +55,7 @@ struct UsersOutput {
     /// The users shown.
     users: Vec<User>,
     /// How many there are in all.
-    total: u64,
+    total: usize,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -98,10 +98,10 @@ impl Tool for Users {
     type Output = UsersOutput;
 
     async fn run(nas: &Session<'_, Read>, args: Which) -> Result<UsersOutput, ToolError> {
-        let total = nas.call(account::UserCount, account::local(args.builtin)).await?;
-        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
-        let query = account::local(args.builtin).order("username").limit(limit);
-        let users = nas.call(account::Users, query).await?;
+        let those = account::local(args.builtin).order("username");
+        let all = account::local(args.builtin);
+        let (users, total) =
+            first(nas, (account::Users, those), (account::UserCount, all), args.limit.get()).await?;
         let users = users.into_iter().map(|user| User {
             name: foreign(&user.username, 80),
             uid: user.uid,
@@ -149,8 +149,7 @@ impl fmt::Display for UsersOutput {
                 roles => writeln!(f, ", roles {}", roles.join(", "))?,
             }
         }
-        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
-        f.write_str(&shown_of(self.users.len(), total, "Raise limit to see more."))
+        f.write_str(&shown_of(self.users.len(), self.total, "Raise limit to see more."))
     }
 }
 
@@ -164,7 +163,7 @@ struct GroupsOutput {
     /// The groups shown.
     groups: Vec<Group>,
     /// How many there are in all.
-    total: u64,
+    total: usize,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -200,10 +199,10 @@ impl Tool for Groups {
     type Output = GroupsOutput;
 
     async fn run(nas: &Session<'_, Read>, args: Which) -> Result<GroupsOutput, ToolError> {
-        let total = nas.call(account::GroupCount, account::local(args.builtin)).await?;
-        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
-        let query = account::local(args.builtin).order("group").limit(limit);
-        let groups = nas.call(account::Groups, query).await?;
+        let those = account::local(args.builtin).order("group");
+        let all = account::local(args.builtin);
+        let (groups, total) =
+            first(nas, (account::Groups, those), (account::GroupCount, all), args.limit.get()).await?;
         let groups = groups.into_iter().map(|group| Group {
             name: foreign(&group.group, 80),
             gid: group.gid,
@@ -239,8 +238,7 @@ impl fmt::Display for GroupsOutput {
                 roles => writeln!(f, ", roles {}", roles.join(", "))?,
             }
         }
-        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
-        f.write_str(&shown_of(self.groups.len(), total, "Raise limit to see more."))
+        f.write_str(&shown_of(self.groups.len(), self.total, "Raise limit to see more."))
     }
 }
 

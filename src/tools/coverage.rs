@@ -177,7 +177,7 @@ impl Snapshots {
         seen: &mut Seen,
         those: Query<snapshot::Times>,
     ) -> Result<Self, ToolError> {
-        let times = nas.call(snapshot::Times, snapshot::newest(those, NEWEST)).await;
+        let times = nas.call(snapshot::Times, snapshot::newest(those).limit(NEWEST)).await;
         let known = times.is_ok();
         let times = seen.or_default("snapshots", times)?;
         let mut taken: BTreeMap<String, Vec<_>> = BTreeMap::new();

@@ -235,7 +235,7 @@ impl Tool for Versions {
         let now = status(nas, args.path.clone()).await?;
         let total = nas.call(snapshot::Count, snapshot::of(&place.dataset)).await?;
         let limit = u32::try_from(args.snapshots.get()).unwrap_or(u32::MAX);
-        let newest = snapshot::newest(snapshot::of(&place.dataset), limit);
+        let newest = snapshot::newest(snapshot::of(&place.dataset)).limit(limit);
         let snapshots = nas.call(snapshot::Snapshots, newest).await?;
 
         let mut unseen = Seen::default();

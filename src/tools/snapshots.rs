@@ -15,7 +15,7 @@ use crate::nas::methods::query::{Query, Queryable};
 use crate::nas::methods::{dataset, snapshot};
 use crate::nas::wire::Property;
 
-use super::limit::Limit;
+use super::limit::{Limit, first};
 use super::render::{foreign, shown_of, size, table, time};
 use super::storage::no_such_dataset;
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
@@ -44,7 +44,7 @@ struct SnapshotsOutput {
     /// The snapshots shown.
     snapshots: Vec<Snapshot>,
     /// How many there are in all.
-    total: u64,
+    total: usize,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -75,16 +75,17 @@ impl Tool for Snapshots {
     }
 
     async fn run(nas: &Session<'_, Read>, args: SnapshotsArgs) -> Result<SnapshotsOutput, ToolError> {
-        let total = nas.call(snapshot::Count, those(args.within.as_ref())).await?;
-        if total == 0
-            && let Some(path) = &args.within
+        let within = args.within.as_ref();
+        let newest = snapshot::newest(those(within));
+        let (snapshots, total) =
+            first(nas, (snapshot::Snapshots, newest), (snapshot::Count, those(within)), args.limit.get())
+                .await?;
+        if snapshots.is_empty()
+            && let Some(path) = within
             && nas.call(dataset::Datasets, dataset::one(path)).await?.is_empty()
         {
             return Err(no_such_dataset(path));
         }
-        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
-        let newest = snapshot::newest(those(args.within.as_ref()), limit);
-        let snapshots = nas.call(snapshot::Snapshots, newest).await?;
         let snapshots = snapshots.iter().map(|snapshot| {
             let property = |name| snapshot.properties.get(name);
             Snapshot {
@@ -123,7 +124,6 @@ impl fmt::Display for SnapshotsOutput {
             })
             .collect();
         f.write_str(&table(["SNAPSHOT", "CREATED", "KEEPS", "HOLDS"], &rows))?;
-        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
-        f.write_str(&shown_of(self.snapshots.len(), total, "Narrow with within, or raise limit."))
+        f.write_str(&shown_of(self.snapshots.len(), self.total, "Narrow with within, or raise limit."))
     }
 }

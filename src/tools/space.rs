@@ -123,7 +123,7 @@ impl Tool for SpaceChanges {
             let near = (TimeDelta::days(days) / 4).max(TimeDelta::days(1));
             let those = args.within.as_ref().map_or_else(Query::all, snapshot::within);
             let those = snapshot::between(those, since - near, since + near);
-            let snapshots = nas.call(snapshot::Snapshots, snapshot::newest(those, SNAPSHOTS)).await;
+            let snapshots = nas.call(snapshot::Snapshots, snapshot::newest(those).limit(SNAPSHOTS)).await;
             let snapshots = unseen.or_default("snapshots", snapshots)?;
             earlier = nearest(&snapshots, &now, since);
             if snapshots.len() >= SNAPSHOTS as usize {

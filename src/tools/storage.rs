@@ -12,11 +12,12 @@ use crate::domain::name::{DatasetPath, PoolName, SnapshotLabel, SnapshotName};
 use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
+use crate::nas::methods::query::Query;
 use crate::nas::methods::{dataset, pool, resource, snapshot};
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
-use super::limit::Limit;
+use super::limit::{Limit, first};
 use super::render::{foreign, percent, shown_of, size, table, time};
 use super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 
@@ -275,7 +276,7 @@ impl Tool for Datasets {
     const SCOPE: Scope = Scope::StorageRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("within", Log::Plain), ("limit", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![dataset::Datasets];
+    const NEEDS: &'static [Need] = needs![dataset::Datasets, dataset::DatasetCount];
     type Args = DatasetsArgs;
     type Output = DatasetsOutput;
 
@@ -284,21 +285,17 @@ impl Tool for Datasets {
     }
 
     async fn run(nas: &Session<'_, Read>, args: DatasetsArgs) -> Result<DatasetsOutput, ToolError> {
-        let mut rows = match &args.within {
-            None => nas.call(dataset::Datasets, dataset::all()).await?,
-            Some(path) => {
-                let mut rows = nas.call(dataset::Datasets, dataset::one(path)).await?;
-                if rows.is_empty() {
-                    return Err(no_such_dataset(path));
-                }
-                rows.extend(nas.call(dataset::Datasets, dataset::below(path)).await?);
-                rows
-            }
+        let (those, all) = match &args.within {
+            None => (dataset::all(), Query::all()),
+            Some(path) => (dataset::all().within("id", path), Query::all().within("id", path)),
         };
-        rows.sort_by(|a, b| a.id.cmp(&b.id));
-        let total = rows.len();
-        let datasets = rows.into_iter().take(args.limit.get()).map(|row| dataset_row(&row)).collect();
-        Ok(DatasetsOutput { datasets, total })
+        let limit = args.limit.get();
+        let (rows, total) =
+            first(nas, (dataset::Datasets, those), (dataset::DatasetCount, all), limit).await?;
+        if let (Some(path), true) = (&args.within, rows.is_empty()) {
+            return Err(no_such_dataset(path));
+        }
+        Ok(DatasetsOutput { datasets: rows.iter().map(dataset_row).collect(), total })
     }
 }
 

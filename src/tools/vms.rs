@@ -12,7 +12,7 @@ use crate::nas::methods::query::Query;
 use crate::nas::methods::vm;
 use crate::nas::{NasError, Session};
 
-use super::limit::Limit;
+use super::limit::{Limit, first};
 use super::render::{foreign, shown_of, size, table};
 use super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 
@@ -68,15 +68,15 @@ impl Tool for Machines {
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![vm::Machines];
+    const NEEDS: &'static [Need] = needs![vm::Machines, vm::MachineCount];
     type Args = ListArgs;
     type Output = MachinesOutput;
 
     async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<MachinesOutput, ToolError> {
-        let machines = nas.call(vm::Machines, Query::all().order("name")).await?;
-        let total = machines.len();
-        let machines = machines.into_iter().take(args.limit.get()).map(machine).collect();
-        Ok(MachinesOutput { machines, total })
+        let those = Query::all().order("name");
+        let (machines, total) =
+            first(nas, (vm::Machines, those), (vm::MachineCount, Query::all()), args.limit.get()).await?;
+        Ok(MachinesOutput { machines: machines.into_iter().map(machine).collect(), total })
     }
 }
 
@@ -310,21 +310,26 @@ impl Tool for Containers {
     const SCOPE: Scope = Scope::VmsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![vm::Containers, vm::Instances];
+    const NEEDS: &'static [Need] =
+        needs![vm::Containers, vm::ContainerCount, vm::Instances, vm::InstanceCount];
     type Args = ListArgs;
     type Output = ContainersOutput;
 
     async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<ContainersOutput, ToolError> {
         // What 26 has and what it had before are two things, and a NAS has the one or the other.
-        let mut containers: Vec<_> = match nas.call(vm::Containers, Query::all().order("name")).await {
-            Ok(containers) => containers.into_iter().map(container).collect(),
-            Err(NasError::NoSuchMethod { .. }) => {
-                nas.call(vm::Instances, Query::all().order("name")).await?.into_iter().map(instance).collect()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let total = containers.len();
-        containers.truncate(args.limit.get());
+        let limit = args.limit.get();
+        let (those, all) = (Query::all().order("name"), Query::all());
+        let (containers, total) =
+            match first(nas, (vm::Containers, those), (vm::ContainerCount, all), limit).await {
+                Ok((containers, total)) => (containers.into_iter().map(container).collect(), total),
+                Err(NasError::NoSuchMethod { .. }) => {
+                    let (those, all) = (Query::all().order("name"), Query::all());
+                    let (instances, total) =
+                        first(nas, (vm::Instances, those), (vm::InstanceCount, all), limit).await?;
+                    (instances.into_iter().map(instance).collect(), total)
+                }
+                Err(error) => return Err(error.into()),
+            };
         Ok(ContainersOutput { containers, total })
     }
 }

@@ -25,6 +25,10 @@ pub struct Apps;
 #[derive(Clone, Copy, Debug)]
 pub struct Brief;
 
+/// How many apps are installed.
+#[derive(Clone, Copy, Debug)]
+pub struct AppCount;
+
 /// Every app.
 #[must_use]
 pub fn all<M: Queryable>() -> Query<M> {
@@ -234,6 +238,24 @@ impl Queryable for Brief {
     ];
 }
 
+impl Queryable for AppCount {
+    const COUNT: bool = true;
+}
+
+impl Method for AppCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("app.query");
+    const ROLE: Option<&'static str> = APPS_READ;
+    const TOLD_BY: Option<&'static str> = Some("app.query");
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    fn example() -> Self::Params {
+        Query::all()
+    }
+}
+
 impl Method for Brief {
     type Access = Read;
     type Params = Query<Self>;
@@ -244,7 +266,7 @@ impl Method for Brief {
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {
-        all()
+        all().limit(100)
     }
 }
 

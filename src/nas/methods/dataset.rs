@@ -15,6 +15,10 @@ use crate::nas::wire::Property;
 #[derive(Clone, Copy, Debug)]
 pub struct Datasets;
 
+/// How many datasets and volumes there are.
+#[derive(Clone, Copy, Debug)]
+pub struct DatasetCount;
+
 /// Makes a filesystem.
 #[derive(Clone, Copy, Debug)]
 pub struct Create;
@@ -152,6 +156,25 @@ impl Queryable for Datasets {
         "creation",
         "comments",
     ];
+}
+
+impl Queryable for DatasetCount {
+    const COUNT: bool = true;
+}
+
+impl Method for DatasetCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.query");
+    const ROLE: Option<&'static str> = Some("DATASET_READ");
+    const TOLD_BY: Option<&'static str> = Some("pool.dataset.query");
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    #[expect(clippy::expect_used, reason = "the name is right there")]
+    fn example() -> Self::Params {
+        Query::all().within("id", &"tank/photos".parse().expect("a dataset"))
+    }
 }
 
 impl Method for Datasets {

@@ -111,11 +111,11 @@ pub fn between<M: Queryable>(of: Query<M>, from: DateTime<Utc>, to: DateTime<Utc
     )
 }
 
-/// The newest first, and no more than so many. What is ordered by is text, and seconds have had ten digits since
-/// 2001; transactions, which would be exact, have any number of them.
+/// The newest first. What is ordered by is text, and seconds have had ten digits since 2001; transactions, which would be
+/// exact, have any number of them.
 #[must_use]
-pub fn newest<M: Queryable>(of: Query<M>, snapshots: u32) -> Query<M> {
-    of.order("-properties.creation.rawvalue").limit(snapshots)
+pub fn newest<M: Queryable>(of: Query<M>) -> Query<M> {
+    of.order("-properties.creation.rawvalue")
 }
 
 /// The snapshot of this name, or nothing.
@@ -237,7 +237,7 @@ impl Method for Times {
     const DEADLINE: Duration = Duration::from_mins(2);
 
     fn example() -> Self::Params {
-        newest(Query::all(), 5000)
+        newest(Query::all()).limit(5000)
     }
 }
 

@@ -82,6 +82,27 @@ impl Method for Machines {
     }
 }
 
+/// How many virtual machines there are.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineCount;
+
+impl Queryable for MachineCount {
+    const COUNT: bool = true;
+}
+
+impl Method for MachineCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.query");
+    const ROLE: Option<&'static str> = Some("VM_READ");
+    const TOLD_BY: Option<&'static str> = Some("vm.query");
+
+    fn example() -> Self::Params {
+        Query::all()
+    }
+}
+
 /// Devices of virtual machines. The password of a display is not selected.
 #[derive(Clone, Copy, Debug)]
 pub struct Devices;
@@ -258,6 +279,26 @@ impl Method for Instances {
     }
 }
 
+/// How many containers and machines of 25.x's own kind there are.
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceCount;
+
+impl Queryable for InstanceCount {
+    const COUNT: bool = true;
+}
+
+impl Method for InstanceCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = Instances::CANDIDATES;
+    const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_READ");
+
+    fn example() -> Self::Params {
+        Query::all()
+    }
+}
+
 /// Containers, from 26 on.
 #[derive(Clone, Copy, Debug)]
 pub struct Containers;
@@ -300,6 +341,26 @@ impl Method for Containers {
 
     fn example() -> Self::Params {
         Query::all().order("name").limit(50)
+    }
+}
+
+/// How many containers there are, from 26 on.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerCount;
+
+impl Queryable for ContainerCount {
+    const COUNT: bool = true;
+}
+
+impl Method for ContainerCount {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = u64;
+    const CANDIDATES: &'static [Candidate] = Containers::CANDIDATES;
+    const ROLE: Option<&'static str> = Some("CONTAINER_READ");
+
+    fn example() -> Self::Params {
+        Query::all()
     }
 }
 

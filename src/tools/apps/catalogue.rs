@@ -12,7 +12,7 @@ use crate::nas::Session;
 use crate::nas::methods::app;
 use crate::nas::methods::query::{Compare, Query, Queryable};
 
-use super::super::limit::Limit;
+use super::super::limit::{Limit, first};
 use super::super::render::{fenced, foreign, shown_of, time};
 use super::super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 use super::{OF_APP, OfApp};
@@ -46,7 +46,7 @@ struct SearchOutput {
     /// The apps shown.
     apps: Vec<CatalogApp>,
     /// How many fit in all.
-    total: u64,
+    total: usize,
 }
 
 /// An app of the catalogue.
@@ -80,9 +80,9 @@ impl Tool for Search {
     type Output = SearchOutput;
 
     async fn run(nas: &Session<'_, Read>, args: SearchArgs) -> Result<SearchOutput, ToolError> {
-        let limit = u32::try_from(args.limit.get()).unwrap_or(u32::MAX);
-        let apps = nas.call(app::Available, wanted(&args).order("name").limit(limit)).await?;
-        let total = nas.call(app::AvailableCount, wanted(&args)).await?;
+        let (those, all) = (wanted(&args).order("name"), wanted(&args));
+        let (apps, total) =
+            first(nas, (app::Available, those), (app::AvailableCount, all), args.limit.get()).await?;
         Ok(SearchOutput { apps: apps.iter().map(offered).collect(), total })
     }
 }
@@ -120,8 +120,7 @@ impl fmt::Display for SearchOutput {
         }
         let lines: Vec<_> = self.apps.iter().map(|app| format!("- {app}")).collect();
         f.write_str(&fenced("apps of the catalogue", &lines))?;
-        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
-        f.write_str(&shown_of(self.apps.len(), total, "Raise limit, or search for a longer text."))
+        f.write_str(&shown_of(self.apps.len(), self.total, "Raise limit, or search for a longer text."))
     }
 }
 

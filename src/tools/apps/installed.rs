@@ -14,7 +14,7 @@ use crate::nas::methods::app;
 use crate::nas::methods::query::Query;
 use crate::nas::{Bounds, NasError, Session};
 
-use super::super::limit::Limit;
+use super::super::limit::{Limit, first};
 use super::super::render::{foreign, shown_of, size, table};
 use super::super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 use super::{OF_APP, OfApp, find, target};
@@ -76,14 +76,14 @@ impl Tool for List {
     const SCOPE: Scope = Scope::AppsRead;
     const RISK: Risk = Risk::Read;
     const LOG: &'static [(&'static str, Log)] = &[("limit", Log::Plain)];
-    const NEEDS: &'static [Need] = needs![app::Brief];
+    const NEEDS: &'static [Need] = needs![app::Brief, app::AppCount];
     type Args = ListArgs;
     type Output = ListOutput;
 
     async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<ListOutput, ToolError> {
-        let apps = nas.call(app::Brief, app::all()).await?;
-        let total = apps.len();
-        Ok(ListOutput { apps: apps.iter().take(args.limit.get()).map(brief).collect(), total })
+        let (apps, total) =
+            first(nas, (app::Brief, app::all()), (app::AppCount, Query::all()), args.limit.get()).await?;
+        Ok(ListOutput { apps: apps.iter().map(brief).collect(), total })
     }
 }
 
