@@ -127,11 +127,11 @@ fn check(published: &Value, generation: Version, ours: &Listed) -> Vec<String> {
     };
 
     expect(theirs["job"] == json!(ours.job), format!("job is {}", theirs["job"]));
-    if let Some(event) = ours.told_by {
+    if ours.told {
         // The same account must be able to hear of it.
-        let roles = published["events"][event]["roles"].as_array().cloned().unwrap_or_default();
+        let roles = published["events"][name]["roles"].as_array().cloned().unwrap_or_default();
         let heard = ours.role.is_some_and(|role| roles.contains(&json!(role)));
-        expect(heard, format!("of {event} is told to {roles:?}, ours is {:?}", ours.role));
+        expect(heard, format!("changes of it are told to {roles:?}, ours is {:?}", ours.role));
     }
     if let Some(roles) = theirs["roles"].as_array() {
         let wanted = ours.role.is_some_and(|role| roles.contains(&json!(role)));

@@ -269,6 +269,19 @@ async fn a_list_that_was_asked_for_a_moment_ago_is_given_again_unless_something_
     })
     .await;
 
+    // So it is with snapshots; of those that its own tasks take the NAS does not tell.
+    common::eventually("snapshots are not asked for each time either", async || {
+        let before = asked("pool.snapshot.query");
+        ask(&alice, "snapshots_list", json!({})).await;
+        asked("pool.snapshot.query") == before
+    })
+    .await;
+    bench.world.nas.state(|state| state.add_snapshot("tank/media", "by-a-task"));
+    common::eventually("it is seen within moments", async || {
+        ask(&alice, "snapshots_list", json!({})).await.1.contains("tank/media@by-a-task")
+    })
+    .await;
+
     // A plan asks the NAS, whatever anybody knows: its fingerprint is of what is there.
     ask(&alice, "datasets_list", json!({})).await;
     let before = asked("pool.dataset.query");

@@ -473,6 +473,30 @@ async fn a_snapshot_that_was_taken_is_there() {
 }
 
 #[tokio::test]
+async fn one_is_told_of_a_snapshot_that_was_taken_or_deleted_through_the_api_and_of_no_other() {
+    for generation in [V25_04, V25_10, V26] {
+        let nas = nas(generation).await;
+        let mut reader = Client::login(&nas, &nas.reader_key()).await;
+        let mut writer = Client::login(&nas, &nas.writer_key()).await;
+        let service = if generation == V25_04 { "zfs.snapshot" } else { "pool.snapshot" };
+        let (create, delete, query) =
+            (format!("{service}.create"), format!("{service}.delete"), format!("{service}.query"));
+        reader.ok("core.subscribe", json!([query])).await;
+
+        nas.state(|state| state.add_snapshot("tank/photos", "by-a-task"));
+        let made = writer.ok(&create, json!([{"dataset": "tank/photos", "name": "now"}])).await;
+        let told = reader.event().await;
+        let added = json!({"msg": "added", "collection": query, "id": "tank/photos@now", "fields": made});
+        assert_eq!(told["params"], added, "{generation:?}");
+
+        writer.ok(&delete, json!(["tank/photos@now"])).await;
+        let told = reader.event().await;
+        let removed = json!({"msg": "removed", "collection": query, "id": "tank/photos@now"});
+        assert_eq!(told["params"], removed, "{generation:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_world_changes_under_its_clients() {
     let nas = nas(V25_10).await;
     let mut client = Client::login(&nas, &nas.reader_key()).await;

@@ -225,10 +225,8 @@ impl<'w, A: Access> Session<'w, A> {
         let deadline = Instant::now() + M::DEADLINE;
         let (memory, uses) = &self.memory;
         let _unsettled = (*uses == Use::Unsettles).then(|| memory.unsettle());
-        if let Some(event) = M::TOLD_BY
-            && *uses == Use::Recalls
-        {
-            return self.recall::<M>(memory, event, &params, line, deadline).await;
+        if M::TOLD && *uses == Use::Recalls {
+            return self.recall::<M>(memory, &params, line, deadline).await;
         }
         let (answer, about) = self.ask::<M>(&params, line, deadline).await?;
         parse(about, answer.json())
@@ -238,7 +236,6 @@ impl<'w, A: Access> Session<'w, A> {
     async fn recall<M: Method>(
         &self,
         memory: &Memory,
-        event: &'static str,
         params: &M::Params,
         line: &Line,
         deadline: Instant,
@@ -248,7 +245,7 @@ impl<'w, A: Access> Session<'w, A> {
         let method = choose(M::CANDIDATES, &nas)?;
         let begun = Instant::now();
         // Before anything is asked for, so that no change can fall in between.
-        let Some(watch) = nas.connection.watch(event, deadline.min(begun + AGREE)).await else {
+        let Some(watch) = nas.connection.watch(method, deadline.min(begun + AGREE)).await else {
             let (answer, about) = self.ask::<M>(params, line, deadline).await?;
             return parse(about, answer.json());
         };

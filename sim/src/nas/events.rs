@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::Generation;
 use super::methods;
 use super::session::{Caller, Outgoing};
 use super::sources;
@@ -17,6 +18,8 @@ pub(crate) enum Event {
     AlertChanged(String),
     /// A dataset, by its name.
     Dataset(String, Change),
+    /// A snapshot that somebody took or deleted through the API, by its name. Of those that a task takes nobody is told.
+    Snapshot(String, Change),
     /// An app, by its name.
     App(String),
 }
@@ -56,6 +59,7 @@ pub(crate) fn role(collection: &str) -> Option<&'static str> {
         "pool.query" => Some("POOL_READ"),
         "pool.dataset.query" => Some("DATASET_READ"),
         "app.query" => Some("APPS_READ"),
+        "pool.snapshot.query" | "zfs.snapshot.query" => Some("SNAPSHOT_READ"),
         source if sources::role(source).is_some() => sources::role(source),
         // Unknown names are accepted from a full administrator and never fire.
         _ => Some("FULL_ADMIN"),
@@ -99,6 +103,13 @@ impl State {
                 let row =
                     dataset.map(|dataset| methods::dataset::row(self, dataset, caller.generation, true));
                 ("pool.dataset.query", name.as_str().into(), *change, row.unwrap_or_default())
+            }
+            Event::Snapshot(name, change) => {
+                let snapshot = self.snapshots.iter().find(|one| one.id() == *name);
+                let row = snapshot.map(methods::snapshot::row);
+                let renamed = caller.generation >= Generation::V25_10;
+                let collection = if renamed { "pool.snapshot.query" } else { "zfs.snapshot.query" };
+                (collection, name.as_str().into(), *change, row.unwrap_or_default())
             }
             Event::App(name) => {
                 let app = self.apps.iter().find(|app| app.name == *name)?;

@@ -139,7 +139,7 @@ macro_rules! method {
             type Reply = $reply;
             const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
             const ROLE: Option<&'static str> = Some("ACCOUNT_READ");
-            const TOLD_BY: Option<&'static str> = Some($name);
+            const TOLD: bool = true;
 
             fn example() -> Self::Params {
                 local(false)

@@ -49,7 +49,7 @@ impl Method for Alerts {
     type Reply = Vec<Alert>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("alert.list");
     const ROLE: Option<&'static str> = Some("ALERT_LIST_READ");
-    const TOLD_BY: Option<&'static str> = Some("alert.list");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         []

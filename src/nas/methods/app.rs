@@ -248,7 +248,7 @@ impl Method for AppCount {
     type Reply = u64;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("app.query");
     const ROLE: Option<&'static str> = APPS_READ;
-    const TOLD_BY: Option<&'static str> = Some("app.query");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {
@@ -262,7 +262,7 @@ impl Method for Brief {
     type Reply = Vec<App>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("app.query");
     const ROLE: Option<&'static str> = APPS_READ;
-    const TOLD_BY: Option<&'static str> = Some("app.query");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {
@@ -276,7 +276,7 @@ impl Method for Apps {
     type Reply = Vec<App>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("app.query");
     const ROLE: Option<&'static str> = APPS_READ;
-    const TOLD_BY: Option<&'static str> = Some("app.query");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {
@@ -337,6 +337,7 @@ impl Method for Images {
     type Reply = Vec<Image>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("app.image.query");
     const ROLE: Option<&'static str> = APPS_READ;
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all().order("-size").limit(100)

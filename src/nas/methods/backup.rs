@@ -229,7 +229,7 @@ macro_rules! method {
             type Reply = Vec<$reply>;
             const CANDIDATES: &'static [Candidate] = &Candidate::always($name);
             const ROLE: Option<&'static str> = Some($role);
-            const TOLD_BY: Option<&'static str> = Some($name);
+            const TOLD: bool = true;
 
             fn example() -> Self::Params {
                 Query::all()

@@ -58,6 +58,7 @@ impl Method for Certificates {
     type Reply = Vec<Certificate>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("certificate.query");
     const ROLE: Option<&'static str> = Some("CERTIFICATE_READ");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         all()

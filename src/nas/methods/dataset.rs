@@ -168,7 +168,7 @@ impl Method for DatasetCount {
     type Reply = u64;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.query");
     const ROLE: Option<&'static str> = Some("DATASET_READ");
-    const TOLD_BY: Option<&'static str> = Some("pool.dataset.query");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(1);
 
     #[expect(clippy::expect_used, reason = "the name is right there")]
@@ -183,7 +183,7 @@ impl Method for Datasets {
     type Reply = Vec<Dataset>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.dataset.query");
     const ROLE: Option<&'static str> = Some("DATASET_READ");
-    const TOLD_BY: Option<&'static str> = Some("pool.dataset.query");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {

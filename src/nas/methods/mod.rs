@@ -56,9 +56,9 @@ pub trait Method: sealed::Listed + Send + 'static {
     const ROLE: Option<&'static str>;
     /// How long an answer may take, waiting for a free slot included.
     const DEADLINE: Duration = Duration::from_secs(30);
-    /// The event by which the NAS tells that what it answers has changed. Where there is one, a look may be given what
-    /// the NAS answered a moment ago, as long as it has told of no change since.
-    const TOLD_BY: Option<&'static str> = None;
+    /// The NAS tells that what it answers has changed, by an event of the same name. A look may then be given what the NAS
+    /// answered a moment ago, as long as it has told of no change since.
+    const TOLD: bool = false;
     /// It starts a job: what it answers is the job's number, and the work goes on behind it.
     const JOB: bool = false;
 
@@ -145,8 +145,8 @@ pub struct Listed {
     pub role: Option<&'static str>,
     /// [`Method::JOB`]
     pub job: bool,
-    /// [`Method::TOLD_BY`]
-    pub told_by: Option<&'static str>,
+    /// [`Method::TOLD`]
+    pub told: bool,
     /// [`Method::example`], as JSON.
     pub example: serde_json::Value,
     /// Tries to read a text as [`Method::Reply`].
@@ -154,13 +154,13 @@ pub struct Listed {
 }
 
 fn listed<M: Method>() -> Listed {
-    const { assert!(M::TOLD_BY.is_none() || !M::Access::CHANGES, "what changes the NAS is sent each time") };
+    const { assert!(!(M::TOLD && M::Access::CHANGES), "what changes the NAS is sent each time") };
     Listed {
         candidates: M::CANDIDATES,
         changes: M::Access::CHANGES,
         role: M::ROLE,
         job: M::JOB,
-        told_by: M::TOLD_BY,
+        told: M::TOLD,
         example: serde_json::to_value(M::example()).unwrap_or_default(),
         reads: |text| serde_json::from_str::<M::Reply>(text).map(drop).map_err(|error| error.to_string()),
     }
@@ -172,7 +172,7 @@ fn listed_source<S: Source>() -> Listed {
         changes: false,
         role: S::ROLE,
         job: false,
-        told_by: None,
+        told: false,
         example: serde_json::to_value(S::example()).unwrap_or_default(),
         reads: |text| serde_json::from_str::<S::Item>(text).map(drop).map_err(|error| error.to_string()),
     }

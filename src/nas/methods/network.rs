@@ -130,7 +130,7 @@ impl Method for Interfaces {
     type Reply = Vec<Interface>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("interface.query");
     const ROLE: Option<&'static str> = Some("NETWORK_INTERFACE_READ");
-    const TOLD_BY: Option<&'static str> = Some("interface.query");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         all()

@@ -232,7 +232,7 @@ impl Method for Pools {
     type Reply = Vec<Pool>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.query");
     const ROLE: Option<&'static str> = Some("POOL_READ");
-    const TOLD_BY: Option<&'static str> = Some("pool.query");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(1);
 
     fn example() -> Self::Params {

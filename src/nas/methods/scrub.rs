@@ -47,6 +47,7 @@ impl Method for Schedules {
     type Reply = Vec<ScrubTask>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("pool.scrub.query");
     const ROLE: Option<&'static str> = Some("POOL_SCRUB_READ");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         all()

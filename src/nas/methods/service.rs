@@ -44,7 +44,7 @@ impl Method for Services {
     type Reply = Vec<Service>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("service.query");
     const ROLE: Option<&'static str> = Some("SERVICE_READ");
-    const TOLD_BY: Option<&'static str> = Some("service.query");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         all()

@@ -207,6 +207,7 @@ impl Method for Snapshots {
     type Reply = Vec<Snapshot>;
     const CANDIDATES: &'static [Candidate] = QUERY;
     const ROLE: Option<&'static str> = Some("SNAPSHOT_READ");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(2);
 
     fn example() -> Self::Params {
@@ -220,6 +221,7 @@ impl Method for Count {
     type Reply = u64;
     const CANDIDATES: &'static [Candidate] = QUERY;
     const ROLE: Option<&'static str> = Some("SNAPSHOT_READ");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(2);
 
     #[expect(clippy::expect_used, reason = "the name is right there")]
@@ -234,6 +236,7 @@ impl Method for Times {
     type Reply = Vec<SnapshotTime>;
     const CANDIDATES: &'static [Candidate] = QUERY;
     const ROLE: Option<&'static str> = Some("SNAPSHOT_READ");
+    const TOLD: bool = true;
     const DEADLINE: Duration = Duration::from_mins(2);
 
     fn example() -> Self::Params {

@@ -75,7 +75,7 @@ impl Method for Machines {
     type Reply = Vec<Machine>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.query");
     const ROLE: Option<&'static str> = Some("VM_READ");
-    const TOLD_BY: Option<&'static str> = Some("vm.query");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all().order("name").limit(50)
@@ -96,7 +96,7 @@ impl Method for MachineCount {
     type Reply = u64;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.query");
     const ROLE: Option<&'static str> = Some("VM_READ");
-    const TOLD_BY: Option<&'static str> = Some("vm.query");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all()
@@ -191,7 +191,7 @@ impl Method for Devices {
     type Reply = Vec<Device>;
     const CANDIDATES: &'static [Candidate] = &Candidate::always("vm.device.query");
     const ROLE: Option<&'static str> = Some("VM_DEVICE_READ");
-    const TOLD_BY: Option<&'static str> = Some("vm.device.query");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         of(1)
@@ -273,6 +273,7 @@ impl Method for Instances {
     const CANDIDATES: &'static [Candidate] =
         &[Candidate::since(OLDEST, "virt.instance.query").until(CONTAINERS)];
     const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_READ");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all().order("name").limit(50)
@@ -293,6 +294,7 @@ impl Method for InstanceCount {
     type Reply = u64;
     const CANDIDATES: &'static [Candidate] = Instances::CANDIDATES;
     const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_READ");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all()
@@ -338,6 +340,7 @@ impl Method for Containers {
     type Reply = Vec<Container>;
     const CANDIDATES: &'static [Candidate] = &[Candidate::since(CONTAINERS, "container.query")];
     const ROLE: Option<&'static str> = Some("CONTAINER_READ");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all().order("name").limit(50)
@@ -358,6 +361,7 @@ impl Method for ContainerCount {
     type Reply = u64;
     const CANDIDATES: &'static [Candidate] = Containers::CANDIDATES;
     const ROLE: Option<&'static str> = Some("CONTAINER_READ");
+    const TOLD: bool = true;
 
     fn example() -> Self::Params {
         Query::all()

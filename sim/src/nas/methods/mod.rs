@@ -21,7 +21,7 @@ mod privilege;
 mod reporting;
 mod service;
 mod share;
-mod snapshot;
+pub(crate) mod snapshot;
 mod system;
 mod user;
 mod vm;

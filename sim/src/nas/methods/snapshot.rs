@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Access, Answer, Context, Method, human, method};
 use crate::nas::Generation;
+use crate::nas::events::{Change, Event};
 use crate::nas::jobs::date;
 use crate::nas::params::{Kind, Param, QUERY, optional, required};
 use crate::nas::state::{Snapshot, pool_of};
@@ -156,6 +157,7 @@ fn create(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let created = state.now();
     for one in &taken {
         state.snapshot_at(one, &name, created, properties.clone());
+        state.emit(Event::Snapshot(format!("{one}@{name}"), Change::Added));
     }
     let snapshot = state.snapshots.iter().find(|one| one.dataset == dataset && one.name == name);
     Ok(Answer::Value(snapshot.map_or(Value::Null, row)))
@@ -182,7 +184,11 @@ fn delete(context: &mut Context<'_>) -> Result<Answer, Failure> {
             return Err(Failure::call(EFAULT, why));
         }
     }
+    let gone: Vec<_> = context.state.snapshots.iter().filter(|one| meant(one)).map(Snapshot::id).collect();
     context.state.snapshots.retain(|one| !meant(one));
+    for id in gone {
+        context.state.emit(Event::Snapshot(id, Change::Removed));
+    }
     Ok(Answer::Value(json!(true)))
 }
 
@@ -291,7 +297,7 @@ fn valid_name(id: &str) -> bool {
         && id.split_once('@').is_some_and(|(_, name)| !name.is_empty() && !name.contains(['@', '/']))
 }
 
-fn row(snapshot: &Snapshot) -> Value {
+pub(crate) fn row(snapshot: &Snapshot) -> Value {
     let id = snapshot.id();
     let none = |value: String, raw: String, parsed: Value| json!({"value": value, "rawvalue": raw, "parsed": parsed, "source": "NONE"});
     let mut properties = Map::new();

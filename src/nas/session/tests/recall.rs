@@ -8,6 +8,7 @@ use super::*;
 use crate::clock::{Clock, Tell};
 use crate::nas::memory::{Memory, OLDEST, Use};
 use crate::nas::methods::alert;
+use crate::nas::methods::query::Query;
 
 /// A clock that stands until it is turned.
 #[derive(Clone, Default)]
@@ -164,6 +165,31 @@ async fn an_answer_is_given_again_until_it_may_have_changed() {
     nas.stage.state.send_modify(|state| state.status = away);
     let session = nas.session::<Read>(Use::Recalls);
     assert!(matches!(session.call(alert::Alerts, []).await, Err(NasError::Away { .. })));
+}
+
+#[tokio::test]
+async fn what_is_listened_for_is_called_as_the_method_is_in_this_generation() {
+    for (generation, name) in
+        [(Version::new(25, 4, 2), "zfs.snapshot.query"), (GOLDEYE, "pool.snapshot.query")]
+    {
+        let (stage, mut nas) = Stage::new(generation).await;
+        let memory = Memory::new(Clock::from_tell(Hand::default()));
+        let count = || async {
+            let session: Session<'_, Read> =
+                Session::with(Some(stage.line.clone()), (memory.clone(), Use::Recalls));
+            session.call(snapshot::Count, Query::all()).await.unwrap()
+        };
+        let play = async {
+            let call = nas.hear().await;
+            assert_eq!((&call["method"], &call["params"]), (&json!("core.subscribe"), &json!([name])));
+            nas.say(json!({"jsonrpc": "2.0", "id": call["id"], "result": UUID})).await;
+            let call = nas.hear().await;
+            assert_eq!(call["method"], name);
+            nas.say(json!({"jsonrpc": "2.0", "id": call["id"], "result": 7})).await;
+        };
+        assert_eq!(tokio::join!(count(), play).0, 7);
+        assert_eq!(count().await, 7, "nobody answers any more");
+    }
 }
 
 #[tokio::test]
