@@ -181,7 +181,7 @@ async fn nothing_acknowledged_is_lost_and_every_intent_has_one_outcome() {
         }
         bench.start_again().await;
     }
-    common::eventually("the NAS was asked about every change", async || {
+    eventually("the NAS was asked about every change", async || {
         verify(&bench.world.audit_dir(), &Against::default()).unwrap().intents.open.is_empty()
     })
     .await;
@@ -273,7 +273,7 @@ async fn the_demo_does_not_outlive_its_daemon() {
     let killed = Command::new("kill").args(["-KILL", &ready["pid"].to_string()]).status().await.unwrap();
     assert!(killed.success());
     let ended =
-        tokio::time::timeout(Duration::from_secs(60), demo.wait_with_output()).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_mins(1), demo.wait_with_output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("the daemon ended by itself (signal: 9 (SIGKILL))"), "{said}");

@@ -174,7 +174,7 @@ fn folder(dir: &Path) -> Result<(), Complaint> {
     match std::fs::metadata(dir) {
         Ok(meta) if !meta.is_dir() => Err(Complaint::new(format!("{shown} is not a folder"))),
         Ok(_) => writable(dir).map_err(|error| Complaint::new(format!("{shown} cannot be written: {error}"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let parent = dir.parent().unwrap_or(dir);
             writable(parent).map_err(|error| {
                 Complaint::new(format!(

@@ -61,7 +61,7 @@ impl Freeze {
     /// Who froze changes; `None` when nobody did. A file that cannot be read freezes too.
     #[must_use]
     pub fn state(&self) -> Option<Frozen> {
-        let unreadable = |error: &dyn std::fmt::Display| Frozen {
+        let unreadable = |error: &dyn fmt::Display| Frozen {
             by: "nobody in particular".to_owned(),
             at: String::new(),
             reason: format!("whether changes are frozen cannot be read: {error}"),
