@@ -124,6 +124,15 @@ impl Trial {
         assert!(!planned.is_error() && planned.text().contains("NOT DONE YET"), "{tool}: {}", planned.text());
         let plan = planned.json()["result"]["structuredContent"].clone();
         assert_eq!(plan["state"], "waiting", "{tool}");
+        // What is said of it without a schema (docs/adr/0011).
+        for member in ["plan", "tool", "nas", "expires"] {
+            assert!(plan[member].is_string(), "{tool}: {member} in {plan}");
+        }
+        for member in ["summary", "risk", "undo"] {
+            assert!(plan["effect"][member].is_string(), "{tool}: effect.{member} in {plan}");
+        }
+        let by_client = plan["confirm_with"] == json!({ "plan": plan["plan"] });
+        assert_ne!(by_client, plan["approve_at"].is_string(), "{tool}: who agrees to {plan}?");
         plan
     }
 
@@ -136,6 +145,12 @@ impl Trial {
     async fn agree(&mut self, plan: &Value) -> String {
         if plan["effect"]["risk"] == "reversible" {
             let again = self.call(self.spec.name, with(&self.arguments, "plan", &plan["plan"])).await;
+            if !again.is_error() {
+                let made = &again.json()["result"]["structuredContent"];
+                let state = if made["job"].is_null() { "done" } else { "running" };
+                assert_eq!((&made["state"], &made["plan"]), (&json!(state), &plan["plan"]), "{made}");
+                assert!(made["text"].is_string() && made["undo"].is_string(), "{made}");
+            }
             return again.text();
         }
         self.approve(plan).await

@@ -509,6 +509,7 @@ impl Dispatcher {
         let mut said = format!("{text}\n");
         if let Some(job) = job {
             structured["job"] = json!(job);
+            structured["state"] = json!("running");
             let _ = writeln!(said, "The NAS goes on with it as job {job}; plan_wait tells how it ends.");
         }
         let _ = writeln!(said, "Undo: {undo}.");
