@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tailnas::dispatch::Catalogue;
 use tailnas::domain::risk::Risk;
 use tailnas::nas::By;
+use tailnas::nas::version::{Candidate, Version};
 use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
@@ -374,6 +375,71 @@ async fn every_change_is_made_once_and_only_as_it_was_agreed_to() {
         }
     });
     futures_util::future::join_all(lanes).await;
+}
+
+/// On the other generations each target is told from another by other means: on 25.04 a dataset by the second in which it
+/// was made, a container of 25.x by when Incus made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_become_another_meanwhile_is_left_alone_on_every_generation() {
+    let others = [(Generation::V25_04, "25.04.2"), (Generation::V26, "26.0.0")];
+    let tried = others.map(|(generation, version)| become_another(generation, version));
+    futures_util::future::join_all(tried).await;
+}
+
+async fn become_another(generation: Generation, version: &str) {
+    let version: Version = version.parse().unwrap();
+    let bench = Bench::inside(async |world| {
+        world.nas.set_generation(generation);
+        world.nas.state(changes::prepare);
+        grant(world, ALICE, scopes(None));
+    })
+    .await;
+    bench.nas_is_up().await;
+    let (alice, mut phone) = (bench.patient_client(ALICE), bench.enrolled(ALICE).await);
+    let catalogue = Catalogue::new();
+    let (mut tried, mut absent) = (0, 0);
+    'tools: for spec in catalogue.specs().filter(|spec| spec.risk != Risk::Read && !spec.needs.is_empty()) {
+        let tool = spec.name;
+        for (what, happens) in example(tool).meanwhile {
+            let at = format!("{tool} on {version}, {what}");
+            let before = bench.world.nas.state(|nas| nas.clone());
+            bench.daemon.clock.pass(2);
+            let mut arguments = example(tool).arguments;
+            let planned = call(&alice, tool, &arguments).await;
+            if planned.is_error() {
+                let needed = spec.needs.iter().chain(spec.looks);
+                let lacks =
+                    needed.map(|need| Candidate::choose(need.candidates, version)).any(|name| name.is_none());
+                assert!(lacks, "{at}: {}", planned.text());
+                absent += 1;
+                continue 'tools;
+            }
+            let plan = planned.json()["result"]["structuredContent"].clone();
+            bench.world.nas.state(happens);
+            bench.world.nas.state(|nas| {
+                // A second later, where that is all that can be told.
+                let made = nas
+                    .datasets
+                    .iter_mut()
+                    .filter(|new| before.datasets.iter().all(|old| old.guid != new.guid));
+                made.for_each(|new| new.created += chrono::TimeDelta::seconds(1));
+            });
+            let answer = if plan["effect"]["risk"] == "reversible" {
+                arguments["plan"] = plan["plan"].clone();
+                call(&alice, tool, &arguments).await.text()
+            } else {
+                let approved = phone.approve(plan["plan"].as_str().unwrap()).await.unwrap();
+                assert!(approved.status.is_success(), "{at}: {}", said(&approved));
+                call(&alice, "plan_wait", &json!({ "plan": plan["plan"], "seconds": 50 })).await.text()
+            };
+            let nothing = ["Nothing was changed", "Nothing was sent to the NAS"];
+            assert!(nothing.iter().any(|nothing| answer.contains(nothing)), "{at}: {answer}");
+            tried += 1;
+            bench.world.nas.state(|nas| nas.put_back(before));
+        }
+    }
+    assert!(bench.records().iter().all(|record| record["type"] != "intent"), "{version}");
+    assert!(tried > 60 && absent < 12, "{version}: {tried} were tried, and {absent} tools are not there");
 }
 
 /// A plan of alice's that takes a person: its handle.

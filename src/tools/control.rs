@@ -13,7 +13,7 @@ use crate::nas::Session;
 use crate::nas::methods::query::Query;
 use crate::nas::methods::{alert, app, file, service, share};
 
-use super::apps::as_set_up;
+use super::apps::{as_set_up, identity};
 use super::render::{capital, foreign};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
@@ -239,7 +239,7 @@ impl Change for AppControl {
             Self::RISK,
             undo,
             format!("app {name}"),
-            Fingerprint::of(&json!([found.name, state])),
+            Fingerprint::of(&json!([identity(&found), state])),
         );
         let after = match action {
             Action::Start => "RUNNING",

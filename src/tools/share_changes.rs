@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::domain::access::{Read, Write};
-use crate::domain::name::{DatasetPath, FilePath, Host, ShareName};
+use crate::domain::name::{DatasetPath, FilePath, Host, PoolName, ShareName};
 use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
@@ -144,6 +144,32 @@ impl Found {
                 "Change it in the TrueNAS web interface.",
             )
         })
+    }
+
+    /// What tells the dataset that it gives, or a folder of, from one that is made again under its name. Nothing of what
+    /// lies elsewhere, as on another server.
+    async fn ground(&self, nas: &Session<'_, Read>) -> Result<Value, ToolError> {
+        let inside = self.path.strip_prefix("/mnt/").unwrap_or_default();
+        let Some(pool) = inside.split('/').next().and_then(|pool| pool.parse::<PoolName>().ok()) else {
+            return Ok(Value::Null);
+        };
+        let all = nas.call(dataset::Datasets, dataset::on_pool(&pool)).await?;
+        let gives = |one: &&dataset::Dataset| {
+            let rest = inside.strip_prefix(one.id.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let Some(found) = all.iter().filter(gives).max_by_key(|one| one.id.len()) else {
+            return Ok(Value::Null);
+        };
+        match found.id.parse::<DatasetPath>() {
+            Ok(path) => identity(nas, &path, found).await,
+            Err(_) => Ok(Value::Null),
+        }
+    }
+
+    /// What it is and what it gives. A share that is made again may have the number of the one before.
+    async fn fingerprint(&self, nas: &Session<'_, Read>) -> Result<Fingerprint, ToolError> {
+        Ok(Fingerprint::of(&json!([self.facts(), self.ground(nas).await?])))
     }
 
     fn facts(&self) -> Value {
@@ -396,7 +422,7 @@ impl Wanted<'_> {
             Risk::Disruptive,
             undo,
             now.subject(),
-            Fingerprint::of(&now.facts()),
+            now.fingerprint(nas).await?,
         );
         (draft.changes, draft.warnings, draft.stops, draft.unseen) = (changes, warnings, stops, seen.not);
         Ok(draft)
@@ -404,7 +430,11 @@ impl Wanted<'_> {
 }
 
 /// A share that is taken away.
-fn plan_deletion(now: &Found, (create, update): (&'static str, &'static str)) -> Result<Draft, ToolError> {
+async fn plan_deletion(
+    nas: &Session<'_, Read>,
+    now: &Found,
+    (create, update): (&'static str, &'static str),
+) -> Result<Draft, ToolError> {
     now.id()?;
     let hosts: Option<Vec<Host>> = now.hosts.iter().map(|host| host.parse().ok()).collect();
     let undo = match (now.dataset(), hosts, now.by) {
@@ -425,7 +455,7 @@ fn plan_deletion(now: &Found, (create, update): (&'static str, &'static str)) ->
         Risk::Disruptive,
         undo,
         now.subject(),
-        Fingerprint::of(&now.facts()),
+        now.fingerprint(nas).await?,
     );
     let before = format!("{}, {}, for {}", foreign(&now.path, 300), ro_or_rw(now.read_only), who(&now.hosts));
     draft.changes.push(Alteration::new(
@@ -556,7 +586,8 @@ impl Change for SmbUpdate {
     const DESCRIPTION: &'static str = "Switches an SMB share on or off, makes it read-only or writable, or changes its hosts. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![share::SmbShares, share::NfsShares, service::Services];
+    const LOOKS: &'static [Need] =
+        needs![share::SmbShares, share::NfsShares, service::Services, dataset::Datasets, resource::Resources];
     const NEEDS: &'static [Need] = needs![share::SmbUpdate];
     const LOG: &'static [(&'static str, Log)] =
         &[("share", Log::Plain), ("enabled", Log::Plain), ("read_only", Log::Plain), ("hosts", Log::Plain)];
@@ -620,7 +651,7 @@ impl Change for SmbDelete {
         "Takes an SMB share away. The files stay. smb_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![share::SmbShares];
+    const LOOKS: &'static [Need] = needs![share::SmbShares, dataset::Datasets, resource::Resources];
     const NEEDS: &'static [Need] = needs![share::SmbDelete];
     const LOG: &'static [(&'static str, Log)] = &[("share", Log::Plain)];
     type Args = OneSmb;
@@ -631,7 +662,7 @@ impl Change for SmbDelete {
 
     async fn plan(nas: &Session<'_, Read>, args: &OneSmb) -> Result<Draft, ToolError> {
         let now = one(nas, By::Smb, args.share.as_str()).await?;
-        plan_deletion(&now, (SmbCreate::NAME, SmbUpdate::NAME))
+        plan_deletion(nas, &now, (SmbCreate::NAME, SmbUpdate::NAME)).await
     }
 
     async fn run(nas: &Session<'_, Write>, args: OneSmb) -> Result<Done, ToolError> {
@@ -741,7 +772,8 @@ impl Change for NfsUpdate {
     const DESCRIPTION: &'static str = "Switches an NFS share on or off, makes it read-only or writable, or changes its hosts. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![share::SmbShares, share::NfsShares, service::Services];
+    const LOOKS: &'static [Need] =
+        needs![share::SmbShares, share::NfsShares, service::Services, dataset::Datasets, resource::Resources];
     const NEEDS: &'static [Need] = needs![share::NfsUpdate];
     const LOG: &'static [(&'static str, Log)] =
         &[("path", Log::Plain), ("enabled", Log::Plain), ("read_only", Log::Plain), ("hosts", Log::Plain)];
@@ -806,7 +838,7 @@ impl Change for NfsDelete {
         "Takes an NFS share away. The files stay. nfs_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![share::NfsShares];
+    const LOOKS: &'static [Need] = needs![share::NfsShares, dataset::Datasets, resource::Resources];
     const NEEDS: &'static [Need] = needs![share::NfsDelete];
     const LOG: &'static [(&'static str, Log)] = &[("path", Log::Plain)];
     type Args = OneNfs;
@@ -817,7 +849,7 @@ impl Change for NfsDelete {
 
     async fn plan(nas: &Session<'_, Read>, args: &OneNfs) -> Result<Draft, ToolError> {
         let now = one(nas, By::Nfs, args.path.as_str()).await?;
-        plan_deletion(&now, (NfsCreate::NAME, NfsUpdate::NAME))
+        plan_deletion(nas, &now, (NfsCreate::NAME, NfsUpdate::NAME)).await
     }
 
     async fn run(nas: &Session<'_, Write>, args: OneNfs) -> Result<Done, ToolError> {

@@ -95,9 +95,27 @@ fn no_such_snapshot(snapshot: &SnapshotName) -> ToolError {
     )
 }
 
+/// The transaction in which a snapshot was taken.
+fn txg(one: &snapshot::Snapshot) -> Result<u64, ToolError> {
+    one.createtxg.as_deref().and_then(|txg| txg.parse().ok()).ok_or_else(|| {
+        let untold = NasError::Unexpected {
+            method: "pool.snapshot.query",
+            path: "createtxg".to_owned(),
+            problem: "expected a number".to_owned(),
+            changed: false,
+        };
+        untold.into()
+    })
+}
+
 /// What no other snapshot has, nor one that is taken again under the same name.
-fn known_by(one: &snapshot::Snapshot) -> Value {
-    json!([one.id, one.createtxg])
+fn known_by(one: &snapshot::Snapshot) -> Result<Value, ToolError> {
+    Ok(json!([one.id, txg(one)?]))
+}
+
+/// The same of several, and what holds each.
+fn known_and_held_by(all: &[snapshot::Snapshot]) -> Result<Value, ToolError> {
+    all.iter().map(|one| known_by(one).map(|known| json!([known, holds_of(one)]))).collect()
 }
 
 fn holds_of(one: &snapshot::Snapshot) -> Vec<&str> {
@@ -193,7 +211,7 @@ impl Change for Hold {
             Self::RISK,
             Undo::call(Release::NAME, json!({ "snapshot": args.snapshot, "recursive": args.recursive })),
             subject(&dataset),
-            Fingerprint::of(&found.iter().map(|one| json!([known_by(one), holds_of(one)])).collect()),
+            Fingerprint::of(&known_and_held_by(&found)?),
         );
         let held = |one: &snapshot::Snapshot| {
             let before = if one.holds.is_empty() { "can be deleted" } else { "held by a replication" };
@@ -269,7 +287,7 @@ impl Change for Release {
             Self::RISK,
             undo,
             subject(&dataset),
-            Fingerprint::of(&found.iter().map(|one| json!([known_by(one), holds_of(one)])).collect()),
+            Fingerprint::of(&known_and_held_by(&found)?),
         );
         let released = |one: &snapshot::Snapshot| {
             let what = format!("snapshot {}", foreign(&one.id, 255));
@@ -354,7 +372,7 @@ impl Change for MakeClone {
             Self::RISK,
             Undo::call("dataset_delete", json!({ "dataset": path })),
             subject(path),
-            Fingerprint::of(&json!([known_by(&found), identity(nas, &above, &lies_in).await?, given_by])),
+            Fingerprint::of(&json!([known_by(&found)?, identity(nas, &above, &lies_in).await?, given_by])),
         );
         let referenced = found.properties.get("referenced").and_then(Property::number);
         let holds = referenced.map_or_else(|| "what it holds".to_owned(), size);
@@ -497,9 +515,9 @@ impl Change for Rollback {
             0 => String::new(),
             some => format!(", and {} with at least {}", count(some, "newer snapshot"), size(bytes)),
         };
-        let newer_ones: Vec<_> = newer.iter().map(known_by).collect();
+        let newer_ones = newer.iter().map(known_by).collect::<Result<Vec<_>, _>>()?;
         let uses: Vec<_> = dependents.iter().map(|used| &used.name).collect();
-        let facts = json!([identity(nas, &path, &dataset).await?, known_by(to), newer_ones, uses]);
+        let facts = json!([identity(nas, &path, &dataset).await?, known_by(to)?, newer_ones, uses]);
         let mut draft = Draft::new(
             format!("Take {path} back to {snapshot}: everything written since {when} is lost{with}."),
             Self::RISK,
@@ -552,17 +570,9 @@ fn newer(
     than: &snapshot::Snapshot,
 ) -> Result<Vec<snapshot::Snapshot>, ToolError> {
     // By transaction and not by time: clocks are set.
-    let txg = |one: &snapshot::Snapshot| one.createtxg.as_deref().and_then(|txg| txg.parse::<u64>().ok());
-    let order = all.iter().map(|one| Some((txg(one)?, one))).collect::<Option<Vec<_>>>();
-    let (Some(mut order), Some(than)) = (order, txg(than)) else {
-        let untold = NasError::Unexpected {
-            method: "pool.snapshot.query",
-            path: "createtxg".to_owned(),
-            problem: "expected a number".to_owned(),
-            changed: false,
-        };
-        return Err(untold.into());
-    };
+    let taken = all.iter().map(|one| txg(one).map(|txg| (txg, one)));
+    let mut order = taken.collect::<Result<Vec<_>, ToolError>>()?;
+    let than = txg(than)?;
     order.sort_by_key(|(txg, _)| *txg);
     Ok(order.into_iter().filter(|(txg, _)| *txg > than).map(|(_, one)| one.clone()).collect())
 }
@@ -620,7 +630,7 @@ impl Change for Delete {
             Self::RISK,
             Undo::Impossible("a deleted snapshot cannot be made again".to_owned()),
             subject(&dataset),
-            Fingerprint::of(&found.iter().map(known_by).collect()),
+            Fingerprint::of(&found.iter().map(known_by).collect::<Result<Value, ToolError>>()?),
         );
         draft.changes = found
             .iter()

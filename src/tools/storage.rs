@@ -465,7 +465,7 @@ pub(super) async fn identity(
         Err(NasError::NoSuchMethod { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    Ok(known_by(found, of_zfs))
+    known_by(found, of_zfs)
 }
 
 /// The same of everything below a dataset, one value each, by path.
@@ -483,12 +483,22 @@ pub(super) async fn identities_below(
         Err(NasError::NoSuchMethod { .. }) => BTreeMap::new(),
         Err(error) => return Err(error.into()),
     };
-    Ok(below.iter().map(|found| known_by(found, of_zfs.get(&found.id).copied())).collect())
+    below.iter().map(|found| known_by(found, of_zfs.get(&found.id).copied())).collect()
 }
 
-fn known_by(found: &dataset::Dataset, of_zfs: Option<(u64, u64)>) -> Value {
+/// Where the NAS tells no number, the second in which it was made has to do: what is made again later has another.
+fn known_by(found: &dataset::Dataset, of_zfs: Option<(u64, u64)>) -> Result<Value, ToolError> {
     let created = found.creation.as_ref().and_then(|creation| creation.rawvalue.as_deref());
-    json!([found.id, found.kind, of_zfs, created])
+    if of_zfs.is_none() && created.is_none() {
+        let untold = NasError::Unexpected {
+            method: "pool.dataset.query",
+            path: "creation".to_owned(),
+            problem: "expected when it was made".to_owned(),
+            changed: false,
+        };
+        return Err(untold.into());
+    }
+    Ok(json!([found.id, found.kind, of_zfs, created]))
 }
 
 /// Whatever changes a pool's datasets, snapshots or shares waits for the others that do: they may be each other's

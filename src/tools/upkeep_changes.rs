@@ -643,7 +643,7 @@ impl Change for VmControl {
             Self::RISK,
             undo,
             Self::target(args),
-            Fingerprint::of(&json!([found.id, found.name, state])),
+            Fingerprint::of(&json!([found.id, found.uuid, found.name, state])),
         );
         let after = if action == Action::Stop { "STOPPED" } else { "RUNNING" };
         draft.changes.push(Alteration::new(name, Some(foreign(&state, 20)), Some(after.to_owned())));
@@ -724,7 +724,7 @@ async fn container<A: Access + Covers<Read>>(nas: &Session<'_, A>, name: &str) -
     let found = match nas.call(vm::Containers, Query::all()).await {
         Ok(all) => all.into_iter().find(|one| one.name == name).map(|one| Found {
             handle: Handle::Container(one.id),
-            facts: json!([one.id, one.name, one.dataset]),
+            facts: json!([one.id, one.uuid, one.name, one.dataset]),
             state: one.status.map(|status| status.state).unwrap_or_default(),
         }),
         Err(NasError::NoSuchMethod { .. }) => {
@@ -761,7 +761,7 @@ impl Change for ContainerControl {
         "Starts a container that is no app, or has it shut down or start again. It is never cut off.";
     const SCOPE: Scope = Scope::VmsWrite;
     const RISK: Risk = Risk::Reversible;
-    const LOOKS: &'static [Need] = needs![vm::Containers, vm::Instances];
+    const LOOKS: &'static [Need] = needs![vm::Containers, vm::Instances, vm::Births];
     const NEEDS: &'static [Need] = needs![
         vm::ContainerStart,
         vm::ContainerStop,
@@ -778,7 +778,18 @@ impl Change for ContainerControl {
 
     async fn plan(nas: &Session<'_, Read>, args: &ContainerArgs) -> Result<Draft, ToolError> {
         let ContainerArgs { container: name, action } = args;
-        let Found { handle, state, facts } = container(nas, name).await?;
+        let Found { handle, state, mut facts } = container(nas, name).await?;
+        let mut unseen = Vec::new();
+        if let Handle::Instance(id) = &handle {
+            let births = nas.call(vm::Births, vm::birth_of(id)).await?;
+            let made = births.first().and_then(vm::Birth::at);
+            if made.is_none() {
+                unseen.push(
+                    "whether it is still the same by then: the NAS does not tell when it was made".to_owned(),
+                );
+            }
+            facts = json!([facts, made]);
+        }
         let target = Self::target(args);
         let runs = state == "RUNNING";
         if runs == (*action == Action::Start) {
@@ -808,6 +819,7 @@ impl Change for ContainerControl {
         );
         let after = if *action == Action::Stop { "STOPPED" } else { "RUNNING" };
         draft.changes.push(Alteration::new(target, Some(foreign(&state, 20)), Some(after.to_owned())));
+        draft.unseen = unseen;
         let until = match action {
             Action::Start => return Ok(draft),
             Action::Stop => "it is started again",

@@ -55,6 +55,7 @@ pub fn example(tool: &str) -> Example {
     const BELOW_MADE_AGAIN: &str = "what lies below it was destroyed and made again under its name";
     const GONE: &str = "it is gone";
     const REACHES_MORE: &str = "somebody gave it more of the NAS";
+    const GIVES_ANOTHER: &str = "what it gives was destroyed and made again under its name";
     match tool {
         "snapshot_create" => example_of(json!({ "dataset": "tank/photos", "name": "planned" }))
             .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
@@ -89,10 +90,12 @@ pub fn example(tool: &str) -> Example {
         "smb_share_update" => {
             example_of(json!({ "share": "photos", "read_only": true, "hosts": ["192.168.1.7"] }))
                 .unless(GONE, |nas| nas.smb_shares.retain(|one| one.name != "photos"))
+                .unless(GIVES_ANOTHER, |nas| nas.make_dataset_again("tank/photos"))
                 .unless("it leads elsewhere", |nas| "/mnt/tank/apps".clone_into(&mut nas.smb_shares[1].path))
         }
         "smb_share_delete" => example_of(json!({ "share": "photos" }))
             .unless(GONE, |nas| nas.smb_shares.retain(|one| one.name != "photos"))
+            .unless(GIVES_ANOTHER, |nas| nas.make_dataset_again("tank/photos"))
             .unless("it leads elsewhere", |nas| "/mnt/tank/apps".clone_into(&mut nas.smb_shares[1].path)),
         "nfs_share_create" => {
             example_of(json!({ "dataset": "tank/photos", "hosts": ["192.168.1.0/24", "192.168.1.7"] }))
@@ -102,10 +105,12 @@ pub fn example(tool: &str) -> Example {
         "nfs_share_update" => {
             example_of(json!({ "path": "/mnt/tank/media", "read_only": false, "hosts": ["192.168.1.7"] }))
                 .unless(GONE, |nas| nas.nfs_shares.clear())
+                .unless(GIVES_ANOTHER, |nas| nas.make_dataset_again("tank/media"))
                 .unless("more may use it", |nas| nas.nfs_shares[0].networks.push("10.0.0.0/8".to_owned()))
         }
         "nfs_share_delete" => example_of(json!({ "path": "/mnt/tank/media" }))
             .unless(GONE, |nas| nas.nfs_shares.clear())
+            .unless(GIVES_ANOTHER, |nas| nas.make_dataset_again("tank/media"))
             .unless("more may use it", |nas| nas.nfs_shares[0].networks.push("10.0.0.0/8".to_owned())),
         "scrub_start" => example_of(json!({ "pool": "backup" }))
             .unless("it is another pool of that name", |nas| "1".clone_into(&mut nas.pools[1].guid)),
@@ -132,9 +137,11 @@ pub fn example(tool: &str) -> Example {
             .unless("a scrub began", |nas| nas.begin_scrub("backup")),
         "container_control" => example_of(json!({ "container": "debian", "action": "stop" }))
             .unless(GONE, |nas| nas.containers.clear())
+            .unless(MADE_AGAIN, State::make_machines_again)
             .unless("it was stopped", |nas| nas.containers[0].running = false),
         "vm_control" => example_of(json!({ "id": 1, "action": "stop" }))
             .unless(GONE, |nas| nas.machines.clear())
+            .unless(MADE_AGAIN, State::make_machines_again)
             .unless("it was stopped", |nas| nas.machines[0].running = false),
         "dataset_create" => example_of(json!({ "dataset": "tank/new" }))
             .unless("what it would lie in is another", |nas| nas.make_dataset_again("tank"))
@@ -181,24 +188,29 @@ pub fn example(tool: &str) -> Example {
         "app_update" => {
             example_of(json!({ "app": "plex", "values": { "resources": { "limits": { "cpus": 4 } } } }))
                 .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+                .unless(MADE_AGAIN, |nas| nas.make_app_again("plex"))
                 .unless("somebody else changed it", |nas| {
                     nas.apps[0].config["resources"]["limits"]["cpus"] = json!(3);
                 })
         }
         "app_upgrade" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless(MADE_AGAIN, |nas| nas.make_app_again("plex"))
             .unless("there is a newer one yet", |nas| nas.apps[0].latest = Some("1.3.0".to_owned()))
             .unless(REACHES_MORE, |nas| nas.apps[0].config["x"] = json!({ "host_path": "/mnt/tank/media" })),
         "app_rollback" => example_of(json!({ "app": "plex", "version": "1.1.19" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless(MADE_AGAIN, |nas| nas.make_app_again("plex"))
             .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
             .unless(REACHES_MORE, |nas| nas.apps[0].config["x"] = json!({ "host_path": "/mnt/tank/media" })),
         "app_pull_images" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless(MADE_AGAIN, |nas| nas.make_app_again("plex"))
             .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
             .unless(REACHES_MORE, |nas| nas.apps[0].config["x"] = json!({ "host_path": "/mnt/tank/media" })),
         "app_delete" => example_of(json!({ "app": "plex" }))
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
+            .unless(MADE_AGAIN, |nas| nas.make_app_again("plex"))
             .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
             .unless("the NAS keeps one more volume for it", |nas| {
                 nas.ix_volumes.push(("plex".to_owned(), "data".to_owned()));

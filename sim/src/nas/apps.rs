@@ -56,6 +56,7 @@ impl State {
             return Err((EEXIST, format!("Application with name {name} already exists")));
         }
         let custom = options["custom_app"] == true;
+        self.txg += 7;
         let from = if custom { "custom-app" } else { options["catalog_app"].as_str().unwrap_or_default() };
         if from.is_empty() {
             return Err((EINVAL, "[EINVAL] app_create.catalog_app: This field is required".to_owned()));
@@ -76,6 +77,7 @@ impl State {
             custom,
             earlier: Vec::new(),
             makers_mounts: Vec::new(),
+            made: self.txg,
         };
         app.update(options)?;
         if !custom {

@@ -428,12 +428,15 @@ pub struct App {
     pub earlier: Vec<String>,
     /// Places of the host that its makers mount into it, whatever it is set up with.
     pub makers_mounts: Vec<String>,
+    /// Tells it from one that was there before under its name; 0 for what was there from the beginning.
+    pub made: u64,
 }
 
 impl App {
     /// Docker's number of its container.
     pub fn container_id(&self) -> String {
-        format!("{:0>64}", hex::encode(&self.name))
+        let name = hex::encode(&self.name);
+        format!("{:0>64}", if self.made == 0 { name } else { format!("{:x}{name}", self.made) })
     }
 }
 
@@ -452,6 +455,8 @@ pub struct Machine {
     pub memory: u64,
     /// Password of its display.
     pub display_password: String,
+    /// Tells it from one that was there before under its name and number.
+    pub made: u64,
 }
 
 /// A container that is not an app.
@@ -463,6 +468,8 @@ pub struct Container {
     pub name: String,
     /// Whether it runs.
     pub running: bool,
+    /// Tells it from one that was there before under its name and number.
+    pub made: u64,
 }
 
 /// A graph: values at equal distances up to now, over whatever span is asked for.
@@ -650,7 +657,7 @@ impl State {
                 ("nextcloud".to_owned(), "html".to_owned()),
             ],
             machines: machines(),
-            containers: vec![Container { id: 1, name: "debian".to_owned(), running: true }],
+            containers: vec![Container { id: 1, name: "debian".to_owned(), running: true, made: 0 }],
             measured: measured(),
             links: vec![("eno1".to_owned(), 1000)],
             smb_shares: smb_shares(),
@@ -916,6 +923,19 @@ impl State {
         if let Some(new) = self.snapshots.last_mut() {
             *new = Snapshot { createtxg: new.createtxg, ..old };
         }
+    }
+
+    /// Deletes an app and installs it again under its name, in the same version and set up alike.
+    pub fn make_app_again(&mut self, name: &str) {
+        self.txg += 7;
+        self.apps.iter_mut().filter(|app| app.name == name).for_each(|app| app.made = self.txg);
+    }
+
+    /// Deletes the virtual machines and containers and makes them again under their names and numbers, as they were.
+    pub fn make_machines_again(&mut self) {
+        self.txg += 7;
+        self.machines.iter_mut().for_each(|machine| machine.made = self.txg);
+        self.containers.iter_mut().for_each(|container| container.made = self.txg);
     }
 
     /// Makes the world what it was when `before` was a copy of it. Who is logged in and who listens stays, and so do jobs,
@@ -1190,6 +1210,7 @@ fn apps() -> Vec<App> {
             custom: false,
             earlier: vec!["1.1.19".to_owned()],
             makers_mounts: Vec::new(),
+            made: 0,
         },
         App {
             name: "nextcloud".to_owned(),
@@ -1207,6 +1228,7 @@ fn apps() -> Vec<App> {
             custom: false,
             earlier: Vec::new(),
             makers_mounts: Vec::new(),
+            made: 0,
         },
     ]
 }
@@ -1219,6 +1241,7 @@ fn machines() -> Vec<Machine> {
         running: true,
         memory: 4096,
         display_password: "hunter2".to_owned(),
+        made: 0,
     }]
 }
 

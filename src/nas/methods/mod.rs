@@ -275,6 +275,7 @@ catalogue! {
     vm::Devices,
     vm::Instances,
     vm::InstanceCount,
+    vm::Births,
     vm::Containers,
     vm::ContainerCount,
     reporting::Graphs,

@@ -45,6 +45,9 @@ pub struct Machine {
     /// How it is.
     #[serde(default)]
     pub status: Option<State>,
+    /// A number that no other has, nor one that is made again under its name.
+    #[serde(default)]
+    pub uuid: Option<String>,
 }
 
 /// How a machine or container is.
@@ -66,6 +69,7 @@ impl Queryable for Machines {
         "autostart",
         "bootloader",
         "status",
+        "uuid",
     ];
 }
 
@@ -301,6 +305,55 @@ impl Method for InstanceCount {
     }
 }
 
+/// When instances of 25.x were made: nothing else tells one from another that is made under its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Births;
+
+/// That of the instance of this name.
+#[must_use]
+pub fn birth_of(instance: &str) -> Query<Births> {
+    // Of all that the NAS keeps of it, which holds secrets, the NAS sends what is selected.
+    Query::all().filter("id", Compare::Is, instance).extra("raw", true)
+}
+
+/// When an instance was made.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Birth {
+    #[serde(default)]
+    raw: Option<Raw>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Raw {
+    #[serde(default)]
+    created_at: Option<String>,
+}
+
+impl Birth {
+    /// When, as Incus writes it; `None` where the NAS does not tell.
+    #[must_use]
+    pub fn at(&self) -> Option<&str> {
+        self.raw.as_ref()?.created_at.as_deref()
+    }
+}
+
+impl Queryable for Births {
+    const SELECT: &'static [&'static str] = &["raw.created_at"];
+}
+
+impl Method for Births {
+    type Access = Read;
+    type Params = Query<Self>;
+    type Reply = Vec<Birth>;
+    const CANDIDATES: &'static [Candidate] =
+        &[Candidate::since(OLDEST, "virt.instance.query").until(CONTAINERS)];
+    const ROLE: Option<&'static str> = Some("VIRT_INSTANCE_READ");
+
+    fn example() -> Self::Params {
+        birth_of("debian")
+    }
+}
+
 /// Containers, from 26 on.
 #[derive(Clone, Copy, Debug)]
 pub struct Containers;
@@ -327,11 +380,14 @@ pub struct Container {
     /// How it is.
     #[serde(default)]
     pub status: Option<State>,
+    /// A number that no other has, nor one that is made again under its name.
+    #[serde(default)]
+    pub uuid: Option<String>,
 }
 
 impl Queryable for Containers {
     const SELECT: &'static [&'static str] =
-        &["id", "name", "description", "cpuset", "autostart", "dataset", "status"];
+        &["id", "name", "description", "cpuset", "autostart", "dataset", "status", "uuid"];
 }
 
 impl Method for Containers {

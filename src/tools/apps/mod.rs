@@ -11,6 +11,7 @@ mod versions;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::domain::access::Read;
 use crate::domain::name::AppName;
@@ -57,6 +58,16 @@ fn inapplicable(what: String, hint: &str) -> ToolError {
 
 fn not_installed(name: &AppName) -> ToolError {
     inapplicable(format!("There is no app {name} on this NAS."), "apps_list tells which there are.")
+}
+
+/// What an app is and in which version, and the containers it has: those of one that is made again under its name are
+/// others. So they are where somebody stops it, or sets it up anew, which is reason enough to look again. One without
+/// containers has nothing of the kind.
+pub(super) fn identity(app: &app::App) -> Value {
+    let details = &app.active_workloads.container_details;
+    let mut containers: Vec<_> = details.iter().map(|container| &container.id).collect();
+    containers.sort();
+    json!([app.name, app.version, app.custom_app, containers])
 }
 
 async fn find(nas: &Session<'_, Read>, name: &AppName) -> Result<app::App, ToolError> {

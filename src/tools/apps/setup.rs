@@ -21,7 +21,7 @@ use super::super::render::foreign;
 use super::super::{Change, Done, Entry, Log, Need, ToolError, needs};
 use super::config::{Leaf, leaves};
 use super::deploy::{Values, as_they_say, bounds, images, judged, ports_of_others, refused, told};
-use super::{inapplicable, not_installed};
+use super::{identity, inapplicable, not_installed};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -225,7 +225,7 @@ impl Change for Update {
             Self::RISK,
             next.undo(name, &found_differences),
             format!("app {name}"),
-            Fingerprint::of(&json!([found.name, found.version, custom, next.before, places])),
+            Fingerprint::of(&json!([identity(&found), custom, next.before, places])),
         );
         differences(&mut draft, &next.before, &next.after);
         draft.stops.push("Whoever uses it loses it for a moment.".to_owned());

@@ -16,7 +16,7 @@ use crate::nas::methods::{app, file};
 use super::super::render::foreign;
 use super::super::{Change, Done, Entry, Log, Need, ToolError, needs};
 use super::deploy::{as_set_up, word};
-use super::{find, inapplicable};
+use super::{find, identity, inapplicable};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -41,11 +41,6 @@ fn subject(name: &AppName) -> String {
 
 fn version_of(app: &app::App) -> Option<String> {
     app.version.as_deref().map(|version| foreign(version, 60))
-}
-
-/// What an app is, and in which version. That it starts or stops in between makes it no other.
-fn identity(app: &app::App) -> serde_json::Value {
-    json!([app.name, app.version, app.custom_app])
 }
 
 fn interrupted() -> String {
@@ -394,6 +389,13 @@ impl Change for Delete {
         }
         if volumes.is_empty() {
             draft.unseen.push("what is mounted into it: the NAS tells only of what runs".to_owned());
+        }
+        if found.active_workloads.container_details.is_empty() {
+            draft.unseen.push(
+                "whether it is still the same by then: nothing tells an app without containers from one that is made \
+                 again under its name"
+                    .to_owned(),
+            );
         }
         if *remove_images {
             draft.warnings.push("Its images go too, where nothing else uses them.".to_owned());

@@ -129,10 +129,15 @@ fn row(machine: &Machine) -> Value {
         "trusted_platform_module": false, "memory": machine.memory, "min_memory": null,
         "hyperv_enlightenments": false, "bootloader": "UEFI", "bootloader_ovmf": "OVMF_CODE.fd",
         "autostart": true, "hide_from_msr": false, "ensure_display_device": true, "time": "LOCAL",
-        "shutdown_timeout": 90, "arch_type": null, "machine_type": null, "uuid": null,
+        "shutdown_timeout": 90, "arch_type": null, "machine_type": null, "uuid": uuid(machine.made, machine.id),
         "enable_secure_boot": false, "id": machine.id, "display_available": true,
         "status": {"state": state, "pid": pid, "domain_state": domain}, "devices": devices_of(machine),
     })
+}
+
+/// What no other machine or container has.
+fn uuid(made: u64, id: i64) -> String {
+    format!("{made:08x}-0000-4000-8000-{id:012}")
 }
 
 fn devices_of(machine: &Machine) -> Vec<Value> {
@@ -164,8 +169,18 @@ fn devices_of(machine: &Machine) -> Vec<Value> {
 }
 
 fn instances(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let generation = context.generation();
-    context.query(context.state.containers.iter().map(|one| instance(one, generation)).collect())
+    let (generation, raw) = (context.generation(), context.args.get(1)["extra"]["raw"] == true);
+    let rows = context.state.containers.iter().map(|one| {
+        let mut row = instance(one, generation);
+        if raw {
+            // What Incus has of it: more than this.
+            let made = format!("2026-03-01T10:00:00.{:09}Z", one.made);
+            row["raw"] =
+                json!({"name": one.name, "created_at": made, "config": {"environment.TOKEN": "hunter2"}});
+        }
+        row
+    });
+    context.query(rows.collect())
 }
 
 fn instance(container: &Container, generation: Generation) -> Value {
@@ -190,7 +205,7 @@ fn instance(container: &Container, generation: Generation) -> Value {
 fn containers(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let rows = context.state.containers.iter().map(|container| {
         json!({
-            "id": container.id, "uuid": format!("00000000-0000-4000-8000-{:012}", container.id), "name": container.name,
+            "id": container.id, "uuid": uuid(container.made, container.id), "name": container.name,
             "description": "", "cpuset": null, "autostart": true, "time": "LOCAL", "shutdown_timeout": 90,
             "dataset": format!("tank/.ix-virt/containers/{}", container.name), "init": "/sbin/init",
             "initdir": null, "initenv": {"TOKEN": "hunter2"}, "inituser": null, "initgroup": null,
