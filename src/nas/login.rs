@@ -3,14 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::error::tame;
+use super::methods::Listed;
 use super::past_logins::{PastLogin, Protection};
 use super::rpc::{Answer, Connection, Failure, Refusal};
 use super::scram::{Exchange, Fault};
-use super::version::Version;
+use super::version::{Candidate, Version};
 use crate::domain::name::NasName;
 use crate::secret::Secret;
 
@@ -19,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BECOMES_READONLY: Version = Version::new(26, 0, 0);
 /// From here on the NAS tells before a login which kinds it takes. Asking an older one is an error.
 const TELLS_MECHANISMS: Version = Version::new(26, 0, 0);
+const UNKNOWN: &str = "the NAS answered the login in a way that we do not know";
 
 /// An account on the NAS.
 #[derive(Clone, Debug)]
@@ -283,10 +286,7 @@ fn judge(verdict: &Verdict, username: &str) -> Result<(), Trouble> {
                 "this is the standby controller; the active one is at {to}. Use the address that moves with it"
             )));
         }
-        _ => (
-            "the NAS answered the login in a way that we do not know",
-            "Report this with the version of TrueNAS.".into(),
-        ),
+        _ => (UNKNOWN, "Report this with the version of TrueNAS.".into()),
     };
     Err(Trouble::Refused { reason, hint })
 }
@@ -338,6 +338,42 @@ fn no_verdict(failure: Failure) -> Trouble {
             hint: "Login by API key is off while the STIG security profile is on.".into(),
         },
         Failure::Answered(refusal) => Trouble::Away(format!("the login failed: {}", refusal.words())),
+    }
+}
+
+/// What a login sends that is none of the methods.
+pub(super) fn sent() -> Vec<Listed> {
+    const LOGIN: &[Candidate] = &Candidate::always("auth.login_ex");
+    const SCRAM: &[Candidate] = &[Candidate::since(TELLS_MECHANISMS, "auth.login_ex")];
+    const MECHANISMS: &[Candidate] = &[Candidate::since(TELLS_MECHANISMS, "auth.mechanism_choices")];
+    const READONLY: &[Candidate] = &[Candidate::since(BECOMES_READONLY, "privilege.become_readonly")];
+    let key = ApiKeyPlain {
+        mechanism: "API_KEY_PLAIN",
+        username: "tailnas-reader",
+        api_key: "7-text",
+        login_options: LoginOptions { user_info: false },
+    };
+    let scram = |half| {
+        let half = Scram { mechanism: "SCRAM", half, rfc_str: "n,,n=tailnas-reader:7,r=nonce" };
+        Listed { reads: knows, ..Listed::besides::<Verdict>(SCRAM, false, &(half,)) }
+    };
+    vec![
+        Listed { reads: knows, ..Listed::besides::<Verdict>(LOGIN, false, &(key,)) },
+        scram("CLIENT_FIRST_MESSAGE"),
+        scram("CLIENT_FINAL_MESSAGE"),
+        Listed::besides::<Vec<String>>(MECHANISMS, false, &[(); 0]),
+        Listed::besides::<IgnoredAny>(READONLY, false, &[(); 0]),
+    ]
+}
+
+/// Whether this is a verdict that we have advice for.
+fn knows(text: &str) -> Result<(), String> {
+    let verdict: Verdict = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    match judge(&verdict, "") {
+        Err(Trouble::Refused { reason: UNKNOWN, .. }) if verdict.rfc_str.is_none() => {
+            Err(format!("{} is unknown", verdict.response_type))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -423,6 +423,13 @@ impl Prepared {
     }
 }
 
+/// What is sent besides the [methods], each from one place: logins, and what is about one connection. Listed as the methods
+/// are, to hold it against the published schemas.
+#[must_use]
+pub fn sent_besides() -> Vec<methods::Listed> {
+    [login::sent(), rpc::follow::sent(), visit::sent()].concat()
+}
+
 fn run(lifecycle: &Lifecycle, name: &'static str, keeper: Keeper) {
     let stop = lifecycle.clone();
     lifecycle.errand(name, async move {

@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Fuse};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::error::tame;
 use super::http;
+use super::methods::Listed;
 use super::rpc::{self, Answer, Budget, Connection, Failure, Lost, Refusal};
 use super::tls::Dialer;
+use super::version::Candidate;
 use super::visit::TurnedAway;
 use crate::config;
 use crate::domain::text;
@@ -28,6 +30,12 @@ use crate::secret::Secret;
 
 /// Making a user takes the NAS some seconds: it writes its password files anew.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What is looked at of the three that may be there.
+const OF_USER: [&str; 7] =
+    ["id", "group", "groups", "builtin", "password_disabled", "sudo_commands", "sudo_commands_nopasswd"];
+const OF_PRIVILEGE: [&str; 4] = ["local_groups", "ds_groups", "roles", "web_shell"];
+const OF_GROUP: [&str; 5] = ["id", "gid", "builtin", "users", "roles"];
 
 /// Longest name of a local user or group.
 const LONGEST_NAME: usize = 32;
@@ -174,8 +182,7 @@ impl HalfWay {
     /// When it is not the right one.
     pub async fn answer(self, code: &Secret) -> Result<Admin, TurnedAway> {
         let Self(mut admin) = self;
-        let login = json!({ "mechanism": "OTP_TOKEN", "otp_token": code.expose() });
-        match admin.say(&login).await?.response_type.as_str() {
+        match admin.say(&second_factor(code.expose())).await?.response_type.as_str() {
             "SUCCESS" => Ok(admin),
             _ => Err(TurnedAway {
                 reason: format!("it does not take the second factor of {}", admin.username),
@@ -201,9 +208,7 @@ impl Admin {
         let (connection, socket, _) = rpc::open(&dialer, &Budget::new()).await.map_err(away)?;
         let mut admin = Self { username: username.to_owned(), connection, socket: socket.boxed().fuse() };
 
-        let login =
-            json!({ "mechanism": "PASSWORD_PLAIN", "username": username, "password": password.expose() });
-        let Verdict { response_type, urls } = admin.say(&login).await?;
+        let Verdict { response_type, urls } = admin.say(&by_password(username, password.expose())).await?;
         let (reason, hint) = match response_type.as_str() {
             "SUCCESS" => return Ok(Entry::In(admin)),
             "OTP_REQUIRED" => return Ok(Entry::HalfWay(HalfWay(admin))),
@@ -238,22 +243,9 @@ impl Admin {
     /// When the NAS refuses, or has something by that name that is not what it would be made as. What was made until
     /// then is there, and is used the next time.
     pub async fn make(&mut self, account: &Account<'_>) -> Result<Secret, TurnedAway> {
-        let user: Option<User> = {
-            let fields = [
-                "id",
-                "group",
-                "groups",
-                "builtin",
-                "password_disabled",
-                "sudo_commands",
-                "sudo_commands_nopasswd",
-            ];
-            self.find("user.query", "username", account.username, &fields).await?
-        };
-        let privilege: Option<Privilege> = {
-            let fields = ["local_groups", "ds_groups", "roles", "web_shell"];
-            self.find("privilege.query", "name", account.username, &fields).await?
-        };
+        let user: Option<User> = self.find("user.query", "username", account.username, &OF_USER).await?;
+        let privilege: Option<Privilege> =
+            self.find("privilege.query", "name", account.username, &OF_PRIVILEGE).await?;
         let group = self.group(account, user.as_ref(), privilege.is_some()).await?;
         // Before its group gets any rights.
         if let Some(user) = &user {
@@ -275,9 +267,8 @@ impl Admin {
         user: Option<&User>,
         has_privilege: bool,
     ) -> Result<Group, TurnedAway> {
-        const FIELDS: [&str; 5] = ["id", "gid", "builtin", "users", "roles"];
         let name = account.username;
-        if let Some(group) = self.find::<Group>("group.query", "group", name, &FIELDS).await? {
+        if let Some(group) = self.find::<Group>("group.query", "group", name, &OF_GROUP).await? {
             let what = if group.builtin {
                 "came with the system"
             } else if group.users.iter().any(|id| user.is_none_or(|user| user.id != *id)) {
@@ -290,7 +281,7 @@ impl Admin {
             return Err(another(&format!("a group {name} that {what}"), "group"));
         }
         self.ask("group.create", &[account.group()]).await?;
-        let made = self.find("group.query", "group", name, &FIELDS).await?;
+        let made = self.find("group.query", "group", name, &OF_GROUP).await?;
         made.ok_or_else(|| TurnedAway {
             reason: format!("it made the group {name}, and does not have it now"),
             hint: "Try again; if it stays so, make the accounts by hand and report this.".to_owned(),
@@ -344,8 +335,7 @@ impl Admin {
         name: &str,
         fields: &[&str],
     ) -> Result<Option<T>, TurnedAway> {
-        let query = (json!([[field, "=", name]]), json!({ "select": fields }));
-        let answer = self.ask(method, &query).await?;
+        let answer = self.ask(method, &called(field, name, fields)).await?;
         let mut found: Vec<T> = serde_json::from_str(answer.json()).map_err(|error| TurnedAway {
             reason: format!("its answer to {method} cannot be read: {error}"),
             hint: "Make the accounts by hand, and report this with the version of TrueNAS.".to_owned(),
@@ -388,6 +378,48 @@ impl Admin {
         };
         TurnedAway { reason, hint }
     }
+}
+
+fn by_password(username: &str, password: &str) -> Value {
+    json!({ "mechanism": "PASSWORD_PLAIN", "username": username, "password": password })
+}
+
+fn second_factor(code: &str) -> Value {
+    json!({ "mechanism": "OTP_TOKEN", "otp_token": code })
+}
+
+/// Filters and options for these fields of the one whose `field` is `name`.
+fn called(field: &str, name: &str, fields: &[&str]) -> (Value, Value) {
+    (json!([[field, "=", name]]), json!({ "select": fields }))
+}
+
+/// What all of this sends, as the [methods](super::methods) are listed: to hold it against the published schemas.
+#[must_use]
+pub fn sent() -> Vec<Listed> {
+    const LOGIN: &[Candidate] = &Candidate::always("auth.login_ex");
+    const LOGOUT: &[Candidate] = &Candidate::always("auth.logout");
+    const USERS: &[Candidate] = &Candidate::always("user.query");
+    const PRIVILEGES: &[Candidate] = &Candidate::always("privilege.query");
+    const GROUPS: &[Candidate] = &Candidate::always("group.query");
+    const NEW_USER: &[Candidate] = &Candidate::always("user.create");
+    const NEW_PRIVILEGE: &[Candidate] = &Candidate::always("privilege.create");
+    const NEW_GROUP: &[Candidate] = &Candidate::always("group.create");
+    const NEW_KEY: &[Candidate] = &Candidate::always("api_key.create");
+    let name = "tailnas-reader";
+    let roles = BTreeSet::from(["READONLY_ADMIN"]);
+    let account = Account { username: name, roles: &roles };
+    vec![
+        Listed::besides::<Verdict>(LOGIN, false, &[by_password("truenas_admin", "text")]),
+        Listed::besides::<Verdict>(LOGIN, false, &[second_factor("123456")]),
+        Listed::besides::<Vec<User>>(USERS, false, &called("username", name, &OF_USER)),
+        Listed::besides::<Vec<Privilege>>(PRIVILEGES, false, &called("name", name, &OF_PRIVILEGE)),
+        Listed::besides::<Vec<Group>>(GROUPS, false, &called("group", name, &OF_GROUP)),
+        Listed::besides::<IgnoredAny>(NEW_GROUP, true, &[account.group()]),
+        Listed::besides::<IgnoredAny>(NEW_PRIVILEGE, true, &[account.privilege(&json!(3001))]),
+        Listed::besides::<IgnoredAny>(NEW_USER, true, &[account.user(&json!(101))]),
+        Listed::besides::<Key>(NEW_KEY, true, &[account.key("tailnas-reader-1")]),
+        Listed::besides::<IgnoredAny>(LOGOUT, false, &[(); 0]),
+    ]
 }
 
 fn is_ours(account: &Account<'_>, there: &Privilege, gid: i64) -> Result<(), TurnedAway> {

@@ -8,16 +8,33 @@ use tokio::time::Instant;
 
 use super::connection::{Live, connect};
 use super::login::{Account, Trouble};
-use super::methods::Method as _;
 use super::methods::api_key::{Keys, numbered};
+use super::methods::{Listed, Method as _};
 use super::rpc::{Budget, Failure};
 use super::tls::{Dialer, NoWay, PinError, presented};
-use super::version::Version;
+use super::version::{Candidate, Version};
 use super::{PastLogins, StartError, http, key_of};
 use crate::config::{self, Pin};
 use crate::net::certificate;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What `auth.me` answers.
+#[derive(Deserialize)]
+struct Me {
+    privilege: Privilege,
+}
+
+#[derive(Deserialize)]
+struct Privilege {
+    roles: Set,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    #[serde(rename = "$set")]
+    set: Vec<String>,
+}
 
 /// What a NAS shows to anybody.
 #[derive(Debug)]
@@ -118,19 +135,6 @@ pub async fn knock(nas: &config::Nas, login: &config::Login, past: &PastLogins) 
 }
 
 async fn look_around(live: Live, number: Option<i64>) -> LetIn {
-    #[derive(Deserialize)]
-    struct Me {
-        privilege: Privilege,
-    }
-    #[derive(Deserialize)]
-    struct Privilege {
-        roles: Set,
-    }
-    #[derive(Deserialize)]
-    struct Set {
-        #[serde(rename = "$set")]
-        set: Vec<String>,
-    }
     let Live { connection, generation, version } = live;
     let until = Instant::now() + PATIENCE;
     let me = connection.call("auth.me", &[(); 0], until).await.ok();
@@ -145,6 +149,12 @@ async fn look_around(live: Live, number: Option<i64>) -> LetIn {
         None => KeyEnd::Unseen,
     };
     LetIn { version, generation, roles, ends }
+}
+
+/// What a visit sends that is none of the methods and not the login.
+pub(super) fn sent() -> Vec<Listed> {
+    const ME: &[Candidate] = &Candidate::always("auth.me");
+    vec![Listed::besides::<Me>(ME, false, &[(); 0])]
 }
 
 fn end_of(number: i64, answer: Result<String, Failure>) -> KeyEnd {

@@ -267,7 +267,7 @@ pub fn command(world: &World, arguments: &[&str]) -> Output {
 }
 
 /// Holds every call that `nas` has got so far against the schemas that `generation` publishes, where the
-/// checkout has them.
+/// checkout has them, and what it answered to logins and subscriptions. Rows of other answers have only what was selected.
 pub fn hold_against_schemas(nas: &Nas, generation: &str) {
     let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
         return loudly(
@@ -295,6 +295,15 @@ pub fn hold_against_schemas(nas: &Nas, generation: &str) {
             let schema = schemas::with_defs(&parameter["schema"], &theirs["params_defs"]);
             for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
                 faults.insert(format!("{}: {}: {error}", call.method, parameter["name"]));
+            }
+        }
+        let whole = ["auth.", "privilege.become_readonly", "core.subscribe", "core.unsubscribe"];
+        if let Some(Ok(result)) = &call.outcome
+            && whole.iter().any(|name| call.method.starts_with(name))
+        {
+            let schema = schemas::with_defs(&theirs["result"], &theirs["result_defs"]);
+            for error in jsonschema::validator_for(&schema).unwrap().iter_errors(result) {
+                faults.insert(format!("answer to {}: {error}", call.method));
             }
         }
     }

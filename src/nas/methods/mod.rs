@@ -153,6 +153,25 @@ pub struct Listed {
     pub reads: fn(&str) -> Result<(), String>,
 }
 
+impl Listed {
+    /// A call that is none of the methods: it is about a connection alone, or made while tailnas is set up.
+    pub(super) fn besides<R: DeserializeOwned>(
+        candidates: &'static [Candidate],
+        changes: bool,
+        example: &impl Serialize,
+    ) -> Self {
+        Self {
+            candidates,
+            changes,
+            role: None,
+            job: false,
+            told: false,
+            example: serde_json::to_value(example).unwrap_or_default(),
+            reads: |text| serde_json::from_str::<R>(text).map(drop).map_err(|error| error.to_string()),
+        }
+    }
+}
+
 fn listed<M: Method>() -> Listed {
     const { assert!(!(M::TOLD && M::Access::CHANGES), "what changes the NAS is sent each time") };
     Listed {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -14,6 +15,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::watch::Watches;
 use super::{Answer, Call, Calls, Connection, Detail, Failure, Id, Waiting, place};
+use crate::nas::methods::Listed;
+use crate::nas::version::Candidate;
 
 /// Events that have come and are not yet taken: a thousand past lines of a log come in one burst. What comes on top
 /// of these is missed, and that is told. Their bytes count against the budget of the connection.
@@ -107,6 +110,16 @@ impl Connection {
         // Without a number there would be nothing to take back; the connection's end takes it back then.
         Ok(serde_json::from_str(answer.json()).unwrap_or_default())
     }
+}
+
+/// What is sent to hear of events.
+pub(in crate::nas) fn sent() -> Vec<Listed> {
+    const SUBSCRIBE: &[Candidate] = &Candidate::always("core.subscribe");
+    const UNSUBSCRIBE: &[Candidate] = &Candidate::always("core.unsubscribe");
+    vec![
+        Listed::besides::<String>(SUBSCRIBE, false, &("app.stats:{\"interval\":2}",)),
+        Listed::besides::<IgnoredAny>(UNSUBSCRIBE, false, &("11111111-2222-4333-8444-555555555555",)),
+    ]
 }
 
 impl Following {
