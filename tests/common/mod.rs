@@ -297,6 +297,22 @@ pub fn hold_against_schemas(nas: &Nas, generation: &str) {
                 faults.insert(format!("{}: {}: {error}", call.method, parameter["name"]));
             }
         }
+        if call.method == "core.subscribe" {
+            let name = arguments.first().and_then(Value::as_str).unwrap_or_default();
+            let (event, parameters) = name.split_once(':').unzip();
+            let theirs = &published["events"][event.unwrap_or(name)];
+            // The sources of 25.04 are published nowhere.
+            if theirs.is_null() && (event.is_none() || generation != "25.04.2") {
+                faults.insert(format!("{generation} has no event {name}"));
+            }
+            if let (Some(parameters), false) = (parameters, theirs.is_null()) {
+                let schema = &theirs["schemas"]["Subscription parameters"];
+                let given: Value = serde_json::from_str(parameters).unwrap();
+                for error in jsonschema::validator_for(schema).unwrap().iter_errors(&given) {
+                    faults.insert(format!("{name}: {error}"));
+                }
+            }
+        }
         let whole = ["auth.", "privilege.become_readonly", "core.subscribe", "core.unsubscribe"];
         if let Some(Ok(result)) = &call.outcome
             && whole.iter().any(|name| call.method.starts_with(name))
