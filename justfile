@@ -26,11 +26,13 @@ peers:
     tests/peers/browser/run.sh
     tests/peers/tailnet/run.sh
 
-# the peers that take long or take root, and what they said, kept in docs/evidence
+# what takes long or takes root, and what it said, kept in docs/evidence; the soak takes an hour
 nightly:
     tests/peers/evidence.sh conformance tests/peers/conformance/run.sh
     tests/peers/evidence.sh clients tests/peers/node/run.sh
     tests/peers/evidence.sh tailnet tests/peers/tailnet/run.sh
+    cargo build --release --example demo
+    TAILNAS_SOAK_SECONDS=3600 tests/peers/evidence.sh soak cargo test --release --test soak -- --nocapture
 
 # installed into a booted Debian, and by ct/tailnas.sh into a real unprivileged LXC; takes root
 lab:

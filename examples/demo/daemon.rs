@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tailnas::clock::Clock;
+use chrono::{DateTime, TimeDelta, Utc};
+use tailnas::clock::{Clock, Tell};
 use tailnas::config::Credentials;
 use tailnas::exit::Exit;
 use tailnas::server::listen::Listener;
@@ -34,7 +35,7 @@ pub fn run(path: &Path, address: SocketAddr) -> ExitCode {
         match tokio::net::TcpListener::bind(address).await {
             Ok(listener) => {
                 let listeners = vec![Listener::Plain(listener)];
-                app::run(config, listeners, Clock::system(), app::asked_to_stop()).await.into()
+                app::run(config, listeners, clock(path), app::asked_to_stop()).await.into()
             }
             Err(error) => {
                 eprintln!("cannot listen on {address}: {error}");
@@ -42,4 +43,29 @@ pub fn run(path: &Path, address: SocketAddr) -> ExitCode {
             }
         }
     })
+}
+
+/// The system's clock; with a file `clock` beside the configuration at `path`, one whose wall clock is off by the seconds
+/// in that. A test that sets the clock of a daemon cannot set that of the machine.
+fn clock(path: &Path) -> Clock {
+    let off_by = path.with_file_name("clock");
+    if off_by.exists() { Clock::from_tell(Off { off_by, system: Clock::system() }) } else { Clock::system() }
+}
+
+struct Off {
+    off_by: PathBuf,
+    system: Clock,
+}
+
+impl Tell for Off {
+    fn now(&self) -> DateTime<Utc> {
+        let seconds = std::fs::read_to_string(&self.off_by).ok().and_then(|text| text.trim().parse().ok());
+        let off_by = seconds.and_then(TimeDelta::try_seconds).unwrap_or_default();
+        let now = self.system.now();
+        now.checked_add_signed(off_by).unwrap_or(now)
+    }
+
+    fn mono(&self) -> std::time::Duration {
+        self.system.mono()
+    }
 }

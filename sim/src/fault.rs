@@ -66,6 +66,29 @@ pub struct Faults(Arc<Mutex<Plan>>);
 struct Plan {
     next: VecDeque<Fault>,
     always: Option<Fault>,
+    every: Option<Every>,
+    shown: u64,
+}
+
+/// A fault in so many requests.
+#[derive(Debug)]
+struct Every {
+    nth: u64,
+    faults: VecDeque<Fault>,
+    left: u64,
+}
+
+impl Every {
+    fn take(&mut self) -> Option<Fault> {
+        self.left -= 1;
+        if self.left > 0 {
+            return None;
+        }
+        self.left = self.nth;
+        let fault = self.faults.pop_front()?;
+        self.faults.push_back(fault.clone());
+        Some(fault)
+    }
 }
 
 impl Faults {
@@ -79,19 +102,54 @@ impl Faults {
         self.plan().always = Some(fault);
     }
 
+    /// Show one of `faults` on every `nth` request that has no fault of its own, each in its turn, until
+    /// [`Faults::clear`].
+    pub fn every(&self, nth: u64, faults: impl IntoIterator<Item = Fault>) {
+        let nth = nth.max(1);
+        self.plan().every = Some(Every { nth, faults: faults.into_iter().collect(), left: nth });
+    }
+
+    /// How many faults were shown so far.
+    pub fn shown(&self) -> u64 {
+        self.plan().shown
+    }
+
     /// Answer properly from now on.
     pub fn clear(&self) {
-        *self.plan() = Plan::default();
+        let mut plan = self.plan();
+        *plan = Plan { shown: plan.shown, ..Plan::default() };
     }
 
     /// The fault to show for the request being served, if any.
     pub fn take(&self) -> Option<Fault> {
         let mut plan = self.plan();
         let always = plan.always.clone();
-        plan.next.pop_front().or(always)
+        let fault = plan.next.pop_front().or(always);
+        let fault = fault.or_else(|| plan.every.as_mut().and_then(Every::take));
+        plan.shown += u64::from(fault.is_some());
+        fault
     }
 
     fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_third_request_gets_one_of_the_faults_in_turn_and_those_that_were_asked_for_come_first() {
+        let faults = Faults::default();
+        faults.every(3, [Fault::Hang, Fault::Drop]);
+        let six: Vec<_> = (0..6).map(|_| faults.take()).collect();
+        assert_eq!(six, [None, None, Some(Fault::Hang), None, None, Some(Fault::Drop)]);
+        faults.once(Fault::Garbage);
+        assert_eq!(faults.take(), Some(Fault::Garbage));
+        assert_eq!((faults.take(), faults.take(), faults.take()), (None, None, Some(Fault::Hang)));
+        faults.clear();
+        assert!((0..6).all(|_| faults.take().is_none()));
+        assert_eq!(faults.shown(), 4);
     }
 }

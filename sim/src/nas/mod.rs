@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -121,10 +122,15 @@ impl Default for NasOptions {
 pub struct Exchange {
     /// When it arrived.
     pub at: DateTime<Utc>,
+    /// The same on the kernel's clock that is never set and goes on in sleep (`CLOCK_BOOTTIME`): what another process
+    /// has read from that can be compared with it.
+    pub boottime: Duration,
     /// Number of the connection it came by, counted from 1.
     pub connection: u64,
     /// Who had logged in on that connection.
     pub username: Option<String>,
+    /// What its client calls it; absent for a notification.
+    pub id: Option<Value>,
     /// Method called.
     pub method: String,
     /// Its arguments.
@@ -285,6 +291,16 @@ impl Nas {
     /// Every call since the start, in order of arrival.
     pub fn transcript(&self) -> Vec<Exchange> {
         lock(&self.shared.transcript).clone()
+    }
+
+    /// Keeps the calls and forgets what came back of those that succeeded, for a run so long that there is no room for
+    /// all of it.
+    pub fn forget_results(&self) {
+        for exchange in lock(&self.shared.transcript).iter_mut() {
+            if let Some(Ok(result)) = &mut exchange.outcome {
+                *result = Value::Null;
+            }
+        }
     }
 
     /// Every attempt to log in since the start.

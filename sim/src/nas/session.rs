@@ -251,8 +251,10 @@ impl Connection {
         let session = lock(&self.session);
         let exchange = Exchange {
             at: chrono::Utc::now(),
+            boottime: boottime(),
             connection: session.connection,
             username: session.login.as_ref().map(|login| login.username.clone()),
+            id: request.id.clone(),
             method: request.method.clone(),
             params: Value::from(request.params.as_slice()),
             outcome: None,
@@ -440,6 +442,11 @@ fn over_limit(state: &mut State, method: &str, peer: IpAddr) -> bool {
     }
     window.1 += 1;
     window.1 > limit
+}
+
+fn boottime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 fn random_within(range: &std::ops::RangeInclusive<Duration>) -> Duration {
