@@ -233,7 +233,7 @@ impl Drop for Entry<'_> {
 }
 
 #[derive(Serialize)]
-struct Call<'a, P> {
+struct Call<'a, P: ?Sized> {
     jsonrpc: &'static str,
     id: Id<'a>,
     method: &'a str,
@@ -254,7 +254,7 @@ impl Connection {
     }
 
     /// The same, with the name of a request that the NAS is to keep with what it does.
-    pub(super) async fn call_for<P: Serialize>(
+    pub(super) async fn call_for<P: Serialize + ?Sized>(
         &self,
         request: Option<RequestId>,
         method: &str,
@@ -269,7 +269,7 @@ impl Connection {
     }
 
     /// The same with a number and a slot that the caller has.
-    async fn call_as<P: Serialize>(
+    async fn call_as<P: Serialize + ?Sized>(
         &self,
         id: u64,
         request: Option<RequestId>,

@@ -1,12 +1,13 @@
 //! Calls, made under a warrant.
 
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
 use super::connection::{Line, Live};
@@ -221,70 +222,79 @@ impl<'w, A: Access> Session<'w, A> {
     where
         A: Covers<M::Access>,
     {
+        // Arguments are plain values; that they cannot be written as JSON is as good as too long.
+        let params =
+            to_raw_value(&params).map_err(|_| NasError::TooLarge { answer: false, limit: LONGEST_CALL })?;
+        let (said, about) = self.carry(Manner::of::<M>(), &params).await?;
+        parse(about, said.json())
+    }
+
+    /// The same for any method: what is the same for all of them is compiled once.
+    async fn carry(&self, manner: Manner, params: &RawValue) -> Result<(Said, About), NasError> {
         let line = self.line.as_ref().ok_or(NasError::NoWriter)?;
-        let deadline = Instant::now() + M::DEADLINE;
+        let deadline = Instant::now() + manner.deadline;
         let (memory, uses) = &self.memory;
         let _unsettled = (*uses == Use::Unsettles).then(|| memory.unsettle());
-        if M::TOLD && *uses == Use::Recalls {
-            return self.recall::<M>(memory, &params, line, deadline).await;
+        if manner.told && *uses == Use::Recalls {
+            return self.recall(memory, manner, params, line, deadline).await;
         }
-        let (answer, about) = self.ask::<M>(&params, line, deadline).await?;
-        parse(about, answer.json())
+        self.ask(manner, params, line, deadline).await
     }
 
     /// Calls a method, unless the NAS answered the same call a moment ago.
-    async fn recall<M: Method>(
+    async fn recall(
         &self,
         memory: &Memory,
-        params: &M::Params,
+        manner: Manner,
+        params: &RawValue,
         line: &Line,
         deadline: Instant,
-    ) -> Result<M::Reply, NasError> {
+    ) -> Result<(Said, About), NasError> {
         // Of a NAS that is away nothing is told that it said before.
         let nas = line.live(deadline).await?;
-        let method = choose(M::CANDIDATES, &nas)?;
+        let method = choose(manner.candidates, &nas)?;
         let begun = Instant::now();
         // Before anything is asked for, so that no change can fall in between.
         let Some(watch) = nas.connection.watch(method, deadline.min(begun + AGREE)).await else {
-            let (answer, about) = self.ask::<M>(params, line, deadline).await?;
-            return parse(about, answer.json());
+            return self.ask(manner, params, line, deadline).await;
         };
-        let text = serde_json::to_string(params).unwrap_or_default();
         let patience = deadline.min(Instant::now() + IN_TURN);
-        let Ok(turn) = tokio::time::timeout_at(patience, memory.turn(method, text)).await else {
-            let (answer, about) = self.ask::<M>(params, line, deadline).await?;
-            return parse(about, answer.json());
+        let turn = memory.turn(method, params.get().to_owned());
+        let Ok(turn) = tokio::time::timeout_at(patience, turn).await else {
+            return self.ask(manner, params, line, deadline).await;
         };
         if let Some(text) = turn.recall(&watch) {
             self.tally.recalled(method);
             self.note(Trip { recalled: true, ..Trip::of(method, begun, true) });
-            return parse(About::of::<M>(method), &text);
+            return Ok((Said::Before(text), manner.about(method)));
         }
         let asked = memory.asked(watch);
-        let (answer, about) = self.ask::<M>(params, line, deadline).await?;
-        turn.keep(asked, answer.json());
-        parse(about, answer.json())
+        let (said, about) = self.ask(manner, params, line, deadline).await?;
+        turn.keep(asked, said.json());
+        Ok((said, about))
     }
 
-    async fn ask<M: Method>(
+    async fn ask(
         &self,
-        params: &M::Params,
+        manner: Manner,
+        params: &RawValue,
         line: &Line,
         deadline: Instant,
-    ) -> Result<(Answer, About), NasError> {
-        let mut patience = if M::Access::CHANGES { Patience::NONE } else { Patience::LOOK };
+    ) -> Result<(Said, About), NasError> {
+        let mut patience = if manner.change { Patience::NONE } else { Patience::LOOK };
         loop {
             let nas = line.live(deadline).await?;
-            let method = choose(M::CANDIDATES, &nas)?;
+            let method = choose(manner.candidates, &nas)?;
             let begun = Instant::now();
-            let request = self.request.filter(|_| M::Access::CHANGES);
+            let request = self.request.filter(|_| manner.change);
             let outcome = nas.connection.call_for(request, method, params, deadline).await;
             // What starts a job answers its number.
-            let job = outcome.as_ref().ok().filter(|_| M::JOB).and_then(|job| job.json().trim().parse().ok());
+            let job =
+                outcome.as_ref().ok().filter(|_| manner.job).and_then(|job| job.json().trim().parse().ok());
             self.tally.called(method, outcome.is_ok(), begun.elapsed());
             self.note(Trip { job, ..Trip::of(method, begun, outcome.is_ok()) });
             let failure = match outcome {
-                Ok(answer) => return Ok((answer, About::of::<M>(method))),
+                Ok(answer) => return Ok((Said::Now(answer), manner.about(method))),
                 Err(failure) => failure,
             };
             if let Failure::Answered(refusal) = &failure
@@ -294,7 +304,7 @@ impl<'w, A: Access> Session<'w, A> {
             }
             match patience.again(&failure) {
                 Some(pause) => tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await,
-                None => return Err(explain(failure, About::of::<M>(method), &nas, line)),
+                None => return Err(explain(failure, manner.about(method), &nas, line)),
             }
         }
     }
@@ -446,9 +456,46 @@ struct About {
     deadline: Duration,
 }
 
-impl About {
-    const fn of<M: Method>(method: &'static str) -> Self {
-        Self { method, change: M::Access::CHANGES, role: M::ROLE, deadline: M::DEADLINE }
+/// How a method is called, whichever it is.
+#[derive(Clone, Copy)]
+struct Manner {
+    candidates: &'static [Candidate],
+    change: bool,
+    job: bool,
+    told: bool,
+    role: Option<&'static str>,
+    deadline: Duration,
+}
+
+impl Manner {
+    const fn of<M: Method>() -> Self {
+        Self {
+            candidates: M::CANDIDATES,
+            change: M::Access::CHANGES,
+            job: M::JOB,
+            told: M::TOLD,
+            role: M::ROLE,
+            deadline: M::DEADLINE,
+        }
+    }
+
+    const fn about(&self, method: &'static str) -> About {
+        About { method, change: self.change, role: self.role, deadline: self.deadline }
+    }
+}
+
+/// A result of the NAS: of this moment, or of the one before.
+enum Said {
+    Now(Answer),
+    Before(Arc<str>),
+}
+
+impl Said {
+    fn json(&self) -> &str {
+        match self {
+            Self::Now(answer) => answer.json(),
+            Self::Before(text) => text,
+        }
     }
 }
 

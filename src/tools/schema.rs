@@ -1,6 +1,7 @@
 //! JSON Schemas of arguments and answers, as short as they can be: every caller's model reads them all.
 
-use schemars::JsonSchema;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 /// Longest reason for a change, in characters.
@@ -9,13 +10,20 @@ pub const REASON: usize = 500;
 /// The JSON Schema of `T`, without what a model does not need.
 #[must_use]
 pub fn schema_of<T: JsonSchema>() -> Map<String, Value> {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+    plain(generator().into_root_schema_for::<T>())
+}
+
+fn generator() -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.meta_schema = None;
         settings.inline_subschemas = true;
     });
-    let Value::Object(mut schema) = settings.into_generator().into_root_schema_for::<T>().to_value() else {
-        return Map::new();
-    };
+    settings.into_generator()
+}
+
+/// Without what is only of Rust, or of no use to a model.
+fn plain(schema: Schema) -> Map<String, Value> {
+    let Value::Object(mut schema) = schema.to_value() else { return Map::new() };
     schema.remove("title");
     let mut schema = Value::Object(schema);
     each_object(&mut schema, &|object| {
@@ -37,7 +45,11 @@ fn is_of_rust(format: &str) -> bool {
 /// The JSON Schema of an answer: [`schema_of`], but for [`without_nulls`].
 #[must_use]
 pub fn answer_schema_of<T: JsonSchema>() -> Map<String, Value> {
-    let mut schema = Value::Object(schema_of::<T>());
+    never_null_inside(schema_of::<T>())
+}
+
+fn never_null_inside(schema: Map<String, Value>) -> Map<String, Value> {
+    let mut schema = Value::Object(schema);
     each_object(&mut schema, &|object| {
         let required = object.get("required").cloned().unwrap_or_default();
         let Some(Value::Object(properties)) = object.get_mut("properties") else { return };

@@ -9,7 +9,7 @@ use tailnas_sim::daemon::Daemon;
 pub struct Sample {
     /// Since the beginning.
     pub at: Duration,
-    /// VmRSS, in KiB.
+    /// `VmRSS`, in KiB.
     pub resident: u64,
     pub files: usize,
 }
@@ -35,7 +35,7 @@ pub fn growth(samples: &[Sample]) -> f64 {
         along += (at - mid_at) * (held - mid_held);
         spread += (at - mid_at) * (at - mid_at);
     }
-    if spread > 0.0 { along / spread * (last.at - first.at).as_secs_f64() } else { 0.0 }
+    if spread > 0.0 { along / spread * last.at.checked_sub(first.at).unwrap().as_secs_f64() } else { 0.0 }
 }
 
 #[cfg(test)]

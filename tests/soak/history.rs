@@ -405,7 +405,7 @@ mod tests {
     use super::*;
 
     const ALICE: Who =
-        Who { name: "alice", login: Some("alice@example.com"), address: Ipv4Addr::new(127, 0, 0, 1) };
+        Who { name: "alice", login: Some("alice@example.com"), address: Ipv4Addr::LOCALHOST };
     const BOB: Who = Who { name: "bob", login: Some("bob@github"), address: Ipv4Addr::new(127, 0, 0, 2) };
 
     /// A history in which all is well: alice takes a snapshot, bob looks, and is refused something.
@@ -633,7 +633,7 @@ mod tests {
     fn answers_that_are_not_in_the_order_of_the_log_are_found() {
         let swapped = found(|history| {
             (history.told[0].sent, history.told[0].got) =
-                (Duration::from_nanos(4000), Duration::from_nanos(4500));
+                (Duration::from_micros(4), Duration::from_nanos(4500));
         });
         assert_eq!(swapped, [Violation::OutOfOrder("A".to_owned())]);
         let beside = found(|history| history.told[0].got = Duration::from_nanos(2200));

@@ -84,7 +84,7 @@ pub struct State {
     pub(crate) login_windows: HashMap<(String, IpAddr), (DateTime<Utc>, u32)>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) pending: Vec<Event>,
-    txg: u64,
+    pub(crate) txg: u64,
 }
 
 /// How fast and how strict the server is.
