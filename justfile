@@ -5,6 +5,7 @@ default: check test
 check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --package tailnas --lib --all-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 test:
@@ -16,6 +17,10 @@ demo *args:
 # licences, banned crates, sources
 deny:
     cargo deny --all-features check bans licenses sources
+
+# what is known against crates that we use; takes a network
+advisories:
+    cargo deny --all-features check advisories
 
 # the official conformance suite, real clients, a real browser and real tailscaled; the last takes root
 peers:

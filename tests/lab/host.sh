@@ -31,6 +31,8 @@ build() {
 make_root() {
     [ ! -d "$CACHE/root" ] || return 0
     mkdir -p "$CACHE"
+    # What somebody broke off.
+    rm -rf "$CACHE/root.new"
     local mirror
     # Where this machine has its own packages from.
     mirror=$(apt-get indextargets --format "\$(SITE)" 2>/dev/null | grep -m 1 '/debian/\?$' || true)
