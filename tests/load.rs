@@ -11,7 +11,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Bench, eventually, loudly, neighbourhood, release, start_shipped};
+use common::{Bench, eventually, loudly, neighbourhood, release, shipped, start_shipped};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -110,7 +110,8 @@ async fn a_release_that_idles_takes_little_memory() {
     .await;
     let resident = daemon.resident_kib().unwrap();
     let ready: Vec<_> = ready.into_iter().map(|after| format!("{:.0}", millis(after))).collect();
-    loudly(&format!("RSS idle: {resident} KiB; READY after {} ms", ready.join(", ")));
+    let size = std::fs::metadata(shipped()).unwrap().len();
+    loudly(&format!("{size} bytes; RSS idle: {resident} KiB; READY after {} ms", ready.join(", ")));
     assert!(resident < most, "{resident} KiB of at most {most}");
 }
 
