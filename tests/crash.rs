@@ -270,10 +270,9 @@ async fn the_demo_does_not_outlive_its_daemon() {
         .unwrap();
     eventually("the demo is ready", async || file.exists()).await;
     let ready: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    let killed = Command::new("kill").args(["-KILL", &ready["pid"].to_string()]).status().await.unwrap();
-    assert!(killed.success());
-    let ended =
-        tokio::time::timeout(Duration::from_mins(1), demo.wait_with_output()).await.unwrap().unwrap();
+    let kill = format!("kill -KILL {}", ready["pid"]);
+    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_mins(1), demo.wait_with_output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("the daemon ended by itself (signal: 9 (SIGKILL))"), "{said}");

@@ -110,7 +110,8 @@ impl Daemon {
     /// Asks it to stop, as `systemctl stop` does, and waits for its end; ends it if that takes a minute.
     pub async fn stop(&mut self) -> io::Result<ExitStatus> {
         if let Some(pid) = self.pid() {
-            Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+            // The shell's own: the program of that name is not on every machine.
+            Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await?;
         }
         if let Ok(ended) = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await {
             return ended;

@@ -140,8 +140,8 @@ impl Bench {
 
     /// Asks for a reload as `systemctl reload` does, and waits for the end of it.
     pub async fn reload(&self) {
-        let pid = self.daemon.pid().unwrap().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        let hangup = format!("kill -HUP {}", self.daemon.pid().unwrap());
+        assert!(Command::new("sh").args(["-c", &hangup]).status().unwrap().success());
         let until = async |wanted: &str| loop {
             let told = self.daemon.told().await.unwrap();
             if told.contains(wanted) {
