@@ -211,6 +211,7 @@ fn a_credential_that_systemd_did_not_pass_is_told_as_such() {
         "by hand there are none, and that is no problem: {}",
         text(&output)
     );
+    assert!(text(&output).contains("/etc/credstore/tailnas.reader-key"), "{}", text(&output));
 }
 
 #[test]

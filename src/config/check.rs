@@ -105,8 +105,11 @@ impl Findings {
             Thing::Secret(source) => match (source.load(), credentials) {
                 (Ok(_), _) => Ok(()),
                 (Err(SecretError::NoCredentials(name)), Credentials::MayBeAbsent) => {
-                    let what =
-                        format!("the credential {name:?} was not looked at, the service alone can see it");
+                    let what = format!(
+                        "the credential {name:?} was not looked at, the service alone can see it; the unit has it \
+                         from {}",
+                        source.place()
+                    );
                     self.notes.push(Note { key: key.clone(), what });
                     Ok(())
                 }
