@@ -405,6 +405,42 @@ async fn a_share_says_who_will_reach_it_and_by_what_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_connected_is_told_of_what_they_would_lose() {
+    for (generation, version) in GENERATIONS {
+        let (bench, alice) = bench(generation, |_| {}).await;
+        let smb = match generation {
+            Generation::V25_10 => "Could not be seen: SMB clients: TrueNAS 25.10.5 has no smb.status",
+            _ => "Stops: SMB client: alice from 192.168.1.7",
+        };
+        let nfs = "Stops: NFS 4 client: Linux NFSv4.2 player from 192.168.1.21:871";
+        for (tool, arguments, told) in [
+            ("service_control", json!({ "service": "cifs", "action": "restart" }), smb),
+            ("service_control", json!({ "service": "nfs", "action": "stop" }), nfs),
+            (
+                "service_control",
+                json!({ "service": "iscsitarget", "action": "stop" }),
+                "Stops: iSCSI session: ",
+            ),
+            ("smb_share_update", json!({ "share": "photos", "enabled": false }), smb),
+            ("smb_share_delete", json!({ "share": "photos" }), smb),
+            ("nfs_share_update", json!({ "path": "/mnt/tank/media", "enabled": false }), nfs),
+            (
+                "nfs_share_delete",
+                json!({ "path": "/mnt/tank/media" }),
+                "Stops: NFS 3 client: 192.168.1.22 has /mnt/tank/media",
+            ),
+        ] {
+            let (_, text) = plan(&alice, tool, &arguments).await;
+            assert!(text.contains(told), "{tool} {arguments} on {version}: {text}");
+        }
+        let start = json!({ "service": "ssh", "action": "start" });
+        let (_, text) = plan(&alice, "service_control", &start).await;
+        assert!(!text.contains(" client: "), "nobody loses what begins: {text}");
+        bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_is_scrubbed_on_a_clients_word_and_the_scrub_stopped_on_a_persons() {
     let (bench, alice) = bench(Generation::V25_10, |nas| {
         nas.pace.scrub_step = std::time::Duration::from_mins(5);

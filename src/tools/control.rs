@@ -11,10 +11,12 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{alert, app, file, service, share};
+use crate::nas::methods::{alert, app, client, file, service, share};
 
 use super::apps::{as_set_up, identity};
 use super::render::{capital, foreign};
+use super::seen::Seen;
+use super::users_of::{clients_of, named};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -97,7 +99,15 @@ impl Change for ServiceControl {
     const DESCRIPTION: &'static str = "Starts, stops or restarts a service such as SMB (cifs) or NFS. Who uses it is interrupted; whether it starts at boot stays.";
     const SCOPE: Scope = Scope::ServicesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![service::Services, share::SmbShares, share::NfsShares];
+    const LOOKS: &'static [Need] = needs![
+        service::Services,
+        share::SmbShares,
+        share::NfsShares,
+        client::Smb,
+        client::Nfs4,
+        client::Nfs3,
+        client::Iscsi
+    ];
     const NEEDS: &'static [Need] =
         needs![service::Control, service::OldStart, service::OldStop, service::OldRestart];
     const LOG: &'static [(&'static str, Log)] = &[("service", Log::Plain), ("action", Log::Plain)];
@@ -163,6 +173,12 @@ impl Change for ServiceControl {
             }
             Action::Stop => draft.stops.extend([interrupts("until it is started again")]),
             Action::Restart => draft.stops.extend([interrupts("for a moment")]),
+        }
+        if *action != Action::Start {
+            // They come and go by the minute, and are no part of what is agreed to.
+            let mut seen = Seen::default();
+            draft.stops.extend(named(&clients_of(nas, name, &mut seen).await?));
+            draft.unseen = seen.not;
         }
         draft.dependents = dependents;
         Ok(draft)

@@ -14,12 +14,13 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{dataset, resource, service, share};
+use crate::nas::methods::{client, dataset, resource, service, share};
 
 use super::datasets::users_of;
 use super::render::{capital, foreign};
 use super::seen::Seen;
 use super::storage::{identities_below, identity, one_dataset, subject};
+use super::users_of::{clients_of, named};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -271,6 +272,17 @@ async fn exposure(
     Ok(warnings)
 }
 
+/// Who would lose a share, as far as can be seen: the NAS does not tell who is at which.
+async fn connected(nas: &Session<'_, Read>, by: By, seen: &mut Seen) -> Result<Vec<String>, ToolError> {
+    let clients = clients_of(nas, by.service(), seen).await?;
+    if clients.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut told = vec![format!("Connected by {} at this moment, to this share or to another:", by.word())];
+    told.extend(named(&clients));
+    Ok(told)
+}
+
 /// What is to be shared: a filesystem that is mounted.
 async fn shareable(
     nas: &Session<'_, Read>,
@@ -416,6 +428,9 @@ impl Wanted<'_> {
                 warnings.push("It lets guests in, without a password.".to_owned());
             }
         }
+        if !stops.is_empty() {
+            stops.extend(connected(nas, now.by, &mut seen).await?);
+        }
         let what: Vec<_> = changes.iter().map(|change| change.what.as_str()).collect();
         let mut draft = Draft::new(
             format!("Change {} of {}.", what.join(", "), now.called()),
@@ -465,6 +480,9 @@ async fn plan_deletion(
     ));
     if now.enabled {
         draft.stops.push("Whoever uses it loses it at once.".to_owned());
+        let mut seen = Seen::default();
+        draft.stops.extend(connected(nas, now.by, &mut seen).await?);
+        draft.unseen = seen.not;
     }
     draft.warnings.push(format!(
         "What else was set on it, as who may use it by name, is lost; {update} with enabled false keeps that."
@@ -586,8 +604,14 @@ impl Change for SmbUpdate {
     const DESCRIPTION: &'static str = "Switches an SMB share on or off, makes it read-only or writable, or changes its hosts. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] =
-        needs![share::SmbShares, share::NfsShares, service::Services, dataset::Datasets, resource::Resources];
+    const LOOKS: &'static [Need] = needs![
+        share::SmbShares,
+        share::NfsShares,
+        service::Services,
+        dataset::Datasets,
+        resource::Resources,
+        client::Smb
+    ];
     const NEEDS: &'static [Need] = needs![share::SmbUpdate];
     const LOG: &'static [(&'static str, Log)] =
         &[("share", Log::Plain), ("enabled", Log::Plain), ("read_only", Log::Plain), ("hosts", Log::Plain)];
@@ -651,7 +675,8 @@ impl Change for SmbDelete {
         "Takes an SMB share away. The files stay. smb_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![share::SmbShares, dataset::Datasets, resource::Resources];
+    const LOOKS: &'static [Need] =
+        needs![share::SmbShares, dataset::Datasets, resource::Resources, client::Smb];
     const NEEDS: &'static [Need] = needs![share::SmbDelete];
     const LOG: &'static [(&'static str, Log)] = &[("share", Log::Plain)];
     type Args = OneSmb;
@@ -772,8 +797,15 @@ impl Change for NfsUpdate {
     const DESCRIPTION: &'static str = "Switches an NFS share on or off, makes it read-only or writable, or changes its hosts. What is left away stays.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] =
-        needs![share::SmbShares, share::NfsShares, service::Services, dataset::Datasets, resource::Resources];
+    const LOOKS: &'static [Need] = needs![
+        share::SmbShares,
+        share::NfsShares,
+        service::Services,
+        dataset::Datasets,
+        resource::Resources,
+        client::Nfs4,
+        client::Nfs3
+    ];
     const NEEDS: &'static [Need] = needs![share::NfsUpdate];
     const LOG: &'static [(&'static str, Log)] =
         &[("path", Log::Plain), ("enabled", Log::Plain), ("read_only", Log::Plain), ("hosts", Log::Plain)];
@@ -838,7 +870,8 @@ impl Change for NfsDelete {
         "Takes an NFS share away. The files stay. nfs_share_update can switch it off instead.";
     const SCOPE: Scope = Scope::SharesWrite;
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![share::NfsShares, dataset::Datasets, resource::Resources];
+    const LOOKS: &'static [Need] =
+        needs![share::NfsShares, dataset::Datasets, resource::Resources, client::Nfs4, client::Nfs3];
     const NEEDS: &'static [Need] = needs![share::NfsDelete];
     const LOG: &'static [(&'static str, Log)] = &[("path", Log::Plain)];
     type Args = OneNfs;

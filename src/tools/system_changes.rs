@@ -13,7 +13,7 @@ use crate::nas::{By, Session};
 
 use super::render::{foreign, time};
 use super::seen::Seen;
-use super::users_of::users;
+use super::users_of::{named, users};
 use super::{Change, Done, Entry, Log, Need, Nothing, Switch, ToolError, needs};
 
 /// The tools of this file.
@@ -158,9 +158,6 @@ const STAYS: [&str; 3] = ["virtual machine", "container", "app"];
 /// What the NAS writes down as the reason. The true one is in our log, and is not the NAS's business.
 const REASON: &str = "agreed to by a person through tailnas";
 
-/// So many of whom it would hit are named. How many there are is told in any case.
-const NAMED: usize = 30;
-
 impl Change for Reboot {
     const NAME: &'static str = "reboot";
     const TITLE: &'static str = "Restart the NAS";
@@ -245,10 +242,7 @@ impl Change for Reboot {
             Some(format!("{after}, started anew")),
         ));
         draft.stops.push("Everything that uses the NAS loses it until it is up again.".to_owned());
-        draft.stops.extend(hit.iter().take(NAMED).map(ToString::to_string));
-        if hit.len() > NAMED {
-            draft.stops.push(format!("And {} more: who_is_using has all of them.", hit.len() - NAMED));
-        }
+        draft.stops.extend(named(&hit));
         draft
             .warnings
             .push("What clients, apps and machines have not written when it goes down is lost.".to_owned());

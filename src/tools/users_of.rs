@@ -48,6 +48,14 @@ impl Question for Verdict {}
 /// So many clients of a kind are asked for.
 const MOST: u32 = 1000;
 
+/// So many of whom a change would hit are named. How many there are is told in any case.
+const NAMED: usize = 30;
+
+/// What the NAS calls the services that clients connect to.
+const SMB: &str = "cifs";
+const NFS: &str = "nfs";
+const ISCSI: &str = "iscsitarget";
+
 impl Tool for WhoIsUsing {
     const NAME: &'static str = "who_is_using";
     const TITLE: &'static str = "Who uses the NAS";
@@ -102,37 +110,68 @@ impl Tool for WhoIsUsing {
     }
 }
 
+/// Who is connected at this moment to what this service gives, as far as the generation tells. Of services that give
+/// nothing to clients there is nobody.
+pub(super) async fn clients_of(
+    nas: &Session<'_, Read>,
+    service: &str,
+    unseen: &mut Seen,
+) -> Result<Vec<Evidence>, ToolError> {
+    let mut evidence = Vec::new();
+    let text = |text: &Option<String>| foreign(text.as_deref().unwrap_or("?"), 100);
+    match service {
+        SMB => {
+            let sessions = nas.call(client::Smb, client::sessions(MOST)).await;
+            for one in unseen.or_default("SMB clients", sessions)? {
+                let what = format!("{} from {}", text(&one.username), text(&one.remote_machine));
+                evidence.push(seen("SMB client", what));
+            }
+        }
+        NFS => {
+            let sessions = nas.call(client::Nfs4, Query::all().limit(MOST)).await;
+            for one in unseen.or_default("clients of NFS 4", sessions)? {
+                let word = |name: &str| one.info.get(name).and_then(Value::as_str).map(str::to_owned);
+                let what = format!("{} from {}", text(&word("name")), text(&word("address")));
+                evidence.push(seen("NFS 4 client", what));
+            }
+            let sessions = nas.call(client::Nfs3, Query::all().limit(MOST)).await;
+            for one in unseen.or_default("clients of NFS 3", sessions)? {
+                let what = format!("{} has {}", foreign(&one.ip, 100), foreign(&one.export, 200));
+                evidence.push(seen("NFS 3 client", what));
+            }
+        }
+        ISCSI => {
+            let sessions = nas.call(client::Iscsi, Query::all().limit(MOST)).await;
+            for one in unseen.or_default("iSCSI sessions", sessions)? {
+                let (who, from) = (text(&one.initiator), text(&one.initiator_addr));
+                evidence.push(seen("iSCSI session", format!("{who} from {from} to {}", text(&one.target))));
+            }
+        }
+        _ => {}
+    }
+    Ok(evidence)
+}
+
+/// Whom a change would hit, by name; of many the first, and how many more there are.
+pub(super) fn named(hit: &[Evidence]) -> Vec<String> {
+    let mut named: Vec<_> = hit.iter().take(NAMED).map(ToString::to_string).collect();
+    if hit.len() > NAMED {
+        named.push(format!("And {} more: who_is_using has all of them.", hit.len() - NAMED));
+    }
+    named
+}
+
 /// Who uses the NAS, as far as can be seen.
 pub(super) async fn users(nas: &Session<'_, Read>, unseen: &mut Seen) -> Result<Vec<Evidence>, ToolError> {
     let mut evidence = Vec::new();
-    let text = |text: &Option<String>| foreign(text.as_deref().unwrap_or("?"), 100);
 
     let jobs = unseen.or_default("jobs", nas.call(job::Jobs, job::latest(200)).await)?;
     for job in jobs.iter().filter(|job| job.state == JobState::Running) {
         let at = job.time_started.map(|at| at.0);
         evidence.push(seen(format!("job {}", job.id), foreign(&job.method, 80)).at(at));
     }
-    let sessions = nas.call(client::Smb, client::sessions(MOST)).await;
-    for one in unseen.or_default("SMB clients", sessions)? {
-        let what = format!("{} from {}", text(&one.username), text(&one.remote_machine));
-        evidence.push(seen("SMB client", what));
-    }
-    let sessions = nas.call(client::Nfs4, Query::all().limit(MOST)).await;
-    for one in unseen.or_default("clients of NFS 4", sessions)? {
-        let word = |name: &str| one.info.get(name).and_then(Value::as_str).map(str::to_owned);
-        let what = format!("{} from {}", text(&word("name")), text(&word("address")));
-        evidence.push(seen("NFS 4 client", what));
-    }
-    let sessions = nas.call(client::Nfs3, Query::all().limit(MOST)).await;
-    for one in unseen.or_default("clients of NFS 3", sessions)? {
-        let what = format!("{} has {}", foreign(&one.ip, 100), foreign(&one.export, 200));
-        evidence.push(seen("NFS 3 client", what));
-    }
-    let sessions = nas.call(client::Iscsi, Query::all().limit(MOST)).await;
-    for one in unseen.or_default("iSCSI sessions", sessions)? {
-        let what =
-            format!("{} from {} to {}", text(&one.initiator), text(&one.initiator_addr), text(&one.target));
-        evidence.push(seen("iSCSI session", what));
+    for service in [SMB, NFS, ISCSI] {
+        evidence.extend(clients_of(nas, service, unseen).await?);
     }
 
     let machines = nas.call(vm::Machines, Query::all().order("name")).await;
