@@ -165,7 +165,7 @@ async fn start(
         server::serve_health(listener, health::router(Arc::clone(&parts.watch)), &parts.metrics, lifecycle);
     }
     for pending in journal.pending() {
-        let settled = aftermath::settle(pending, fleet.clone(), clock.clone(), lifecycle.clone());
+        let settled = aftermath::settle(pending, fleet.clone(), clock.clone(), lifecycle.clone(), |_| {});
         drop(lifecycle.deed(settled));
     }
     lifecycle.service("health", parts.watch.keep_looking(lifecycle.clone()));

@@ -470,6 +470,37 @@ async fn a_pool_is_scrubbed_on_a_clients_word_and_the_scrub_stopped_on_a_persons
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_plan_hears_how_far_the_nas_is_with_it() {
+    let (bench, alice) = bench(Generation::V25_10, |nas| {
+        nas.pace.scrub_step = std::time::Duration::from_mins(5);
+    })
+    .await;
+    let (planned, _) = plan(&alice, "scrub_start", &json!({ "pool": "tank2" })).await;
+    let of_plan = json!({ "plan": planned["plan"] });
+    let arguments = json!({ "pool": "tank2", "plan": planned["plan"] });
+    let begun = alice.modern("tools/call", json!({ "name": "scrub_start", "arguments": arguments })).await;
+    assert!(begun.unwrap().text().contains("goes on with it as job"));
+    common::eventually("it scrubs", async || {
+        bench.world.nas.state(|nas| nas.pools[2].scan.as_ref().is_some_and(|scan| scan.ended.is_none()))
+    })
+    .await;
+    bench.world.nas.state(|nas| nas.pools[2].scan.as_mut().unwrap().percentage = 42.0);
+    common::eventually("it is looked how far it is", async || {
+        plan(&alice, "plan_show", &of_plan).await.0["percent"] == 42
+    })
+    .await;
+    let params = json!({
+        "name": "plan_wait", "arguments": { "plan": planned["plan"], "seconds": 1 }, "_meta": { "progressToken": "p" },
+    });
+    let waited = alice.modern("tools/call", params).await.unwrap();
+    let events = waited.events();
+    let told = events.iter().find(|event| event["method"] == "notifications/progress");
+    let told = &told.unwrap_or_else(|| panic!("{events:?}"))["params"];
+    assert_eq!((told["progress"].as_f64(), told["total"].as_f64()), (Some(42.0), Some(100.0)), "{told}");
+    assert!(waited.text().contains("being carried out, 42 % done"), "{}", waited.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_container_is_restarted_where_the_nas_can_and_stopped_and_started_where_it_cannot() {
     for (generation, version) in GENERATIONS {
         let (bench, alice) = bench(generation, |_| {}).await;

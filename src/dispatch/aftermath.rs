@@ -27,11 +27,17 @@ const JOBS: u32 = 1000;
 const SKEW: TimeDelta = TimeDelta::minutes(10);
 
 /// Finds out how a change ended, writes it down and tells. Where the daemon stops before that, it is left to the next
-/// start.
-pub async fn settle(pending: Pending, fleet: Fleet, clock: Clock, lifecycle: Lifecycle) -> Option<Outcome> {
+/// start. `far` hears how far the NAS is with it, in percent, each time that it is looked at.
+pub async fn settle(
+    pending: Pending,
+    fleet: Fleet,
+    clock: Clock,
+    lifecycle: Lifecycle,
+    far: impl Fn(u8),
+) -> Option<Outcome> {
     let (seq, tool) = (pending.seq(), pending.tool().to_owned());
     let outcome = tokio::select! {
-        outcome = found_out(&pending, &fleet, &clock) => outcome,
+        outcome = found_out(&pending, &fleet, &clock, far) => outcome,
         () = lifecycle.stopping() => return None,
     };
     if let Err(error) = pending.close(outcome.clone()).await {
@@ -42,7 +48,7 @@ pub async fn settle(pending: Pending, fleet: Fleet, clock: Clock, lifecycle: Lif
     Some(outcome)
 }
 
-async fn found_out(pending: &Pending, fleet: &Fleet, clock: &Clock) -> Outcome {
+async fn found_out(pending: &Pending, fleet: &Fleet, clock: &Clock, far: impl Fn(u8)) -> Outcome {
     let Some(nas) = pending.nas().and_then(|name| fleet.now().get(name).cloned()) else {
         return Outcome::lost_in_a_crash(
             "the daemon ended before it could write down how this went, and no such NAS is configured any more",
@@ -55,7 +61,12 @@ async fn found_out(pending: &Pending, fleet: &Fleet, clock: &Clock) -> Outcome {
         match find(&nas, pending, known.as_ref()).await {
             Ok(Some(job)) => match ended(&job) {
                 Some(outcome) => return outcome,
-                None => known = Some(NasJob { id: job.id, method: job.method.into() }),
+                None => {
+                    if let Some(percent) = percent_of(&job) {
+                        far(percent);
+                    }
+                    known = Some(NasJob { id: job.id, method: job.method.into() });
+                }
             },
             Ok(None) => return gone(known.as_ref()),
             Err(NasError::NoWriter) => {
@@ -94,6 +105,12 @@ async fn find(nas: &Nas, pending: &Pending, known: Option<&NasJob>) -> Result<Op
 
 fn is_of_the_time(job: &Job, since: DateTime<Utc>) -> bool {
     job.time_started.as_ref().is_none_or(|started| (started.0 - since).abs() < SKEW)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 100")]
+fn percent_of(job: &Job) -> Option<u8> {
+    let percent = job.progress.as_ref()?.percent?;
+    Some(percent.clamp(0.0, 100.0) as u8)
 }
 
 fn ended(job: &Job) -> Option<Outcome> {

@@ -314,10 +314,11 @@ impl Dispatcher {
                 return Reply::Failed(failure);
             }
         };
-        let settled =
-            aftermath::settle(pending, self.fleet.clone(), self.clock.clone(), self.lifecycle.clone());
+        let (fleet, clock, lifecycle) = (self.fleet.clone(), self.clock.clone(), self.lifecycle.clone());
         let text = answer.text.clone();
         drop(self.lifecycle.deed(async move {
+            let far = |percent| applying.far(percent);
+            let settled = aftermath::settle(pending, fleet, clock, lifecycle, far);
             // Where the daemon stops first, the plan goes with it.
             let Some(Outcome { status, reason, .. }) = settled.await else { return };
             match status {

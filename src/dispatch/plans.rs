@@ -136,7 +136,9 @@ impl Dispatcher {
                 Wanted::List => return Ok(list(&self.plans.of(&call.caller))),
                 Wanted::Show(id) => self.plans.find(&call.caller, id),
                 Wanted::Wait(id, patience) => tokio::select! {
-                    view = self.plans.wait(&call.caller, id, patience) => view,
+                    view = self.plans.wait(&call.caller, id, patience, |percent| {
+                        call.tell(percent.into(), 100, "the NAS is at work");
+                    }) => view,
                     () = call.gone.cancelled() => return Err(Failure::cancelled()),
                 },
                 Wanted::Cancel(id) => match self.plans.cancel(&call.caller, id) {

@@ -109,6 +109,9 @@ pub enum State {
         /// Who approved it; `None` where that was the client's own doing.
         #[serde(skip_serializing_if = "Option::is_none")]
         approved_by: Option<String>,
+        /// How far the NAS is with it, as far as it tells.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        percent: Option<u8>,
     },
     /// Nothing more will happen to it.
     Over {
@@ -381,13 +384,27 @@ impl Plans {
         self.book().get(&id).filter(|entry| entry.plan.owner.purse == purse).map(Entry::view)
     }
 
-    /// Waits until the plan is over, or for `patience`, and answers how it is with it then.
-    pub async fn wait(&self, caller: &Caller, id: PlanId, patience: Duration) -> Option<View> {
+    /// Waits until the plan is over, or for `patience`, and answers how it is with it then. `far` hears how far the NAS is
+    /// with it in percent, each time that it is further.
+    pub async fn wait(
+        &self,
+        caller: &Caller,
+        id: PlanId,
+        patience: Duration,
+        far: impl Fn(u8),
+    ) -> Option<View> {
         let mut changed = self.0.changed.subscribe();
         let over = async {
+            let mut told = None;
             loop {
                 changed.borrow_and_update();
                 match self.find(caller, id) {
+                    Some(View { state: State::Running { percent: Some(now), .. }, .. })
+                        if told < Some(now) =>
+                    {
+                        told = Some(now);
+                        far(now);
+                    }
                     Some(View { state: State::Waiting | State::Running { .. }, .. }) => {}
                     _ => return,
                 }
@@ -520,7 +537,7 @@ impl Plans {
         if entry.state != State::Waiting {
             return Err(NotNow::NotWaiting(entry.state.clone()));
         }
-        entry.state = State::Running { approved_by };
+        entry.state = State::Running { approved_by, percent: None };
         let plan = Arc::clone(&entry.plan);
         drop(book);
         self.tell();
@@ -548,6 +565,18 @@ impl Plans {
             entry.until = now + REMEMBERED;
         }
         book
+    }
+
+    fn far(&self, id: PlanId, now: u8) {
+        let mut book = self.book();
+        let Some(State::Running { percent, .. }) = book.get_mut(&id).map(|entry| &mut entry.state) else {
+            return;
+        };
+        if percent.replace(now) == Some(now) {
+            return;
+        }
+        drop(book);
+        self.tell();
     }
 
     fn settle(&self, id: PlanId, end: End, text: &str) {
@@ -783,6 +812,11 @@ impl Approved {
 }
 
 impl Applying {
+    /// The NAS is so far with it, in percent.
+    pub fn far(&self, percent: u8) {
+        self.0.plans.far(self.0.plan.id, percent);
+    }
+
     /// It has come to its end.
     pub fn end(mut self, end: End, text: &str) {
         self.0.end(end, text);
@@ -810,8 +844,13 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting => f.write_str("waiting for approval"),
-            Self::Running { approved_by: Some(by) } => write!(f, "approved by {by}, being carried out"),
-            Self::Running { approved_by: None } => f.write_str("being carried out"),
+            Self::Running { approved_by, percent } => {
+                if let Some(by) = approved_by {
+                    write!(f, "approved by {by}, ")?;
+                }
+                f.write_str("being carried out")?;
+                percent.map_or(Ok(()), |percent| write!(f, ", {percent} % done"))
+            }
             Self::Over { end, text } => write!(f, "{}: {text}", end.word()),
         }
     }

@@ -241,9 +241,10 @@ impl Shown {
         let (draft, caller) = (plan.draft(), plan.caller());
         let (state_tone, result) = match state {
             State::Waiting => ("warn", None),
-            State::Running { approved_by } => {
+            State::Running { approved_by, percent } => {
                 let by = approved_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-                ("warn", Some(format!("Approved{by}; it is being carried out.")))
+                let far = percent.map(|percent| format!(", {percent} % done")).unwrap_or_default();
+                ("warn", Some(format!("Approved{by}; it is being carried out{far}.")))
             }
             State::Over { end, text } => {
                 let tone = match end {
