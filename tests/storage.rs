@@ -518,8 +518,32 @@ async fn a_container_is_restarted_where_the_nas_can_and_stopped_and_started_wher
         }
         bench.world.nas.state(|nas| nas.containers[0].running = false);
         let (planned, text) = plan(&alice, "container_control", &does("start")).await;
-        assert_eq!(planned["effect"]["risk"], "reversible", "{text}");
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
         bench.hold_against_schemas(version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_by_which_a_pool_is_hardly_ever_scrubbed_or_always_takes_a_person() {
+    let (_bench, alice) = bench(Generation::V25_10, |_| {}).await;
+    let reads = "The pool may be read through";
+    for (wanted, risk, told) in [
+        (json!({ "cron": "0 3 1 * *" }), "reversible", ""),
+        (json!({ "cron": "0 3 * * 2", "threshold_days": 20 }), "reversible", ""),
+        (json!({ "threshold_days": 7 }), "reversible", ""),
+        (json!({ "cron": "0 3 31 2 *" }), "disruptive", reads),
+        (json!({ "cron": "0 3 30 * *" }), "disruptive", reads),
+        (json!({ "cron": "0 3 1 * 1" }), "disruptive", reads),
+        (json!({ "threshold_days": 3650 }), "disruptive", reads),
+        (json!({ "threshold_days": 0 }), "disruptive", "nearly all the time"),
+        (json!({ "enabled": false }), "disruptive", "Nothing reads the pool through"),
+    ] {
+        let mut arguments = wanted.clone();
+        arguments["pool"] = json!("tank");
+        let (planned, text) = plan(&alice, "scrub_schedule", &arguments).await;
+        assert_eq!(planned["effect"]["risk"], risk, "{wanted}: {text}");
+        assert!(text.contains(told), "{wanted}: {text}");
+        assert_eq!(text.contains("Warning: "), risk == "disruptive", "{wanted}: {text}");
     }
 }
 
@@ -590,9 +614,10 @@ async fn machines_are_started_and_systems_that_run_are_not_deleted() {
     assert!(
         no_plan(&alice, "vm_control", &json!({ "id": 1, "action": "stop" })).await.contains("does not run")
     );
-    let text = make(&alice, "vm_control", &json!({ "id": 1, "action": "start" })).await;
+    let (planned, text) = plan(&alice, "vm_control", &json!({ "id": 1, "action": "start" })).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "nobody sees what it serves: {text}");
     assert!(text.contains(r#"Undo: call vm_control with {"action":"stop","id":1}"#), "{text}");
-    assert!(bench.world.nas.state(|nas| nas.machines[0].running));
+    bench.world.nas.state(|nas| nas.machines[0].running = true);
     // One that is restarted is cut off if it does not answer.
     for (action, risk) in [("stop", "disruptive"), ("restart", "destructive")] {
         let (planned, text) = plan(&alice, "vm_control", &json!({ "id": 1, "action": action })).await;

@@ -201,6 +201,9 @@ struct ScheduleArgs {
 const WEEKLY: &str = "0 0 * * 7";
 const THRESHOLD: u32 = 35;
 
+/// With fewer days than these between two scrubs, the end of one is nearly the beginning of the next.
+const OFTEN: u32 = 7;
+
 /// The schedule of a pool, if it has one.
 async fn scheduled<A: Access + Covers<Read>>(
     nas: &Session<'_, A>,
@@ -274,6 +277,20 @@ impl Change for ScrubSchedule {
         );
         let before = was.as_ref().map(in_words);
         draft.changes.push(Alteration::new(format!("scrubs of {pool}"), before, Some(after)));
+        let at_most = THRESHOLD.max(old_threshold.unwrap_or(THRESHOLD));
+        if cron.as_ref().is_some_and(|cron| !cron.is_monthly())
+            || threshold_days.is_some_and(|days| days > at_most)
+        {
+            let rare = "The pool may be read through more seldom than the NAS suggests, or never: errors are found late, \
+                        or when a file is needed.";
+            draft.warnings.push(rare.to_owned());
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
+        if threshold_days.is_some_and(|days| days < OFTEN.min(old_threshold.unwrap_or(OFTEN))) {
+            let often = "The pool may be read through nearly all the time, and is slower for as long.";
+            draft.warnings.push(often.to_owned());
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
         if !is.2 {
             let lost =
                 "Nothing reads the pool through by itself then, and errors are found when a file is needed.";
@@ -584,6 +601,9 @@ impl Change for BackupRun {
 
 struct VmControl;
 
+/// What somebody should know who starts a machine or a container.
+const REACHED: &str = "What it serves can be reached once it runs, and it has the devices and folders of the NAS that it was given.";
+
 /// What is done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -607,7 +627,9 @@ impl Change for VmControl {
     const TITLE: &'static str = "Start, stop or restart a virtual machine";
     const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or restart. Stop never cuts it off; restart does if it does not answer.";
     const SCOPE: Scope = Scope::VmsWrite;
-    const RISK: Risk = Risk::Reversible;
+    /// One that starts takes memory and devices from the NAS, and what it serves can be reached: nobody sees here what
+    /// that is.
+    const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![vm::Machines];
     const NEEDS: &'static [Need] = needs![vm::Start, vm::Stop, vm::Restart];
     const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain), ("action", Log::Plain)];
@@ -651,6 +673,7 @@ impl Change for VmControl {
             Action::Start => {
                 let memory = found.memory.map_or_else(String::new, |mib| format!(" of {}", size(mib << 20)));
                 draft.warnings.push(format!("Its memory{memory} is taken from the NAS."));
+                draft.warnings.push(REACHED.to_owned());
             }
             Action::Stop => {
                 draft.stops.push("Whoever uses it loses it until it is started again.".to_owned());
@@ -664,12 +687,7 @@ impl Change for VmControl {
                 );
             }
         }
-        draft.risk = draft.risk.max(match action {
-            Action::Start => Self::RISK,
-            Action::Stop => Risk::Disruptive,
-            Action::Restart => Risk::Destructive,
-        });
-        Ok(draft)
+        Ok(if action == Action::Restart { draft.at_least(Risk::Destructive) } else { draft })
     }
 
     async fn run(nas: &Session<'_, Write>, args: VmArgs) -> Result<Done, ToolError> {
@@ -750,7 +768,7 @@ async fn container<A: Access + Covers<Read>>(nas: &Session<'_, A>, name: &str) -
 fn no_restart() -> ToolError {
     ToolError::inapplicable(
         "This version of TrueNAS has no way to restart a container.",
-        "Plan a stop, which a person approves. When plan_wait tells that it is done, plan a start, which takes no approval.",
+        "Plan a stop. When plan_wait tells that it is done, plan a start. A person approves each.",
     )
 }
 
@@ -760,7 +778,8 @@ impl Change for ContainerControl {
     const DESCRIPTION: &'static str =
         "Starts a container that is no app, or has it shut down or start again. It is never cut off.";
     const SCOPE: Scope = Scope::VmsWrite;
-    const RISK: Risk = Risk::Reversible;
+    /// As that of a virtual machine: it has what of the NAS it was given.
+    const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![vm::Containers, vm::Instances, vm::Births];
     const NEEDS: &'static [Need] = needs![
         vm::ContainerStart,
@@ -821,7 +840,10 @@ impl Change for ContainerControl {
         draft.changes.push(Alteration::new(target, Some(foreign(&state, 20)), Some(after.to_owned())));
         draft.unseen = unseen;
         let until = match action {
-            Action::Start => return Ok(draft),
+            Action::Start => {
+                draft.warnings.push(REACHED.to_owned());
+                return Ok(draft);
+            }
             Action::Stop => "it is started again",
             Action::Restart => "it is up again",
         };
@@ -829,7 +851,7 @@ impl Change for ContainerControl {
         draft
             .warnings
             .push("If its system does not shut down in time, it runs on, and the job fails.".to_owned());
-        Ok(draft.at_least(Risk::Disruptive))
+        Ok(draft)
     }
 
     async fn run(nas: &Session<'_, Write>, args: ContainerArgs) -> Result<Done, ToolError> {
