@@ -424,6 +424,8 @@ async fn who_is_connected_is_told_of_what_they_would_lose() {
             ("smb_share_update", json!({ "share": "photos", "enabled": false }), smb),
             ("smb_share_delete", json!({ "share": "photos" }), smb),
             ("nfs_share_update", json!({ "path": "/mnt/tank/media", "enabled": false }), nfs),
+            ("dataset_delete", json!({ "dataset": "tank/media" }), nfs),
+            ("dataset_delete", json!({ "dataset": "tank/photos" }), smb),
             (
                 "nfs_share_delete",
                 json!({ "path": "/mnt/tank/media" }),

@@ -12,12 +12,14 @@ use crate::domain::name::DatasetPath;
 use crate::domain::plan::{Alteration, Dependent, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::nas::methods::{dataset, resource, snapshot};
+use crate::nas::methods::{client, dataset, resource, snapshot};
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
 use super::render::{foreign, size};
+use super::seen::Seen;
 use super::storage::{identities_below, identity, one_dataset, subject};
+use super::users_of::{connected, serving};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -525,8 +527,16 @@ impl Change for Delete {
     const DESCRIPTION: &'static str = "Sets a dataset aside under another name; dataset_restore brings it back. TrueNAS 25.04 destroys it at once: the plan says which.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
-    const LOOKS: &'static [Need] =
-        needs![dataset::Datasets, dataset::Attachments, snapshot::Count, resource::Resources];
+    const LOOKS: &'static [Need] = needs![
+        dataset::Datasets,
+        dataset::Attachments,
+        snapshot::Count,
+        resource::Resources,
+        client::Smb,
+        client::Nfs4,
+        client::Nfs3,
+        client::Iscsi
+    ];
     const NEEDS: &'static [Need] = needs![dataset::Rename, dataset::Delete];
     const LOG: &'static [(&'static str, Log)] = &[("dataset", Log::Plain)];
     type Args = OneDataset;
@@ -562,6 +572,9 @@ impl Change for Delete {
         draft.stops =
             held.dependents.iter().map(|used| format!("{} no longer finds it", used.name)).collect();
         (draft.bytes, draft.dependents, draft.unseen) = (held.bytes(), held.dependents, held.unseen);
+        let mut seen = Seen::default();
+        draft.stops.extend(connected(nas, &serving(&draft.dependents), &mut seen).await?);
+        draft.unseen.extend(seen.not);
         Ok(draft)
     }
 

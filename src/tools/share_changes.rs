@@ -20,7 +20,7 @@ use super::datasets::users_of;
 use super::render::{capital, foreign};
 use super::seen::Seen;
 use super::storage::{identities_below, identity, one_dataset, subject};
-use super::users_of::{clients_of, named};
+use super::users_of::connected;
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -272,17 +272,6 @@ async fn exposure(
     Ok(warnings)
 }
 
-/// Who would lose a share, as far as can be seen: the NAS does not tell who is at which.
-async fn connected(nas: &Session<'_, Read>, by: By, seen: &mut Seen) -> Result<Vec<String>, ToolError> {
-    let clients = clients_of(nas, by.service(), seen).await?;
-    if clients.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut told = vec![format!("Connected by {} at this moment, to this share or to another:", by.word())];
-    told.extend(named(&clients));
-    Ok(told)
-}
-
 /// What is to be shared: a filesystem that is mounted.
 async fn shareable(
     nas: &Session<'_, Read>,
@@ -429,7 +418,7 @@ impl Wanted<'_> {
             }
         }
         if !stops.is_empty() {
-            stops.extend(connected(nas, now.by, &mut seen).await?);
+            stops.extend(connected(nas, &[now.by.service()], &mut seen).await?);
         }
         let what: Vec<_> = changes.iter().map(|change| change.what.as_str()).collect();
         let mut draft = Draft::new(
@@ -481,7 +470,7 @@ async fn plan_deletion(
     if now.enabled {
         draft.stops.push("Whoever uses it loses it at once.".to_owned());
         let mut seen = Seen::default();
-        draft.stops.extend(connected(nas, now.by, &mut seen).await?);
+        draft.stops.extend(connected(nas, &[now.by.service()], &mut seen).await?);
         draft.unseen = seen.not;
     }
     draft.warnings.push(format!(

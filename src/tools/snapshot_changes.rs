@@ -13,13 +13,15 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::query::Query;
 use crate::nas::methods::snapshot::AndBelow;
-use crate::nas::methods::{Then, dataset, file, resource, share, snapshot};
+use crate::nas::methods::{Then, client, dataset, file, resource, share, snapshot};
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
 use super::datasets::{above, is_free, users_of};
 use super::render::{foreign, size, time};
+use super::seen::Seen;
 use super::storage::{identity, one_dataset, subject};
+use super::users_of::{connected, serving};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
 /// The tools of this file.
@@ -459,8 +461,16 @@ impl Change for Rollback {
     const DESCRIPTION: &'static str = "Takes a dataset back to a snapshot: all written since is lost. snapshot_clone loses nothing. Since TrueNAS 25.10.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
-    const LOOKS: &'static [Need] =
-        needs![snapshot::Snapshots, dataset::Datasets, dataset::Attachments, resource::Resources];
+    const LOOKS: &'static [Need] = needs![
+        snapshot::Snapshots,
+        dataset::Datasets,
+        dataset::Attachments,
+        resource::Resources,
+        client::Smb,
+        client::Nfs4,
+        client::Nfs3,
+        client::Iscsi
+    ];
     const NEEDS: &'static [Need] = needs![snapshot::Rollback];
     const LOG: &'static [(&'static str, Log)] = &[("snapshot", Log::Plain), ("destroy_newer", Log::Plain)];
     type Args = RollbackArgs;
@@ -548,7 +558,9 @@ impl Change for Rollback {
         draft.warnings.push("Datasets below it stay as they are.".to_owned());
         let loses = |used: &Dependent| format!("{} finds its files as they were, under its feet", used.name);
         draft.stops = dependents.iter().map(loses).collect();
-        (draft.dependents, draft.unseen) = (dependents, unseen);
+        let mut seen = Seen { not: unseen };
+        draft.stops.extend(connected(nas, &serving(&dependents), &mut seen).await?);
+        (draft.dependents, draft.unseen) = (dependents, seen.not);
         Ok(draft)
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::access::Read;
+use crate::domain::plan::Dependent;
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::job::JobState;
@@ -150,6 +151,30 @@ pub(super) async fn clients_of(
         _ => {}
     }
     Ok(evidence)
+}
+
+/// The services that give something to clients of what these use.
+pub(super) fn serving(dependents: &[Dependent]) -> Vec<&'static str> {
+    let gives = |kind: &str| dependents.iter().any(|one| one.name.starts_with(kind));
+    let all = [("SMB", SMB), ("NFS", NFS), ("iSCSI", ISCSI)];
+    all.into_iter().filter(|(kind, _)| gives(kind)).map(|(_, service)| service).collect()
+}
+
+/// Who is connected to these services at this moment, in words. To which share, the NAS does not tell.
+pub(super) async fn connected(
+    nas: &Session<'_, Read>,
+    services: &[&str],
+    unseen: &mut Seen,
+) -> Result<Vec<String>, ToolError> {
+    let mut clients = Vec::new();
+    for service in services {
+        clients.extend(clients_of(nas, service, unseen).await?);
+    }
+    let mut told = named(&clients);
+    if !told.is_empty() {
+        told.insert(0, "Connected at this moment, to this share or to another:".to_owned());
+    }
+    Ok(told)
 }
 
 /// Whom a change would hit, by name; of many the first, and how many more there are.
