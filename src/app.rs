@@ -304,6 +304,7 @@ fn assemble(
         Exit::Config
     })?;
     let plans = Plans::new(Freeze::new(&config.state), clock.clone());
+    plans.always_approve(config.always_approved);
     let dispatcher = Dispatcher::new(dispatch::Parts {
         gate: Arc::clone(&gate),
         journal: journal.clone(),
@@ -323,6 +324,7 @@ fn assemble(
         texts: texts.clone(),
         fleet,
         budgets: budgets.clone(),
+        plans: plans.clone(),
         journal: journal.clone(),
         clock: clock.clone(),
         lifecycle: lifecycle.clone(),

@@ -185,6 +185,48 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_configuration_wants_a_person_for_is_not_made_on_a_clients_word() {
+    let bench = Bench::complete().await;
+    let alice = bench.client(ALICE);
+    let snapshot = json!({ "dataset": "tank/photos", "name": "asked" });
+    let call = async |arguments: &Value| {
+        let params = json!({ "name": "snapshot_create", "arguments": arguments });
+        alice.modern("tools/call", params).await.unwrap()
+    };
+    let planned = async || call(&snapshot).await.json()["result"]["structuredContent"].clone();
+    let insists = async |plan: &Value| {
+        let mut arguments = snapshot.clone();
+        arguments["plan"] = plan["plan"].clone();
+        let answer = call(&arguments).await;
+        assert!(answer.is_error(), "{}", answer.text());
+        answer.text()
+    };
+    let before = planned().await;
+    assert_eq!(before["effect"]["risk"], "reversible", "{before}");
+
+    let good = configuration(&bench);
+    write(&bench, &(good.clone() + "\n[approval]\nalways = [\"storage:write\"]\n"));
+    bench.reload().await;
+    // What was planned before was planned for less.
+    assert!(insists(&before).await.contains("Nothing was changed"));
+    let raised = planned().await;
+    assert_eq!(raised["effect"]["risk"], "disruptive", "{raised}");
+    let why = "The configuration has a person approve whatever takes storage:write.";
+    assert!(raised["effect"]["warnings"].to_string().contains(why), "{raised}");
+    assert!(insists(&raised).await.contains("a person approves it on the page"));
+    assert!(!bench.nas_calls().contains(&"pool.snapshot.create".to_owned()));
+
+    // A scope of which it would mean nothing is a mistake, and the old file goes on.
+    write(&bench, &(good.clone() + "\n[approval]\nalways = [\"storage:read\"]\n"));
+    bench.reload().await;
+    assert!(bench.log().contains("nothing is changed with storage:read"), "{}", bench.log());
+    assert_eq!(planned().await["effect"]["risk"], "disruptive");
+    write(&bench, &good);
+    bench.reload().await;
+    assert_eq!(planned().await["effect"]["risk"], "reversible");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_login_is_tried_again_with_another_key() {
     let bench = Bench::start_with(|world| world.write("reader.key", "1-wrong").unwrap()).await;
     let alice = bench.client(ALICE);

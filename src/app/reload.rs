@@ -15,6 +15,7 @@ use crate::nas::{Fleet, Muster};
 use crate::net::http::Client;
 use crate::oauth::{Provider, Texts};
 use crate::policy::budgets::Budgets;
+use crate::policy::plans::Plans;
 use crate::telemetry;
 
 /// What can be changed while the daemon runs.
@@ -25,6 +26,7 @@ pub(super) struct Reload {
     pub(super) texts: Texts,
     pub(super) fleet: Fleet,
     pub(super) budgets: Budgets,
+    pub(super) plans: Plans,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) lifecycle: Lifecycle,
@@ -100,7 +102,8 @@ impl Reload {
         self.texts.replace(&texts);
         self.fleet.take_over(muster, &self.lifecycle);
         self.budgets.use_limits(config.limits);
-        let Config { provider, nas, grants, relays, agents, limits, log, .. } = config;
+        self.plans.always_approve(config.always_approved);
+        let Config { provider, nas, grants, relays, agents, always_approved, limits, log, .. } = config;
         tracing::info!(
             nas = nas.len(),
             grants = grants.len(),
@@ -108,7 +111,8 @@ impl Reload {
             agents = agents.len(),
             "the configuration was read again"
         );
-        self.config = Config { provider, nas, grants, relays, agents, limits, log, ..self.config.clone() };
+        let kept = self.config.clone();
+        self.config = Config { provider, nas, grants, relays, agents, always_approved, limits, log, ..kept };
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) const ROOT: Shape = Shape {
         key("relay", "[[relay]]"),
         key("agent", "[[agent]]"),
         key("policy", "[policy]"),
+        key("approval", "[approval]"),
         key("limits", "[limits]"),
         key("metrics", "[metrics]"),
         key("notify", "[[notify]]"),
@@ -163,6 +164,9 @@ pub(super) const AGENT: Shape = Shape {
 pub(super) const POLICY: Shape =
     Shape { name: "policy", keys: &[key("file", r#"file = "/etc/tailnas/policy.toml""#)] };
 
+pub(super) const APPROVAL: Shape =
+    Shape { name: "approval", keys: &[key("always", r#"always = ["storage:write"]"#)] };
+
 pub(super) const LIMITS: Shape = Shape {
     name: "limits",
     keys: &[
@@ -203,6 +207,7 @@ pub(super) const TABLES: &[&Shape] = &[
     &RELAY,
     &AGENT,
     &POLICY,
+    &APPROVAL,
     &LIMITS,
     &METRICS,
     &NOTIFY,

@@ -55,6 +55,8 @@ pub struct Config {
     pub relays: Vec<Relay>,
     /// `[[agent]]`
     pub agents: Vec<Agent>,
+    /// `[approval] always`: the scopes whose changes a person always approves.
+    pub always_approved: ScopeSet,
     /// `[limits]`
     pub limits: Limits,
     /// `[metrics] listen`: where health and metrics are served, if anywhere.
@@ -160,6 +162,7 @@ fn read(
         let relays = sections::relay::read(root);
         let agents = sections::agent::read(root, &names);
         let policy = sections::policy::read(root, policy);
+        let always_approved = sections::approval::read(root);
         let limits = sections::limits::read(root);
         let metrics = sections::metrics::read(root);
         let notify = sections::notify::read(root);
@@ -183,6 +186,7 @@ fn read(
             grants: [grants?, more_grants?].concat(),
             relays: relays?,
             agents: agents?,
+            always_approved: always_approved?,
             limits: limits?,
             metrics: metrics?,
             notify: notify?,

@@ -344,7 +344,9 @@ impl Dispatcher {
         let outcome = outcome_of(drafted.as_ref().map(planned).as_ref(), &session.trips());
         let recorded = self.metrics.audit(warrant.close(outcome)).await;
         match (recorded, drafted) {
-            (Ok(receipt), Some(Ok(draft))) => Ok((draft, receipt)),
+            (Ok(receipt), Some(Ok(draft))) => {
+                Ok((self.plans.at_least_configured(draft, errand.spec.scope), receipt))
+            }
             (Ok(_), Some(Err(error))) => Err(failed(&error)),
             (Ok(_), None) => Err(Failure::cancelled()),
             (Err(error), _) => Err(Failure::unrecorded(&error)),

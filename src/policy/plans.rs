@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::domain::name::NasName;
 use crate::domain::plan::{ApproverNote, Draft, PlanId, PlanNote, UndoNote};
 use crate::domain::risk::Risk;
+use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::who::{McpNote, Via};
 
 /// How long a plan waits for its approval.
@@ -51,6 +52,8 @@ pub struct Plans(Arc<Inner>);
 struct Inner {
     clock: Clock,
     freeze: Freeze,
+    /// The scopes whose changes a person always approves.
+    always_approved: Mutex<ScopeSet>,
     book: Mutex<BTreeMap<PlanId, Entry>>,
     /// Who is at work on a subject.
     turns: Mutex<HashMap<Subject, Arc<tokio::sync::Mutex<()>>>>,
@@ -287,10 +290,33 @@ impl Plans {
         Self(Arc::new(Inner {
             clock,
             freeze,
+            always_approved: Mutex::default(),
             book: Mutex::default(),
             turns: Mutex::default(),
             changed: watch::Sender::new(0),
         }))
+    }
+
+    /// From now on a person approves every change that takes one of these scopes, however harmless the tool says it is. A plan
+    /// that is waiting for less is refused when it is to be carried out.
+    pub fn always_approve(&self, scopes: ScopeSet) {
+        *self.0.always_approved.lock().unwrap_or_else(PoisonError::into_inner) = scopes;
+    }
+
+    /// What a change that takes `scope` would do, with the risk that the configuration gives it at least. It raises a
+    /// risk, and never lowers one.
+    #[must_use]
+    pub fn at_least_configured(&self, mut draft: Draft, scope: Option<Scope>) -> Draft {
+        let always = *self.0.always_approved.lock().unwrap_or_else(PoisonError::into_inner);
+        match scope.filter(|scope| always.contains(*scope)) {
+            Some(scope) if draft.risk < Risk::Disruptive => {
+                draft
+                    .warnings
+                    .push(format!("The configuration has a person approve whatever takes {scope}."));
+                draft.at_least(Risk::Disruptive)
+            }
+            _ => draft,
+        }
     }
 
     /// The brake.

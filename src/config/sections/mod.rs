@@ -1,6 +1,7 @@
 //! One file for each section; each reads as the list of the section's keys.
 
 pub(super) mod agent;
+pub(super) mod approval;
 pub(super) mod audit;
 pub(super) mod grant;
 pub(super) mod limits;
