@@ -379,6 +379,18 @@ async fn an_answer_of_fifty_megabytes_is_read_told_short_and_clean() {
         most / MIB,
         largest / MIB
     );
+
+    // Two who ask at once. The program's own pages, which are many in an unoptimised one, are left out.
+    let (one, other) =
+        tokio::join!(ask(&alice, "alerts_list", json!({})), ask(&alice, "system_health", json!({})));
+    for (data, text) in [one, other] {
+        let length = text.len() + data.to_string().len();
+        assert!(length <= LONGEST, "{length}");
+    }
+    let pid = bench.daemon.pid().unwrap();
+    let most = peak(pid) - memory(pid, "RssFile:");
+    assert!(most < 64 * MIB + 2 * largest, "{} MiB, frames of {} MiB", most / MIB, largest / MIB);
+    loudly(&format!("two answers of {} MiB at once: {} MiB at most", largest / MIB, most / MIB));
 }
 
 #[tokio::test(flavor = "multi_thread")]

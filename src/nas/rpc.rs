@@ -36,8 +36,11 @@ const SLOTS: usize = 20;
 pub(super) const LONGEST_CALL: usize = 64 * 1024;
 /// The longest answer, in bytes. Answers of several MiB are ordinary.
 pub(super) const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
-/// Bytes of answers that have come and are not yet read, over all connections to one NAS.
-const BUDGET: usize = 128 * 1024 * 1024;
+/// Bytes of what has come and is not yet dealt with, over all connections to one NAS, beside which the next message is
+/// read. How large that is nobody knows before it is there.
+const UNREAD: usize = 32 * 1024 * 1024;
+/// The same with the next one.
+const BUDGET: usize = UNREAD + LONGEST_ANSWER;
 /// nginx on the NAS gives up on a connection that was silent for 60 s, and the NAS sends no pings.
 const PING: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_mins(1);
@@ -54,6 +57,13 @@ impl Budget {
 
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(BUDGET / Self::UNIT)))
+    }
+
+    /// Waits until the largest answer would fit beside what is there.
+    async fn room(&self) {
+        let largest = u32::try_from(LONGEST_ANSWER / Self::UNIT).unwrap_or(u32::MAX);
+        // Given back at once: what comes is taken when its size is known.
+        drop(self.0.acquire_many(largest).await);
     }
 
     async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -427,6 +437,7 @@ async fn read(
     back: &follow::Back,
 ) -> Lost {
     loop {
+        budget.room().await;
         let message = match tokio::time::timeout(SILENCE, stream.next()).await {
             Err(_) => return Lost::Silent,
             Ok(None) => return Lost::Closed("without a word".into()),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
@@ -18,9 +18,12 @@ use super::{Answer, Call, Calls, Connection, Detail, Failure, Id, Waiting, place
 use crate::nas::methods::Listed;
 use crate::nas::version::Candidate;
 
-/// Events that have come and are not yet taken: a thousand past lines of a log come in one burst. What comes on top
-/// of these is missed, and that is told. Their bytes count against the budget of the connection.
+/// Events that have come and are not yet taken: a thousand past lines of a log come in one burst, before anybody knows
+/// that the subscription stands. What comes on top of these is missed, and that is told.
 const QUEUE: usize = 2048;
+/// Bytes of them. They count against the budget of the connection, and if they filled it, the answer that makes their
+/// follower take them would not be read.
+const QUEUED: usize = 2 * 1024 * 1024;
 
 /// Who hears of what, on one connection.
 #[derive(Debug, Default)]
@@ -35,6 +38,7 @@ pub(super) struct Followers {
 #[derive(Clone, Debug)]
 pub(super) struct Follower {
     heard: mpsc::Sender<Heard>,
+    queued: Arc<AtomicUsize>,
     missed: Arc<AtomicBool>,
 }
 
@@ -45,6 +49,16 @@ pub(in crate::nas) enum Heard {
     Item(Answer),
     /// The NAS ended it, for a reason or for none.
     Ended(Option<Detail>),
+}
+
+impl Heard {
+    /// What it takes of memory, as far as that is of any size.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Item(answer) => answer.frame.len(),
+            Self::Ended(_) => 0,
+        }
+    }
 }
 
 /// An event, and where in its frame what it tells stands.
@@ -65,6 +79,7 @@ pub(in crate::nas) struct Following {
     connection: Connection,
     name: String,
     heard: mpsc::Receiver<Heard>,
+    queued: Arc<AtomicUsize>,
     missed: Arc<AtomicBool>,
     uuid: Option<String>,
     slot: Option<OwnedSemaphorePermit>,
@@ -81,8 +96,8 @@ impl Connection {
         let slot = tokio::time::timeout_at(deadline, Arc::clone(&self.slots).acquire_owned());
         let slot = slot.await.map_err(unwritten)?.map_err(lost)?;
         let (told, heard) = mpsc::channel(QUEUE);
-        let missed = Arc::<AtomicBool>::default();
-        let follower = Follower { heard: told, missed: Arc::clone(&missed) };
+        let (queued, missed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let follower = Follower { heard: told, queued: Arc::clone(&queued), missed: Arc::clone(&missed) };
         loop {
             let mut freed = std::pin::pin!(self.calls.followers.freed.notified());
             freed.as_mut().enable();
@@ -93,7 +108,8 @@ impl Connection {
         }
         drop(follower);
         let connection = self.clone();
-        let mut following = Following { connection, name, heard, missed, uuid: None, slot: Some(slot) };
+        let mut following =
+            Following { connection, name, heard, queued, missed, uuid: None, slot: Some(slot) };
         following.uuid = Some(self.subscribe(&following.name, deadline).await?);
         Ok(following)
     }
@@ -125,7 +141,9 @@ pub(in crate::nas) fn sent() -> Vec<Listed> {
 impl Following {
     /// What comes next; `None` when the connection is no more.
     pub(in crate::nas) async fn next(&mut self) -> Option<Heard> {
-        self.heard.recv().await
+        let heard = self.heard.recv().await?;
+        self.queued.fetch_sub(heard.bytes(), Ordering::Relaxed);
+        Some(heard)
     }
 
     /// Whether events came faster than they were taken.
@@ -166,7 +184,7 @@ impl Followers {
     #[cfg(fuzzing)]
     pub(super) fn listen(&self, name: &str) -> mpsc::Receiver<Heard> {
         let (told, heard) = mpsc::channel(QUEUE);
-        self.add(name, &Follower { heard: told, missed: Arc::default() });
+        self.add(name, &Follower { heard: told, queued: Arc::default(), missed: Arc::default() });
         heard
     }
 
@@ -235,8 +253,13 @@ impl Event {
 
 impl Follower {
     pub(super) fn hear(&self, heard: Heard) {
+        let bytes = heard.bytes();
+        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        // One is taken however large it is, and the end of them always.
+        let too_much = bytes > 0 && before > 0 && before + bytes > QUEUED;
         // The socket is not held up for somebody who takes his time.
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.heard.try_send(heard) {
+        if too_much || matches!(self.heard.try_send(heard), Err(mpsc::error::TrySendError::Full(_))) {
+            self.queued.fetch_sub(bytes, Ordering::Relaxed);
             self.missed.store(true, Ordering::Relaxed);
         }
     }

@@ -146,3 +146,28 @@ async fn what_is_not_read_is_no_sign_of_life() {
     drop(held);
     tokio::time::timeout(Duration::from_secs(10), heard(2)).await.unwrap();
 }
+
+#[tokio::test]
+async fn while_a_large_answer_is_dealt_with_no_other_is_read() {
+    let (here, there) = tokio::io::duplex(1 << 20);
+    let socket = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
+    let (connection, run) = serve(socket, Budget::new());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(run);
+    let mut nas = OtherEnd::on(there).await;
+    let mut say = async |bytes: usize| {
+        let call = connection.call("large", &NOTHING, soon());
+        let answer = async {
+            let call = nas.hear().await;
+            nas.say(json!({"jsonrpc": "2.0", "id": call["id"], "result": "x".repeat(bytes)})).await;
+        };
+        tokio::join!(call, answer).0.unwrap()
+    };
+    // Each fits into a frame of this test's socket, and the three together are more than may lie about.
+    let held = [say(UNREAD / 3).await, say(UNREAD / 3).await, say(UNREAD / 3).await];
+    let mut next = std::pin::pin!(say(1));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut next).await.is_err(), "it was read");
+    let [first, ..] = held;
+    drop(first);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), next).await.unwrap().json(), r#""x""#);
+}

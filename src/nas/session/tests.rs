@@ -332,6 +332,26 @@ async fn bounds_in_bytes_and_time_and_the_end_of_the_source_are_kept() {
 }
 
 #[tokio::test]
+async fn events_that_wait_to_be_taken_are_bounded_in_bytes_and_those_that_are_missed_are_told_of() {
+    let (stage, mut nas) = Stage::new(GOLDEYE).await;
+    let session = stage.session::<Read>();
+    let large = used(&"x".repeat(600 << 10));
+    let play = async {
+        let call = nas.hear().await;
+        // All of them before the answer without which nobody takes any.
+        for _ in 0..5 {
+            nas.say(event(OF_STATS, &large)).await;
+        }
+        nas.say(json!({"jsonrpc": "2.0", "id": call["id"], "result": UUID})).await;
+        taken_back(&mut nas).await;
+    };
+    let bounds = Bounds { items: 5, bytes: usize::MAX, time: Duration::from_millis(200) };
+    let (told, ()) = tokio::join!(session.follow(app::Stats, app::Every { interval: 2 }, bounds), play);
+    let told = told.unwrap();
+    assert_eq!((told.items.len(), told.end, told.missed), (3, End::Time, true));
+}
+
+#[tokio::test]
 async fn arguments_that_the_source_refuses_and_a_lost_connection_are_errors() {
     let (stage, mut nas) = Stage::new(GOLDEYE).await;
     let session = stage.session::<Read>();
