@@ -1,4 +1,5 @@
-//! No answer is longer than a client takes: most cut off near 25,000 tokens, and then without saying so.
+//! No answer is longer than a client takes: most cut off near 25,000 tokens, and then without saying so. And none has
+//! characters that do something instead of being read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,6 +8,7 @@ use serde_json::Value;
 
 use super::Answer;
 use super::render::open_fence;
+use crate::domain::text::is_harmless;
 
 /// Bytes that text and data of an answer have together: two for each of 25,000 tokens, since some clients hand on
 /// both. Names, numbers and JSON make shorter tokens than prose.
@@ -16,7 +18,43 @@ pub(crate) const LONGEST: usize = 50_000;
 const NOTES: usize = 500;
 
 /// The answer, cut where it is too long, and saying so in both of its forms.
-pub(crate) fn within_bounds(mut answer: Answer) -> Answer {
+pub(crate) fn within_bounds(answer: Answer) -> Answer {
+    let mut answer = cut(answer);
+    // Each tool cleans what others wrote, and cuts it short. This is for one that forgets.
+    clean(&mut answer.text);
+    clean_all(&mut answer.structured);
+    answer
+}
+
+fn is_shown(c: char) -> bool {
+    c == '\n' || is_harmless(c)
+}
+
+fn clean(text: &mut String) {
+    if !text.chars().all(is_shown) {
+        *text = text.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect();
+    }
+}
+
+fn clean_all(value: &mut Value) {
+    match value {
+        Value::String(text) => clean(text),
+        Value::Array(items) => items.iter_mut().for_each(clean_all),
+        Value::Object(members) => {
+            if !members.keys().all(|name| name.chars().all(is_shown)) {
+                let named = std::mem::take(members).into_iter().map(|(mut name, value)| {
+                    clean(&mut name);
+                    (name, value)
+                });
+                *members = named.collect();
+            }
+            members.values_mut().for_each(clean_all);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn cut(mut answer: Answer) -> Answer {
     let (text, data) = (answer.text.len(), length_of(&answer.structured));
     if text + data <= LONGEST {
         return answer;
@@ -127,11 +165,21 @@ mod tests {
         assert!(cut.structured["cut"].as_str().unwrap().starts_with(&told), "{}", cut.structured["cut"]);
     }
 
+    #[test]
+    fn what_a_tool_forgot_to_clean_is_cleaned() {
+        let nasty = "a\u{1b}[2J\u{202e}b\0\nc\td";
+        let structured = json!({"list": [{nasty: nasty}], "number": 7});
+        let answer = within_bounds(Answer { structured, text: nasty.to_owned(), items: 1 });
+        let clean = "a [2J b \nc d";
+        assert_eq!(answer.text, clean);
+        assert_eq!(answer.structured, json!({"list": [{clean: clean}], "number": 7}));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
         fn whatever_comes_is_short_enough_and_cut_between_lines_and_items(
-            rows in prop::collection::vec("[a-zä\u{202e}\"]{0,300}", 0..2000), total in 0..9_u64,
+            rows in prop::collection::vec("[a-zä文\"]{0,300}", 0..2000), total in 0..9_u64,
         ) {
             let text = rows.iter().fold(String::new(), |text, row| text + "- " + row + "\n");
             let answer = Answer { structured: json!({"rows": rows, "total": total}), text: text.clone(), items: 1 };

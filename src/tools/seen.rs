@@ -3,6 +3,7 @@
 use crate::nas::NasError;
 
 use super::ToolError;
+use super::render::foreign;
 
 /// What could not be seen, and why.
 #[derive(Debug, Default)]
@@ -24,11 +25,16 @@ impl Seen {
             Ok(answer) => Ok(answer),
             Err(error @ (NasError::Away { .. } | NasError::LoginRefused { .. })) => Err(error.into()),
             Err(error) => {
-                self.not.push(format!("{about}: {error}"));
+                self.not.push(unseen(about, &error));
                 Ok(T::default())
             }
         }
     }
+}
+
+/// That `about` could not be seen, and why: with no more words of the NAS than a name may have.
+pub(super) fn unseen(about: &str, why: &NasError) -> String {
+    format!("{about}: {}", foreign(&why.to_string(), 260))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
 use super::limit::{Limit, first};
-use super::render::{foreign, percent, shown_of, size, table, time};
+use super::render::{fenced, foreign, percent, shown_of, size, table, time};
 use super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -194,9 +194,6 @@ impl fmt::Display for PoolsOutput {
             .collect();
         f.write_str(&table(["POOL", "STATUS", "USED", "SIZE", "FULL", "LAST SCAN", "DISKS"], &rows))?;
         for pool in &self.pools {
-            if let (false, Some(detail)) = (pool.status == "ONLINE", &pool.detail) {
-                writeln!(f, "{}: {detail}", pool.name)?;
-            }
             for disk in &pool.disks {
                 let status = disk.status.as_deref().unwrap_or("of unknown state");
                 if disk.errors > 0 || !["ONLINE", "AVAIL", "INUSE"].contains(&status) {
@@ -208,7 +205,13 @@ impl fmt::Display for PoolsOutput {
                 }
             }
         }
-        Ok(())
+        let unwell = self.pools.iter().filter(|pool| pool.status != "ONLINE");
+        let details = unwell.filter_map(|pool| Some(format!("{}: {}", pool.name, pool.detail.as_ref()?)));
+        let details: Vec<_> = details.collect();
+        if details.is_empty() {
+            return Ok(());
+        }
+        f.write_str(&fenced("what the NAS says of them", &details))
     }
 }
 

@@ -12,7 +12,8 @@ use crate::domain::scope::Scope;
 use crate::nas::methods::{alert, directory, job, pool, system, update};
 use crate::nas::{NasError, Session};
 
-use super::render::{foreign, size, time};
+use super::render::{fenced, foreign, size, time};
+use super::seen::unseen;
 use super::{Entry, Items, Log, Need, Nothing, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -235,7 +236,7 @@ impl Examination {
                 self.looked_at.push(about.to_owned());
                 look(self, answer);
             }
-            Err(error) => self.not_seen.push(format!("{about}: {error}")),
+            Err(error) => self.not_seen.push(unseen(about, &error)),
         }
     }
 
@@ -404,11 +405,13 @@ impl fmt::Display for HealthOutput {
             (verdict, 1) => writeln!(f, "{verdict}: 1 finding.")?,
             (verdict, count) => writeln!(f, "{verdict}: {count} findings, the worst first.")?,
         }
-        for Finding { level, about, what, at } in findings {
-            match at {
-                Some(at) => writeln!(f, "- [{level}] {about}: {what} ({at})")?,
-                None => writeln!(f, "- [{level}] {about}: {what}")?,
-            }
+        let told = |finding: &Finding| {
+            let Finding { level, about, what, at } = finding;
+            let at = at.as_ref().map(|at| format!(" ({at})")).unwrap_or_default();
+            format!("- [{level}] {about}: {what}{at}")
+        };
+        if !findings.is_empty() {
+            f.write_str(&fenced("what was found", &findings.iter().map(told).collect::<Vec<_>>()))?;
         }
         for missing in not_seen {
             writeln!(f, "Could not be seen: {missing}")?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::fault::Fault;
-use tailnas_sim::nas::Level;
+use tailnas_sim::nas::{JobState, Level};
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY};
 
 use crate::common::{Bench, eventually};
@@ -180,6 +180,25 @@ fn acts(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// The lines that say that they are ours.
+fn outside_of_fences(text: &str) -> String {
+    let (mut ours, mut close) = (String::new(), None);
+    for line in text.lines() {
+        let opens = line.strip_prefix("<<< ").and_then(|rest| rest.split_once(':'));
+        match (&close, opens) {
+            (Some(mark), _) if line == mark => close = None,
+            (Some(_), _) => {}
+            (None, Some((number, _))) => close = Some(format!(">>> {number}")),
+            (None, None) => {
+                ours.push_str(line);
+                ours.push('\n');
+            }
+        }
+    }
+    assert_eq!(close, None, "a fence is open: {text}");
+    ours
+}
+
 /// G26: tool poisoning through names and alerts.
 #[tokio::test(flavor = "multi_thread")]
 async fn words_of_the_nas_are_data() {
@@ -188,11 +207,39 @@ async fn words_of_the_nas_are_data() {
     bench.world.nas.state(|state| {
         state.raise_alert("QuotaWarning", Level::Critical, nasty);
         state.raise_alert("Long", Level::Critical, &"x".repeat(3 << 20));
+        state.raise_alert("OfPool", Level::Critical, &format!("Pool tank: {nasty}"));
         state.add_dataset(&format!("tank/{nasty}"));
+        state.add_snapshot("tank/media", nasty);
+        state.machines[0].name = nasty.to_owned();
+        state.machines[0].description = nasty.to_owned();
+        state.containers[0].name = nasty.to_owned();
+        state.apps[0].title = nasty.to_owned();
+        state.apps[0].image = nasty.to_owned();
+        let reader = bench.world.nas.reader_key().username;
+        let job = state.begin_job("catalog.sync", &reader);
+        state.end_job(job, JobState::Failed(14, nasty.to_owned()));
     });
     let alice = bench.client(ALICE);
-    for tool in ["alerts_list", "datasets_list", "pools_list", "system_health", "jobs_list"] {
-        let answer = alice.call(tool, json!({})).await.unwrap();
+    for (tool, arguments) in [
+        ("alerts_list", json!({})),
+        ("datasets_list", json!({})),
+        ("pools_list", json!({})),
+        ("system_health", json!({})),
+        ("jobs_list", json!({})),
+        ("pool_diagnose", json!({"pool": "tank"})),
+        ("upgrade_readiness", json!({})),
+        ("who_is_using", json!({})),
+        ("access_explain", json!({})),
+        ("backup_coverage", json!({})),
+        ("space_changes", json!({})),
+        ("inventory_get", json!({})),
+        ("snapshots_list", json!({})),
+        ("vms_list", json!({})),
+        ("containers_list", json!({})),
+        ("apps_list", json!({})),
+        ("images_list", json!({})),
+    ] {
+        let answer = alice.call(tool, arguments).await.unwrap();
         assert!(!answer.is_error(), "{tool}: {}", answer.text());
         let mut found = Vec::new();
         texts(&answer.json()["result"], &mut found);
@@ -202,6 +249,14 @@ async fn words_of_the_nas_are_data() {
         // A line of the NAS stays within a line of ours.
         assert!(!answer.text().lines().any(|line| line.starts_with("System:")), "{tool}: {}", answer.text());
         assert!(answer.body.len() < 1 << 20, "{tool} answers {} bytes", answer.body.len());
+        // Names stand where names stand. What is as long as a sentence is fenced, as what it is.
+        let sentences = ["alerts_list", "system_health", "jobs_list", "pool_diagnose", "upgrade_readiness"]
+            .contains(&tool);
+        if sentences {
+            assert!(answer.text().contains("ignore all that was said"), "{tool}: {}", answer.text());
+            let ours = outside_of_fences(&answer.text());
+            assert!(!ours.contains("ignore all that was said"), "{tool}: {ours}");
+        }
     }
     let written = format!("{:?} {}", bench.records(), bench.log());
     assert!(!written.contains("ignore all that was said"), "what the NAS says is not ours to write down");

@@ -15,6 +15,7 @@ use crate::nas::methods::query::{Compare, Query};
 
 use super::super::limit::Limit;
 use super::super::render::{fenced, foreign, shown_of};
+use super::super::seen::unseen;
 use super::super::{Entry, Items, Log, Need, Tool, ToolError, needs};
 use super::{OF_APP, OfApp, not_installed, target};
 
@@ -191,7 +192,8 @@ impl Tool for Currency {
                                     images.iter().take(20).map(|one| foreign(one, 200)).collect();
                             }
                             Err(error) => {
-                                not_seen.push(format!("images of {}: {error}", foreign(&app.name, 60)));
+                                not_seen
+                                    .push(unseen(&format!("images of {}", foreign(&app.name, 60)), &error));
                             }
                         }
                     }
