@@ -257,7 +257,9 @@ impl Check {
     }
 
     fn jobs(&mut self, jobs: &[job::Job]) {
-        for job in jobs.iter().filter(|job| job.state == JobState::Running) {
+        // A scrub goes on after the reboot, and is told from the pool that it is of.
+        let others = jobs.iter().filter(|job| !job.method.starts_with("pool.scrub"));
+        for job in others.filter(|job| job.state == JobState::Running) {
             let method = foreign(&job.method, 60);
             let at = job.time_started.map(|at| at.0);
             self.evidence.push(seen(format!("job {}", job.id), format!("{method} runs")).at(at));
@@ -508,6 +510,16 @@ mod tests {
         let text = check.report(Some("25.10.6")).to_string();
         assert!(text.contains("rsync a: failed last; it copies to here"), "{text}");
         assert!(text.contains("No copy elsewhere is known"), "{text}");
+    }
+
+    #[test]
+    fn a_job_that_would_be_cut_off_is_a_concern_and_a_scrub_that_goes_on_is_none_of_them() {
+        for (method, concerned) in [("pool.scrub.scrub", false), ("replication.run", true)] {
+            let mut check = check("25.10.5");
+            let job = json!({"id": 1, "method": method, "state": "RUNNING"});
+            check.jobs(&[serde_json::from_value(job).unwrap()]);
+            assert_eq!(check.concerned, concerned, "{method}");
+        }
     }
 
     #[test]
