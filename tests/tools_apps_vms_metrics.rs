@@ -11,7 +11,7 @@ mod common;
 use common::{Bench, eventually};
 use serde_json::{Value, json};
 use tailnas_sim::client::Client;
-use tailnas_sim::nas::{AppState, Container, Exchange, Generation, Machine, State};
+use tailnas_sim::nas::{AppState, Container, Exchange, Generation, JobState, Machine, State};
 use tailnas_sim::world::{ALICE, BOB};
 
 const GENERATIONS: [Generation; 3] = [Generation::V25_04, Generation::V25_10, Generation::V26];
@@ -278,4 +278,34 @@ async fn of_three_hundred_things_the_nas_sends_those_that_are_shown_and_counts_t
             assert!(counts <= counted, "{generation:?} {limit}: {calls:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_in_a_state_are_looked_for_by_the_nas() {
+    let (bench, alice) = bench(Generation::V26).await;
+    let (data, _) = ask(&alice, "jobs_list", json!({"state": "failed"})).await;
+    let before = data["total"].as_u64().unwrap();
+    let reader = bench.world.nas.reader_key().username;
+    bench.world.nas.state(|state| {
+        for number in 0..30 {
+            let job = state.begin_job("catalog.sync", &reader);
+            if number % 2 == 0 {
+                state.end_job(job, JobState::Failed(14, "no".to_owned()));
+            }
+        }
+    });
+    let sent = bench.world.nas.transcript().len();
+    let (data, text) = ask(&alice, "jobs_list", json!({"state": "failed", "limit": 5})).await;
+    let jobs = data["jobs"].as_array().unwrap();
+    assert!(jobs.iter().all(|job| job["state"] == "failed"), "{text}");
+    assert_eq!((jobs.len(), &data["total"]), (5, &json!(before + 15)), "{text}");
+    let calls = bench.world.nas.transcript().split_off(sent);
+    let calls: Vec<_> = calls.iter().filter(|call| call.method == "core.get_jobs").collect();
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert!(calls.iter().all(|call| call.params[0] == json!([["state", "=", "FAILED"]])), "{calls:?}");
+    assert_eq!((&calls[0].params[1]["limit"], &calls[1].params[1]), (&json!(5), &json!({"count": true})));
+
+    // What no generation that we know calls so.
+    let (data, text) = ask(&alice, "jobs_list", json!({"state": "other"})).await;
+    assert_eq!(data["total"], 0, "{text}");
 }

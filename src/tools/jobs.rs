@@ -12,10 +12,10 @@ use crate::domain::plan::{Alteration, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::job::{self, JobState};
-use crate::nas::methods::query::Query;
+use crate::nas::methods::query::{Compare, Query, Queryable};
 use crate::nas::{By, Session};
 
-use super::limit::Limit;
+use super::limit::{Limit, first};
 use super::render::{fenced, foreign, shown_of, time};
 use super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 
@@ -61,7 +61,7 @@ struct ListOutput {
     /// The jobs shown.
     jobs: Vec<Job>,
     /// How many there are in all.
-    total: u64,
+    total: usize,
     /// Whose jobs can be seen.
     note: String,
 }
@@ -98,29 +98,57 @@ impl Tool for List {
     type Output = ListOutput;
 
     async fn run(nas: &Session<'_, Read>, args: ListArgs) -> Result<ListOutput, ToolError> {
-        // The NAS keeps a thousand; a state is looked for among all of them.
-        let limit = args.limit.get();
-        let asked = if args.state.is_some() { 1000 } else { u32::try_from(limit).unwrap_or(u32::MAX) };
-        let query = match args.id {
-            Some(id) => job::one(id.into()),
-            None => job::latest(asked),
+        let ListArgs { id, state, limit } = args;
+        let Some(id) = id else {
+            let (those, all) = (in_state(state).order("-id"), in_state(state));
+            let (jobs, total) = first(nas, (job::Jobs, those), (job::JobCount, all), limit.get()).await?;
+            return Ok(ListOutput::of(jobs, total));
         };
-        let mut jobs: Vec<_> = nas.call(job::Jobs, query).await?.into_iter().map(row).collect();
-        if let (Some(id), []) = (args.id, &jobs[..]) {
+        let mut jobs = nas.call(job::Jobs, job::one(id.into())).await?;
+        if jobs.is_empty() {
             return Err(ToolError::Inapplicable {
                 what: format!("There is no job {id} that this account sees."),
                 hint: format!("Numbers begin again when the NAS's middleware restarts. {HIDDEN}"),
             });
         }
-        if let Some(state) = args.state {
-            jobs.retain(|job| job.state == state);
+        jobs.retain(|job| state.is_none_or(|state| state == State::from(job.state)));
+        let total = jobs.len();
+        Ok(ListOutput::of(jobs, total))
+    }
+}
+
+impl ListOutput {
+    fn of(jobs: Vec<job::Job>, total: usize) -> Self {
+        Self { jobs: jobs.into_iter().map(row).collect(), total, note: HIDDEN.to_owned() }
+    }
+}
+
+/// Jobs in this state, or all.
+fn in_state<M: Queryable>(state: Option<State>) -> Query<M> {
+    let is = |word: &str| Query::all().filter("state", Compare::Is, word);
+    match state {
+        None => Query::all(),
+        Some(State::Waiting) => is("WAITING"),
+        Some(State::Running) => is("RUNNING"),
+        Some(State::Success) => is("SUCCESS"),
+        Some(State::Failed) => is("FAILED"),
+        Some(State::Aborted) => is("ABORTED"),
+        Some(State::Other) => ["WAITING", "RUNNING", "SUCCESS", "FAILED", "ABORTED"]
+            .into_iter()
+            .fold(Query::all(), |query, word| query.filter("state", Compare::IsNot, word)),
+    }
+}
+
+impl From<JobState> for State {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Waiting => Self::Waiting,
+            JobState::Running => Self::Running,
+            JobState::Success => Self::Success,
+            JobState::Failed => Self::Failed,
+            JobState::Aborted => Self::Aborted,
+            JobState::Other => Self::Other,
         }
-        let total = match (args.id, args.state) {
-            (None, None) => nas.call(job::JobCount, Query::all()).await?,
-            _ => u64::try_from(jobs.len()).unwrap_or(u64::MAX),
-        };
-        jobs.truncate(limit);
-        Ok(ListOutput { jobs, total, note: HIDDEN.to_owned() })
     }
 }
 
@@ -129,14 +157,7 @@ fn row(job: job::Job) -> Job {
     Job {
         id: job.id,
         method: foreign(&job.method, 80),
-        state: match job.state {
-            JobState::Waiting => State::Waiting,
-            JobState::Running => State::Running,
-            JobState::Success => State::Success,
-            JobState::Failed => State::Failed,
-            JobState::Aborted => State::Aborted,
-            JobState::Other => State::Other,
-        },
+        state: job.state.into(),
         percent: progress.percent,
         says: job
             .error
@@ -175,8 +196,7 @@ impl fmt::Display for ListOutput {
         }
         let lines: Vec<_> = self.jobs.iter().map(Job::to_string).collect();
         f.write_str(&fenced("jobs", &lines))?;
-        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
-        f.write_str(&shown_of(self.jobs.len(), total, "Raise limit, or name a state."))?;
+        f.write_str(&shown_of(self.jobs.len(), self.total, "Raise limit, or name a state."))?;
         writeln!(f, "{}", self.note)
     }
 }
