@@ -177,8 +177,16 @@ fn told(share: &Share, place: Option<&Place>) -> Evidence {
     seen(format!("{} share {}", share.kind, share.name), what.join("; "))
 }
 
+/// So many entries of a list of permissions are shown.
+const ENTRIES: usize = 20;
+
+/// That there are more. Somebody who is not shown may be let in all the same.
+fn left_out(entries: usize) -> Option<String> {
+    (entries > ENTRIES).then(|| format!("and {} more entries, which are not shown", entries - ENTRIES))
+}
+
 fn share_list(share: &Share, list: &share::ShareAcl) -> Evidence {
-    let entries = list.share_acl.iter().take(20).map(|entry| {
+    let entries = list.share_acl.iter().take(ENTRIES).map(|entry| {
         let who = match (&entry.ae_who_str, entry.ae_who_sid.as_deref()) {
             (_, Some("S-1-1-0")) => "everybody who is let in".to_owned(),
             (Some(name), _) => foreign(name, 100),
@@ -187,7 +195,7 @@ fn share_list(share: &Share, list: &share::ShareAcl) -> Evidence {
         let what = if entry.ae_type == "DENIED" { "denied " } else { "" };
         format!("{who}: {what}{}", foreign(&entry.ae_perm, 20).to_lowercase())
     });
-    let entries: Vec<_> = entries.collect();
+    let entries: Vec<_> = entries.chain(left_out(list.share_acl.len())).collect();
     let what = if entries.is_empty() { "nobody".to_owned() } else { entries.join(", ") };
     seen(format!("permissions of the share {}", share.name), what)
 }
@@ -195,7 +203,8 @@ fn share_list(share: &Share, list: &share::ShareAcl) -> Evidence {
 fn permissions(path: &FilePath, list: &file::Permissions) -> Evidence {
     let name = |name: &Option<String>| foreign(name.as_deref().unwrap_or("?"), 60);
     let mut what = vec![format!("owner {}, group {}", name(&list.user), name(&list.group))];
-    for entry in list.acl.iter().filter(|entry| entry.default != Some(true)).take(20) {
+    let entries = || list.acl.iter().filter(|entry| entry.default != Some(true));
+    for entry in entries().take(ENTRIES) {
         let who = match (&entry.who, entry.id.filter(|id| *id >= 0)) {
             (Some(who), _) => format!("{} {}", foreign(&entry.tag, 20).to_lowercase(), foreign(who, 100)),
             (None, Some(id)) => format!("{} {id}", foreign(&entry.tag, 20).to_lowercase()),
@@ -204,6 +213,7 @@ fn permissions(path: &FilePath, list: &file::Permissions) -> Evidence {
         let denied = if entry.kind.as_deref() == Some("DENY") { "denied " } else { "" };
         what.push(format!("{who}: {denied}{}", rights(entry)));
     }
+    what.extend(left_out(entries().count()));
     if list.acltype == "DISABLED" {
         what.push("mode bits alone decide".to_owned());
     }
@@ -304,6 +314,24 @@ mod tests {
         assert_eq!(rights(&entry(json!({"BASIC": "FULL_CONTROL"}))), "full_control");
         assert_eq!(rights(&entry(json!({"READ": true, "WRITE": false, "EXECUTE": true}))), "execute+read");
         assert_eq!(rights(&entry(json!({"READ": false}))), "nothing");
+    }
+
+    #[test]
+    fn entries_that_are_not_shown_are_told_of() {
+        for (entries, told) in [(20, None), (23, Some("and 3 more entries, which are not shown"))] {
+            let ace = json!({"ae_who_str": "x", "ae_perm": "READ", "ae_type": "ALLOWED"});
+            let list = serde_json::from_value(json!({"share_acl": vec![ace; entries]})).unwrap();
+            let of_share = share_list(&share(&["/mnt/tank"]), &list).to_string();
+            let default = json!({"tag": "USER", "who": "y", "default": true});
+            let entry = json!({"tag": "USER", "who": "x", "perms": {"READ": true}, "default": false});
+            let acl = [vec![default; 30], vec![entry; entries]].concat();
+            let list = serde_json::from_value(json!({"acltype": "POSIX1E", "acl": acl})).unwrap();
+            let of_files = permissions(&"/mnt/tank".parse().unwrap(), &list).to_string();
+            for text in [of_share, of_files] {
+                assert_eq!(text.contains("more entries"), told.is_some(), "{text}");
+                assert!(told.is_none_or(|told| text.contains(told)), "{text}");
+            }
+        }
     }
 
     #[test]

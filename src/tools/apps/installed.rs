@@ -204,12 +204,12 @@ impl Tool for Get {
         let found = find(nas, &args.app).await?;
         let app = brief(&found);
         let workloads = found.active_workloads;
-        let containers = workloads.container_details.iter().take(100).map(|one| Container {
+        let containers = workloads.container_details.iter().map(|one| Container {
             name: foreign(&one.service_name, 80),
             state: foreign(one.state.as_deref().unwrap_or("unknown"), 20),
             image: one.image.as_deref().map(|image| foreign(image, 200)),
         });
-        let mounts = workloads.volumes.iter().take(100).map(|one| Mount {
+        let mounts = workloads.volumes.iter().map(|one| Mount {
             on_nas: foreign(&one.source, 200),
             in_app: foreign(&one.destination, 200),
             read_only: one.mode.as_deref() == Some("ro"),
@@ -223,9 +223,9 @@ impl Tool for Get {
             app,
             train: found.metadata.train.map(|train| foreign(&train, 40)),
             containers: containers.collect(),
-            ports: workloads.used_ports.iter().flat_map(ports).take(100).collect(),
+            ports: workloads.used_ports.iter().flat_map(ports).collect(),
             mounts: mounts.collect(),
-            networks: workloads.networks.iter().take(40).map(|one| foreign(&one.name, 80)).collect(),
+            networks: workloads.networks.iter().map(|one| foreign(&one.name, 80)).collect(),
             pages: pages.collect(),
         })
     }
@@ -329,7 +329,6 @@ impl Tool for Stats {
         apps.sort_by(|one, other| {
             other.cpu_percent.total_cmp(&one.cpu_percent).then(other.memory_bytes.cmp(&one.memory_bytes))
         });
-        apps.truncate(300);
         Ok(StatsOutput { apps })
     }
 }
@@ -517,10 +516,10 @@ impl Tool for Ports {
         };
         let clean = |ips: Vec<String>| ips.iter().take(20).map(|ip| foreign(ip, 60)).collect();
         let addresses = addresses.map(|addresses| {
-            addresses.into_iter().take(300).map(|(app, ips)| (foreign(&app, 60), clean(ips))).collect()
+            addresses.into_iter().map(|(app, ips)| (foreign(&app, 60), clean(ips))).collect()
         });
         let apps = nas.call(app::Apps, app::all()).await?;
-        let by_app = apps.iter().take(300).filter_map(|app| {
+        let by_app = apps.iter().filter_map(|app| {
             let outside = app.active_workloads.used_ports.iter().flat_map(|port| &port.host_ports);
             let outside: BTreeSet<_> = outside.map(|host| host.host_port).collect();
             (!outside.is_empty()).then(|| (foreign(&app.name, 60), outside))

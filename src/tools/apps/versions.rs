@@ -28,6 +28,9 @@ pub(super) fn family() -> Vec<Entry> {
 
 struct UpgradeSummary;
 
+/// Lines of a list of changes that are shown.
+const CHANGES: usize = 100;
+
 /// What an upgrade of an app would bring.
 #[derive(Serialize, JsonSchema)]
 struct UpgradeOutput {
@@ -77,7 +80,10 @@ impl Tool for UpgradeSummary {
             output.choices = choices.map(|choice| foreign(&choice.human_version, 80)).collect();
             let changelog = summary.changelog.unwrap_or_default();
             let lines = changelog.lines().map(|line| foreign(line, 300)).filter(|line| !line.is_empty());
-            output.changelog = lines.take(100).collect();
+            output.changelog = lines.collect();
+            let left_out = output.changelog.len().saturating_sub(CHANGES);
+            output.changelog.truncate(CHANGES);
+            output.changelog.extend((left_out > 0).then(|| format!("… and {left_out} more lines")));
         }
         Ok(output)
     }
