@@ -74,15 +74,20 @@ async fn settings_of_a_dataset_are_changed_and_set_back() {
                 .nas
                 .state(|nas| nas.datasets.iter().find(|one| one.name == "tank2/scratch").unwrap().clone())
         };
-        let wanted = json!({ "dataset": "tank2/scratch", "quota_bytes": 2_u64 << 40, "compression": "zstd" });
+        let wanted = json!({ "dataset": "tank2/scratch", "compression": "zstd" });
         let text = make(&alice, "dataset_update", &wanted).await;
-        assert!(text.contains(r#"Undo: call dataset_update with {"compression":"lz4","dataset":"tank2/scratch","quota_bytes":0}"#), "{text}");
-        assert_eq!((scratch().quota, scratch().compression.as_deref()), (Some(2 << 40), Some("ZSTD")));
+        assert!(
+            text.contains(
+                r#"Undo: call dataset_update with {"compression":"lz4","dataset":"tank2/scratch"}"#
+            ),
+            "{text}"
+        );
+        assert_eq!(scratch().compression.as_deref(), Some("ZSTD"));
 
         let change = last_change(&alice).await;
         let text = make(&alice, "undo", &json!({ "change": change })).await;
         assert!(text.contains("Changed the settings of tank2/scratch"), "{text}");
-        assert_eq!((scratch().quota, scratch().compression.as_deref()), (None, Some("LZ4")));
+        assert_eq!(scratch().compression.as_deref(), Some("LZ4"));
         // Once is enough: it is so already.
         assert!(no_plan(&alice, "undo", &json!({ "change": change })).await.contains("is so already"));
 
@@ -120,6 +125,68 @@ async fn settings_of_a_dataset_are_changed_and_set_back() {
         }
         bench.hold_against_schemas(version);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_from_further_up_or_unseen_is_nothing_a_client_may_stop() {
+    let (bench, alice) = bench(Generation::V25_10, |nas| {
+        nas.add_dataset("tank/media/old");
+        let mut off = nas.smb_shares[1].clone();
+        (off.id, off.enabled) = (9, false);
+        "archive".clone_into(&mut off.name);
+        nas.smb_shares.push(off);
+    })
+    .await;
+    let photos = "SMB Share photos (by /mnt/tank/photos, above it)";
+    for (arguments, told) in [
+        // The share gives what lies below its dataset as well, and the NAS does not say so of that.
+        (
+            json!({ "dataset": "tank/photos/2024", "read_only": "on" }),
+            format!("{photos} can no longer write to it"),
+        ),
+        (
+            json!({ "dataset": "tank/photos/2024", "quota_bytes": 336_u64 << 30 }),
+            format!("{photos} writes to it."),
+        ),
+        (
+            json!({ "dataset": "tank/photos", "read_only": "on" }),
+            "SMB Share archive (switched off) can no longer write to it".to_owned(),
+        ),
+        (
+            json!({ "dataset": "tank/media/old", "read_only": "on" }),
+            "App plex (by /mnt/tank/media, above it) can no longer write to it".to_owned(),
+        ),
+        // Whoever uses it from another machine is not seen at all.
+        (json!({ "dataset": "tank2/scratch", "read_only": "on" }), "by whatever way".to_owned()),
+        (
+            json!({ "dataset": "tank2/scratch", "quota_bytes": 400_u64 << 30 }),
+            "Writing fails once the 308 GiB".to_owned(),
+        ),
+        // A limit is what keeps one of them from filling the pool.
+        (json!({ "dataset": "tank/apps", "quota_bytes": 0 }), "can take all that the pool has".to_owned()),
+        (json!({ "dataset": "tank/apps", "quota_bytes": 64_u64 << 40 }), "can take 64.0 TiB".to_owned()),
+    ] {
+        let (planned, text) = plan(&alice, "dataset_update", &arguments).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{arguments}: {text}");
+        assert!(text.contains(&told), "{arguments}: {told}: {text}");
+    }
+    assert!(bench.nas_calls().iter().all(|method| method != "pool.dataset.update"));
+    for (tool, arguments, told) in [
+        ("dataset_delete", json!({ "dataset": "tank/photos/2024" }), photos),
+        ("dataset_delete", json!({ "dataset": "tank/vm-disk" }), "iSCSI Extent vm-disk no longer finds it"),
+        (
+            "dataset_delete",
+            json!({ "dataset": "tank/media/old" }),
+            "folders of apps that do not run: nextcloud",
+        ),
+    ] {
+        let (_, text) = plan(&alice, tool, &arguments).await;
+        assert!(text.contains(told), "{tool} {arguments}: {text}");
+    }
+    let night = bench.world.nas.state(|nas| nas.night(0));
+    let below = json!({ "snapshot": format!("tank/photos/2024@{night}") });
+    let (_, text) = plan(&alice, "snapshot_rollback", &below).await;
+    assert!(text.contains(&format!("{photos} finds its files as they were")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

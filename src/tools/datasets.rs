@@ -12,7 +12,8 @@ use crate::domain::name::DatasetPath;
 use crate::domain::plan::{Alteration, Dependent, Draft, Fingerprint, Undo};
 use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
-use crate::nas::methods::{client, dataset, resource, snapshot};
+use crate::nas::methods::query::Query;
+use crate::nas::methods::{app, client, dataset, resource, share, snapshot};
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
@@ -97,7 +98,11 @@ impl Held {
     }
 }
 
-/// What on the NAS uses a dataset or something below it, in an order of its own.
+/// What on the NAS uses a dataset, something below it or, from further up, a folder that it lies in; in an order of its
+/// own.
+///
+/// The NAS tells of what lies at the dataset or below it and is switched on. SMB gives the datasets below a share as well, and
+/// so does Docker with a folder that it mounts; and what is switched off or a file loses its dataset like anything else.
 pub(super) async fn users_of(
     nas: &Session<'_, Read>,
     path: &DatasetPath,
@@ -111,18 +116,60 @@ pub(super) async fn users_of(
         }
         Err(error) => return Err(error.into()),
     };
+    let called = |kind: &str, name: &str| format!("{} {}", foreign(kind, 40), foreign(name, 80));
     let mut users: Vec<_> = attached
         .iter()
-        .flat_map(|of_a_kind| {
-            let kind = foreign(&of_a_kind.kind, 40);
-            of_a_kind.attachments.iter().map(move |name| Dependent {
-                kind: "in use by",
-                name: format!("{kind} {}", foreign(name, 80)),
-            })
-        })
+        .flat_map(|of_a_kind| of_a_kind.attachments.iter().map(move |name| called(&of_a_kind.kind, name)))
         .collect();
+
+    let mut seen = Seen::default();
+    let smb = seen.or_default("SMB shares", nas.call(share::SmbShares, Query::all()).await)?;
+    let nfs = seen.or_default("NFS shares", nas.call(share::NfsShares, Query::all()).await)?;
+    let extents = seen.or_default("iSCSI extents", nas.call(share::Extents, Query::all()).await)?;
+    let apps = seen.or_default("apps", nas.call(app::Apps, app::all()).await)?;
+    let given = smb.iter().map(|one| ("SMB Share", &one.name, one.path.clone(), one.enabled));
+    let given =
+        given.chain(nfs.iter().map(|one| ("NFS Share", &one.path, Some(one.path.clone()), one.enabled)));
+    let given = given.chain(extents.iter().map(|one| ("iSCSI Extent", &one.name, place(one), one.enabled)));
+    let binds = apps.iter().flat_map(|app| {
+        let volumes = app.active_workloads.volumes.iter();
+        volumes.map(move |volume| ("App", &app.name, Some(volume.source.clone()), None))
+    });
+    let at = format!("/mnt/{path}");
+    let lies_in = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for (kind, name, folder, enabled) in given.chain(binds) {
+        let Some(folder) = folder else { continue };
+        let below = lies_in(&folder, &at);
+        if !below && !lies_in(&at, &folder) {
+            continue;
+        }
+        let whence = if below { String::new() } else { format!(" (by {}, above it)", foreign(&folder, 120)) };
+        let off = if enabled == Some(false) { " (switched off)" } else { "" };
+        let user = format!("{}{whence}{off}", called(kind, name));
+        if !users.contains(&user) {
+            users.push(user);
+        }
+    }
+    let rest: Vec<_> =
+        apps.iter().filter(|app| app.state != "RUNNING").map(|app| app.name.as_str()).collect();
+    if !rest.is_empty() {
+        seen.not.push(format!("folders of apps that do not run: {}", foreign(&rest.join(", "), 200)));
+    }
+    unseen.append(&mut seen.not);
     users.sort();
-    Ok(users)
+    Ok(users.into_iter().map(|name| Dependent { kind: "in use by", name }).collect())
+}
+
+/// Where what an extent gives lies, as a path; volumes have theirs below `/mnt` here, as datasets have.
+fn place(extent: &share::Extent) -> Option<String> {
+    let at = extent.path.as_ref().or(extent.disk.as_ref())?;
+    // A device is written with a plus sign for each space.
+    Some(
+        at.strip_prefix("zvol/")
+            .map_or_else(|| at.clone(), |volume| format!("/mnt/{}", volume.replace('+', " "))),
+    )
 }
 
 fn set_aside(path: &DatasetPath) -> Result<DatasetPath, ToolError> {
@@ -352,14 +399,19 @@ impl Altered {
         if wanted == now {
             return Ok(());
         }
-        // Whoever writes would be told that the disk is full, sooner than before.
-        let is_tighter = wanted > 0 && (now == 0 || wanted < now);
-        if is_tighter && !dependents.is_empty() || wanted > 0 && wanted - used < wanted / 10 {
-            self.disruptive = true;
+        // Tighter, and whoever writes is told that the disk is full, sooner than before; wider, and what kept one of them
+        // from filling the pool is gone. Who writes there, from another machine or by a script, cannot all be seen.
+        self.disruptive = true;
+        if wanted > 0 && (now == 0 || wanted < now) {
             let left = size(wanted - used);
             self.stops.push(format!("Writing fails once the {left} that are left are taken."));
-            self.warnings.extend(dependents.iter().map(|used| format!("{} writes to it.", used.name)));
+        } else {
+            let most = if wanted == 0 { "all that the pool has".to_owned() } else { size(wanted) };
+            self.warnings.push(format!(
+                "Who writes there can take {most}. Nothing can be written to a pool that is full."
+            ));
         }
+        self.warnings.extend(dependents.iter().map(|used| format!("{} writes to it.", used.name)));
         let shown = |bytes: u64| Some(if bytes == 0 { "none".to_owned() } else { size(bytes) });
         self.changes.push(Alteration::new("quota", shown(now), shown(wanted)));
         self.back.insert("quota_bytes".to_owned(), json!(now));
@@ -388,14 +440,15 @@ impl Altered {
         if now == wanted.wire() {
             return;
         }
-        // What an inherited setting comes to is not looked up, and so is taken for the worse of the two.
+        // Who writes there cannot all be seen, from another machine or by a script. What an inherited setting comes to is not
+        // looked up, and so is taken for both.
+        self.disruptive = true;
         if wanted != ReadOnly::Off {
-            self.disruptive |= !dependents.is_empty() || wanted == ReadOnly::Inherit;
+            self.stops.push("Whoever writes to it, by whatever way, can no longer.".to_owned());
             let losers = dependents.iter().map(|used| format!("{} can no longer write to it", used.name));
             self.stops.extend(losers);
         }
         if wanted != ReadOnly::On {
-            self.disruptive = true;
             self.warnings.push(
                 "What could not be changed there can be changed. If a replication fills it, that fails once \
                  somebody else writes."
@@ -439,8 +492,17 @@ impl Change for Update {
     const TITLE: &'static str = "Change a dataset's settings";
     const DESCRIPTION: &'static str = "Changes quota, compression, read-only or comment of a dataset or volume. What is left away stays; no data is touched.";
     const SCOPE: Scope = Scope::StorageWrite;
+    /// Quota and read-only are more: somebody writes there, or is kept from it.
     const RISK: Risk = Risk::Reversible;
-    const LOOKS: &'static [Need] = needs![dataset::Datasets, dataset::Attachments, resource::Resources];
+    const LOOKS: &'static [Need] = needs![
+        dataset::Datasets,
+        dataset::Attachments,
+        resource::Resources,
+        share::SmbShares,
+        share::NfsShares,
+        share::Extents,
+        app::Apps
+    ];
     const NEEDS: &'static [Need] = needs![dataset::Update];
     const LOG: &'static [(&'static str, Log)] = &[
         ("dataset", Log::Plain),
@@ -535,7 +597,11 @@ impl Change for Delete {
         client::Smb,
         client::Nfs4,
         client::Nfs3,
-        client::Iscsi
+        client::Iscsi,
+        share::SmbShares,
+        share::NfsShares,
+        share::Extents,
+        app::Apps
     ];
     const NEEDS: &'static [Need] = needs![dataset::Rename, dataset::Delete];
     const LOG: &'static [(&'static str, Log)] = &[("dataset", Log::Plain)];
@@ -650,8 +716,16 @@ impl Change for Purge {
         "Destroys a dataset that dataset_delete set aside, with its snapshots and all below it. For good.";
     const SCOPE: Scope = Scope::StorageDestroy;
     const RISK: Risk = Risk::Destructive;
-    const LOOKS: &'static [Need] =
-        needs![dataset::Datasets, dataset::Attachments, snapshot::Count, resource::Resources];
+    const LOOKS: &'static [Need] = needs![
+        dataset::Datasets,
+        dataset::Attachments,
+        snapshot::Count,
+        resource::Resources,
+        share::SmbShares,
+        share::NfsShares,
+        share::Extents,
+        app::Apps
+    ];
     const NEEDS: &'static [Need] = needs![dataset::Delete];
     const LOG: &'static [(&'static str, Log)] = &[("dataset", Log::Plain)];
     type Args = OneDataset;

@@ -14,7 +14,7 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::Session;
 use crate::nas::methods::query::Query;
-use crate::nas::methods::{client, dataset, resource, service, share};
+use crate::nas::methods::{app, client, dataset, resource, service, share};
 
 use super::datasets::users_of;
 use super::render::{capital, foreign};
@@ -511,6 +511,8 @@ impl Change for SmbCreate {
         resource::Resources,
         share::SmbShares,
         share::NfsShares,
+        share::Extents,
+        app::Apps,
         service::Services
     ];
     const NEEDS: &'static [Need] = needs![share::SmbCreate];
@@ -721,6 +723,8 @@ impl Change for NfsCreate {
         resource::Resources,
         share::SmbShares,
         share::NfsShares,
+        share::Extents,
+        app::Apps,
         service::Services
     ];
     const NEEDS: &'static [Need] = needs![share::NfsCreate];

@@ -13,7 +13,7 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::query::Query;
 use crate::nas::methods::snapshot::AndBelow;
-use crate::nas::methods::{Then, client, dataset, file, resource, share, snapshot};
+use crate::nas::methods::{Then, app, client, dataset, file, resource, share, snapshot};
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
@@ -469,7 +469,11 @@ impl Change for Rollback {
         client::Smb,
         client::Nfs4,
         client::Nfs3,
-        client::Iscsi
+        client::Iscsi,
+        share::SmbShares,
+        share::NfsShares,
+        share::Extents,
+        app::Apps
     ];
     const NEEDS: &'static [Need] = needs![snapshot::Rollback];
     const LOG: &'static [(&'static str, Log)] = &[("snapshot", Log::Plain), ("destroy_newer", Log::Plain)];
