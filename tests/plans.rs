@@ -522,6 +522,23 @@ async fn somebody_else_approves_who_may_and_with_a_passkey_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_starts_runs() {
+    let bench = bench().await;
+    let mut phone = bench.enrolled(ALICE).await;
+    bench.world.nas.state(|nas| (nas.machines[0].running, nas.containers[0].running) = (false, false));
+    for (tool, arguments) in [
+        ("vm_control", json!({ "id": 1, "action": "start" })),
+        ("container_control", json!({ "container": "debian", "action": "start" })),
+    ] {
+        let planned = call(&bench.client(ALICE), tool, &arguments).await;
+        let plan = planned.json()["result"]["structuredContent"]["plan"].as_str().unwrap().to_owned();
+        let answer = phone.approve(&plan).await.unwrap();
+        assert!(answer.status.is_success(), "{tool}: {}", said(&answer));
+    }
+    bench.world.nas.wait_for(|nas| nas.machines[0].running && nas.containers[0].running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_form_is_good_once_for_whom_it_was_given_to_and_from_a_page_of_ours() {
     let bench = bench().await;
     let planned = call(&bench.client(ALICE), "snapshot_create", &example("snapshot_create").arguments).await;

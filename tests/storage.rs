@@ -12,7 +12,7 @@ use common::Bench;
 use serde_json::{Value, json};
 use tailnas::dispatch::Catalogue;
 use tailnas_sim::client::Client;
-use tailnas_sim::nas::{Generation, State};
+use tailnas_sim::nas::{Generation, Machine, State};
 use tailnas_sim::world::{ALICE, CAPABILITY};
 
 const GENERATIONS: [(Generation, &str); 3] =
@@ -588,6 +588,16 @@ async fn a_container_is_restarted_where_the_nas_can_and_stopped_and_started_wher
         bench.world.nas.state(|nas| nas.containers[0].running = false);
         let (planned, text) = plan(&alice, "container_control", &does("start")).await;
         assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        // What it has of the NAS 26 tells, and of the others it is said that they do not.
+        bench.world.nas.state(|nas| nas.containers[0].folders.push("/mnt/tank/photos".to_owned()));
+        let (planned, text) = plan(&alice, "container_control", &does("start")).await;
+        if generation == Generation::V26 {
+            assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
+            assert!(text.contains("could change and delete everything in /mnt/tank/photos"), "{text}");
+        } else {
+            assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+            assert!(text.contains("Could not be seen: what it has of the NAS"), "{text}");
+        }
         bench.hold_against_schemas(version);
     }
 }
@@ -678,14 +688,37 @@ async fn a_backup_task_is_as_dangerous_as_it_is_set_up_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn machines_are_started_and_systems_that_run_are_not_deleted() {
+async fn machines_are_no_clients_to_start_and_systems_that_run_are_not_deleted() {
     let (bench, alice) = bench(Generation::V26, |nas| nas.machines[0].running = false).await;
     assert!(
         no_plan(&alice, "vm_control", &json!({ "id": 1, "action": "stop" })).await.contains("does not run")
     );
-    let (planned, text) = plan(&alice, "vm_control", &json!({ "id": 1, "action": "start" })).await;
-    assert_eq!(planned["effect"]["risk"], "disruptive", "nobody sees what it serves: {text}");
+    let start = json!({ "id": 1, "action": "start" });
+    // Its volume is given by iSCSI as well: where both write, what is on it is lost.
+    let (planned, text) = plan(&alice, "vm_control", &start).await;
+    assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
+    assert!(text.contains("The iSCSI extent vm-disk has zvol/tank/vm-disk too"), "{text}");
     assert!(text.contains(r#"Undo: call vm_control with {"action":"stop","id":1}"#), "{text}");
+    bench.world.nas.state(|nas| "tank/other-disk".clone_into(&mut nas.machines[0].disk));
+    let (planned, text) = plan(&alice, "vm_control", &start).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+    assert!(text.contains("It writes to zvol/tank/other-disk."), "{text}");
+    let insists = json!({ "id": 1, "action": "start", "plan": planned["plan"] });
+    assert!(no_plan(&alice, "vm_control", &insists).await.contains("a person approves it on the page"));
+    bench.world.nas.state(|nas| {
+        let copy = nas.machines[0].clone();
+        nas.machines.push(Machine { id: 2, name: "copy".to_owned(), ..copy });
+        nas.machines[0].hardware.push("pci_0000_01_00_0".to_owned());
+    });
+    let (planned, text) = plan(&alice, "vm_control", &start).await;
+    assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
+    for told in [
+        "The virtual machine copy has zvol/tank/other-disk too",
+        "The virtual machine copy has the same address on the network.",
+        "Stops: The NAS loses its device pci_0000_01_00_0",
+    ] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
     bench.world.nas.state(|nas| nas.machines[0].running = true);
     // One that is restarted is cut off if it does not answer.
     for (action, risk) in [("stop", "disruptive"), ("restart", "destructive")] {

@@ -11,10 +11,11 @@ use crate::domain::risk::Risk;
 use crate::domain::scope::Scope;
 use crate::nas::methods::query::Query;
 use crate::nas::methods::schedule::{Cron, Schedule};
-use crate::nas::methods::{backup, boot, dataset, pool, resource, scrub, vm};
+use crate::nas::methods::{backup, boot, dataset, pool, resource, scrub, share, vm};
 use crate::nas::{NasError, Session};
 
 use super::render::{capital, foreign, size, time};
+use super::seen::Seen;
 use super::storage::{identities_below, identity, no_such_pool};
 use super::{Change, Done, Entry, Log, Need, ToolError, needs};
 
@@ -601,9 +602,6 @@ impl Change for BackupRun {
 
 struct VmControl;
 
-/// What somebody should know who starts a machine or a container.
-const REACHED: &str = "What it serves can be reached once it runs, and it has the devices and folders of the NAS that it was given.";
-
 /// What is done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -627,10 +625,9 @@ impl Change for VmControl {
     const TITLE: &'static str = "Start, stop or restart a virtual machine";
     const DESCRIPTION: &'static str = "Starts a virtual machine, or has its system shut down or restart. Stop never cuts it off; restart does if it does not answer.";
     const SCOPE: Scope = Scope::VmsWrite;
-    /// One that starts takes memory and devices from the NAS, and what it serves can be reached: nobody sees here what
-    /// that is.
+    /// Also to start one: it takes memory and devices from the NAS, and an address on the network.
     const RISK: Risk = Risk::Disruptive;
-    const LOOKS: &'static [Need] = needs![vm::Machines];
+    const LOOKS: &'static [Need] = needs![vm::Machines, vm::Devices, share::Extents];
     const NEEDS: &'static [Need] = needs![vm::Start, vm::Stop, vm::Restart];
     const LOG: &'static [(&'static str, Log)] = &[("id", Log::Plain), ("action", Log::Plain)];
     type Args = VmArgs;
@@ -642,11 +639,11 @@ impl Change for VmControl {
     async fn plan(nas: &Session<'_, Read>, args: &VmArgs) -> Result<Draft, ToolError> {
         let VmArgs { id, action } = *args;
         let all = nas.call(vm::Machines, Query::all()).await?;
-        let Some(found) = all.into_iter().find(|machine| machine.id == id) else {
+        let Some(found) = all.iter().find(|machine| machine.id == id) else {
             let what = format!("There is no virtual machine {id}.");
             return Err(ToolError::inapplicable(what, "vms_list shows which there are."));
         };
-        let state = found.status.map_or_else(|| "?".to_owned(), |status| status.state);
+        let state = found.status.as_ref().map_or_else(|| "?".to_owned(), |status| status.state.clone());
         let runs = state == "RUNNING";
         let name = foreign(&found.name, 100);
         if runs == (action == Action::Start) {
@@ -673,7 +670,7 @@ impl Change for VmControl {
             Action::Start => {
                 let memory = found.memory.map_or_else(String::new, |mib| format!(" of {}", size(mib << 20)));
                 draft.warnings.push(format!("Its memory{memory} is taken from the NAS."));
-                draft.warnings.push(REACHED.to_owned());
+                draft = with_its_devices(nas, id, &all, draft).await?;
             }
             Action::Stop => {
                 draft.stops.push("Whoever uses it loses it until it is started again.".to_owned());
@@ -709,6 +706,75 @@ impl Change for VmControl {
     }
 }
 
+/// What a machine has of the NAS once it runs, and who else has it. The NAS looks for none of that: two that write to one
+/// volume both believe to be alone, and a device that is handed through is gone from the NAS at once.
+async fn with_its_devices(
+    nas: &Session<'_, Read>,
+    id: i64,
+    all: &[vm::Machine],
+    mut draft: Draft,
+) -> Result<Draft, ToolError> {
+    let mut seen = Seen::default();
+    let devices = seen.or_default("its devices", nas.call(vm::Devices, vm::of_all()).await)?;
+    let extents = seen.or_default("iSCSI extents", nas.call(share::Extents, Query::all()).await)?;
+    let (own, others): (Vec<_>, Vec<_>) = devices.iter().partition(|device| device.vm == Some(id));
+    let called = |device: &vm::Device| {
+        let machine = all.iter().find(|machine| Some(machine.id) == device.vm);
+        let name = machine.map_or_else(|| "?".to_owned(), |machine| foreign(&machine.name, 100));
+        format!("the virtual machine {name}")
+    };
+    let mut facts = Vec::new();
+    for vm::Device { id, attributes, .. } in own {
+        let vm::Attributes { dtype, path, mac, pptdev, device: usb, .. } = attributes;
+        facts.push(json!([id, dtype, path, mac, pptdev, usb]));
+        if let Some(disk) = written_to(attributes) {
+            let machines = others.iter().filter(|other| written_to(&other.attributes) == Some(disk));
+            let given = extents.iter().filter(|extent| extent.enabled != Some(false));
+            let given =
+                given.filter(|extent| extent.disk.as_deref().or(extent.path.as_deref()) == Some(disk));
+            let given = given.map(|extent| format!("the iSCSI extent {}", foreign(&extent.name, 100)));
+            let also: Vec<_> = machines.map(|other| called(other)).chain(given).collect();
+            let disk = foreign(disk, 200);
+            draft.warnings.push(format!("It writes to {disk}."));
+            if !also.is_empty() {
+                facts.push(json!(also));
+                draft.warnings.push(format!(
+                    "{} has {disk} too: where two write at a time, what is on it is lost.",
+                    capital(&also.join(" and "))
+                ));
+                draft.risk = Risk::Destructive;
+            }
+        }
+        if let Some(twin) = others.iter().find(|other| mac.is_some() && other.attributes.mac == *mac) {
+            let twin = called(twin);
+            facts.push(json!(twin));
+            draft.warnings.push(format!("{} has the same address on the network.", capital(&twin)));
+        }
+        if let ("PCI" | "USB", Some(device)) =
+            (dtype.as_deref().unwrap_or_default(), pptdev.as_ref().or(usb.as_ref()))
+        {
+            draft.stops.push(format!(
+                "The NAS loses its device {}, and all that hangs on it, for as long as the machine runs.",
+                foreign(device, 100)
+            ));
+        }
+    }
+    // What cannot be seen is taken for the worse.
+    if !seen.not.is_empty() {
+        draft.risk = Risk::Destructive;
+    }
+    draft.unseen.append(&mut seen.not);
+    draft.fingerprint = draft.fingerprint.and(&json!(facts));
+    Ok(draft)
+}
+
+/// The volume or the file that a device of a machine writes to, as extents name it.
+fn written_to(device: &vm::Attributes) -> Option<&str> {
+    let writes = matches!(device.dtype.as_deref(), Some("DISK" | "RAW"));
+    let path = device.path.as_deref().filter(|_| writes)?;
+    Some(path.strip_prefix("/dev/").unwrap_or(path))
+}
+
 // container_control
 
 struct ContainerControl;
@@ -727,6 +793,10 @@ struct Found {
     handle: Handle,
     state: String,
     facts: Value,
+    /// What it could do to the NAS once it runs.
+    reaches: Vec<String>,
+    /// What of that is not told.
+    unseen: Option<&'static str>,
 }
 
 /// What the NAS wants to be told.
@@ -742,12 +812,16 @@ async fn container<A: Access + Covers<Read>>(nas: &Session<'_, A>, name: &str) -
     let found = match nas.call(vm::Containers, Query::all()).await {
         Ok(all) => all.into_iter().find(|one| one.name == name).map(|one| Found {
             handle: Handle::Container(one.id),
+            reaches: reaches(&one),
+            unseen: None,
             facts: json!([one.id, one.uuid, one.name, one.dataset]),
             state: one.status.map(|status| status.state).unwrap_or_default(),
         }),
         Err(NasError::NoSuchMethod { .. }) => {
             let all = nas.call(vm::Instances, Query::all()).await?;
             all.into_iter().find(|one| one.name == name).map(|one| Found {
+                reaches: (one.privileged_mode == Some(true)).then(|| ROOT.to_owned()).into_iter().collect(),
+                unseen: Some("what it has of the NAS: this version tells that only in its web interface"),
                 facts: json!([one.id, one.name, one.kind, one.storage_pool]),
                 handle: Handle::Instance(one.id),
                 state: one.status.unwrap_or_default(),
@@ -759,6 +833,30 @@ async fn container<A: Access + Covers<Read>>(nas: &Session<'_, A>, name: &str) -
         let what = format!("There is no container {}.", foreign(name, 100));
         ToolError::inapplicable(what, "containers_list shows which there are; app_control is for apps.")
     })
+}
+
+const ROOT: &str = "Who is root in it is root of the NAS.";
+
+/// What a container could do to the NAS. From 26 on; before, the NAS keeps its devices elsewhere.
+fn reaches(one: &vm::Container) -> Vec<String> {
+    let mut reaches = Vec::new();
+    if one.idmap.is_none() {
+        reaches.push(ROOT.to_owned());
+    }
+    if one.capabilities_policy.as_deref() == Some("ALLOW") {
+        reaches.push("It has all rights that a program can have.".to_owned());
+    }
+    reaches.extend(one.devices.iter().filter_map(|device| {
+        let vm::Attributes { source, pci_address, device, .. } = &device.attributes;
+        let folder = source
+            .as_ref()
+            .map(|folder| format!("It could change and delete everything in {}.", foreign(folder, 200)));
+        let device = pci_address.as_ref().or(device.as_ref());
+        folder.or_else(|| {
+            device.map(|device| format!("It has the device {} of the NAS.", foreign(device, 100)))
+        })
+    }));
+    reaches
 }
 
 /// From 26 on. A stop and a start would do it, and are not made as one: a plan is one intent, one call and one outcome. The
@@ -778,7 +876,7 @@ impl Change for ContainerControl {
     const DESCRIPTION: &'static str =
         "Starts a container that is no app, or has it shut down or start again. It is never cut off.";
     const SCOPE: Scope = Scope::VmsWrite;
-    /// As that of a virtual machine: it has what of the NAS it was given.
+    /// Also to start one: what it does and what address it takes nobody here has judged.
     const RISK: Risk = Risk::Disruptive;
     const LOOKS: &'static [Need] = needs![vm::Containers, vm::Instances, vm::Births];
     const NEEDS: &'static [Need] = needs![
@@ -797,7 +895,7 @@ impl Change for ContainerControl {
 
     async fn plan(nas: &Session<'_, Read>, args: &ContainerArgs) -> Result<Draft, ToolError> {
         let ContainerArgs { container: name, action } = args;
-        let Found { handle, state, mut facts } = container(nas, name).await?;
+        let Found { handle, state, mut facts, reaches, unseen: hidden } = container(nas, name).await?;
         let mut unseen = Vec::new();
         if let Handle::Instance(id) = &handle {
             let births = nas.call(vm::Births, vm::birth_of(id)).await?;
@@ -834,15 +932,17 @@ impl Change for ContainerControl {
             Self::RISK,
             undo,
             target.clone(),
-            Fingerprint::of(&json!([facts, state])),
+            Fingerprint::of(&json!([facts, state, reaches])),
         );
         let after = if *action == Action::Stop { "STOPPED" } else { "RUNNING" };
         draft.changes.push(Alteration::new(target, Some(foreign(&state, 20)), Some(after.to_owned())));
         draft.unseen = unseen;
         let until = match action {
             Action::Start => {
-                draft.warnings.push(REACHED.to_owned());
-                return Ok(draft);
+                draft.unseen.extend(hidden.map(str::to_owned));
+                let worst = if reaches.is_empty() { Self::RISK } else { Risk::Destructive };
+                draft.warnings = reaches;
+                return Ok(draft.at_least(worst));
             }
             Action::Stop => "it is started again",
             Action::Restart => "it is up again",

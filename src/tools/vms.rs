@@ -216,6 +216,8 @@ fn device(device: vm::Device) -> Device {
         web,
         pptdev,
         device: usb,
+        source: _,
+        pci_address: _,
     } = device.attributes;
     let dtype = dtype.unwrap_or_else(|| "UNKNOWN".to_owned());
     let display = dtype == "DISPLAY";

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::apps::AppWork;
 use super::events::{Change, Event};
 use super::session::Login;
-use super::state::{AppState, Scan, ScanState, State};
+use super::state::{AppState, Machine, Scan, ScanState, State};
 use super::wire::{EBUSY, EFAULT, ENOENT, EPERM, Failure, errno_name};
 use super::{Generation, Shared};
 
@@ -327,6 +327,16 @@ impl State {
         let machine = self.machines.iter_mut().find(|machine| machine.id == id);
         let machine = machine.ok_or_else(|| (ENOENT, format!("VM {id} does not exist")))?;
         machine.running = running;
+        let (disk, hardware) = (machine.disk.clone(), machine.hardware.clone());
+        self.taken.retain(|device| !hardware.contains(device));
+        if running {
+            self.taken.extend(hardware);
+            // The NAS does not look who else has the disk.
+            let writes = |other: &&Machine| other.running && other.disk == disk;
+            if self.machines.iter().filter(writes).count() > 1 {
+                self.spoilt.push(disk);
+            }
+        }
         Ok(Value::Null)
     }
 

@@ -50,6 +50,10 @@ pub struct State {
     pub machines: Vec<Machine>,
     /// Containers that are not apps.
     pub containers: Vec<Container>,
+    /// Volumes that two machines wrote to at a time, each as if it were alone: what was on them is lost.
+    pub spoilt: Vec<String>,
+    /// Devices that the NAS has lost to machines, by their PCI addresses.
+    pub taken: Vec<String>,
     /// What was measured.
     pub measured: Vec<Measured>,
     /// Network interfaces and their speed in Mbit/s.
@@ -457,6 +461,10 @@ pub struct Machine {
     pub display_password: String,
     /// Tells it from one that was there before under its name and number.
     pub made: u64,
+    /// The volume that it writes to.
+    pub disk: String,
+    /// Devices of the NAS that are handed through to it, by their PCI addresses.
+    pub hardware: Vec<String>,
 }
 
 /// A container that is not an app.
@@ -470,6 +478,8 @@ pub struct Container {
     pub running: bool,
     /// Tells it from one that was there before under its name and number.
     pub made: u64,
+    /// Folders of the NAS that it has; TrueNAS 26.
+    pub folders: Vec<String>,
 }
 
 /// A graph: values at equal distances up to now, over whatever span is asked for.
@@ -657,7 +667,15 @@ impl State {
                 ("nextcloud".to_owned(), "html".to_owned()),
             ],
             machines: machines(),
-            containers: vec![Container { id: 1, name: "debian".to_owned(), running: true, made: 0 }],
+            containers: vec![Container {
+                id: 1,
+                name: "debian".to_owned(),
+                running: true,
+                made: 0,
+                folders: Vec::new(),
+            }],
+            spoilt: Vec::new(),
+            taken: Vec::new(),
             measured: measured(),
             links: vec![("eno1".to_owned(), 1000)],
             smb_shares: smb_shares(),
@@ -1242,6 +1260,8 @@ fn machines() -> Vec<Machine> {
         memory: 4096,
         display_password: "hunter2".to_owned(),
         made: 0,
+        disk: "tank/vm-disk".to_owned(),
+        hardware: Vec::new(),
     }]
 }
 

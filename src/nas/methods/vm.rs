@@ -1,11 +1,13 @@
 //! Virtual machines, and containers that are not apps.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Method;
 use super::query::{Compare, Query, Queryable};
 use crate::domain::access::{Read, Write};
 use crate::nas::version::{Candidate, OLDEST, Version};
+use crate::nas::wire::null_is_empty;
 
 /// From here on containers are no longer `virt.instance`.
 const CONTAINERS: Version = Version::new(26, 0, 0);
@@ -111,6 +113,12 @@ impl Method for MachineCount {
 #[derive(Clone, Copy, Debug)]
 pub struct Devices;
 
+/// The devices of every machine.
+#[must_use]
+pub fn of_all() -> Query<Devices> {
+    Query::all().order("id")
+}
+
 /// The devices of one machine, in their order.
 #[must_use]
 pub fn of(machine: i64) -> Query<Devices> {
@@ -122,6 +130,9 @@ pub fn of(machine: i64) -> Query<Devices> {
 pub struct Device {
     /// Its number.
     pub id: i64,
+    /// Number of the machine that has it; absent for a device of a container.
+    #[serde(default)]
+    pub vm: Option<i64>,
     /// The place it has in the order of booting.
     #[serde(default)]
     pub order: Option<i64>,
@@ -132,7 +143,7 @@ pub struct Device {
 /// What a device is. Which of the fields there are depends on the kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Attributes {
-    /// `DISK`, `NIC`, `DISPLAY`, `CDROM`, `RAW`, `PCI`, `USB`.
+    /// `DISK`, `NIC`, `DISPLAY`, `CDROM`, `RAW`, `PCI`, `USB`; of a container `FILESYSTEM`, `GPU`, `NIC`, `USB`.
     #[serde(default)]
     pub dtype: Option<String>,
     /// Device node, file or image.
@@ -168,11 +179,18 @@ pub struct Attributes {
     /// A USB device that is handed through.
     #[serde(default)]
     pub device: Option<String>,
+    /// A folder of the NAS that a container has.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// A graphics card that a container has.
+    #[serde(default)]
+    pub pci_address: Option<String>,
 }
 
 impl Queryable for Devices {
     const SELECT: &'static [&'static str] = &[
         "id",
+        "vm",
         "order",
         "attributes.dtype",
         "attributes.path",
@@ -237,6 +255,9 @@ pub struct Instance {
     /// What it was made from.
     #[serde(default)]
     pub image: Option<Image>,
+    /// Who is root in it is root of the NAS; since 25.10.
+    #[serde(default)]
+    pub privileged_mode: Option<bool>,
 }
 
 /// An address of an instance.
@@ -267,6 +288,7 @@ impl Queryable for Instances {
         "storage_pool",
         "aliases",
         "image.description",
+        "privileged_mode",
     ];
 }
 
@@ -377,6 +399,15 @@ pub struct Container {
     /// The dataset it lives in.
     #[serde(default)]
     pub dataset: Option<String>,
+    /// What it has of the NAS.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub devices: Vec<Device>,
+    /// Whom of the NAS its users are; absent where they are the same, root among them.
+    #[serde(default)]
+    pub idmap: Option<Map<String, Value>>,
+    /// `DEFAULT`, `ALLOW`: all rights; `DENY`: none.
+    #[serde(default)]
+    pub capabilities_policy: Option<String>,
     /// How it is.
     #[serde(default)]
     pub status: Option<State>,
@@ -386,8 +417,19 @@ pub struct Container {
 }
 
 impl Queryable for Containers {
-    const SELECT: &'static [&'static str] =
-        &["id", "name", "description", "cpuset", "autostart", "dataset", "status", "uuid"];
+    const SELECT: &'static [&'static str] = &[
+        "id",
+        "uuid",
+        "name",
+        "description",
+        "cpuset",
+        "autostart",
+        "dataset",
+        "devices",
+        "idmap",
+        "capabilities_policy",
+        "status",
+    ];
 }
 
 impl Method for Containers {

@@ -142,11 +142,11 @@ fn uuid(made: u64, id: i64) -> String {
 
 fn devices_of(machine: &Machine) -> Vec<Value> {
     let device = |number: i64, attributes: Value| json!({"id": machine.id * 10 + number, "vm": machine.id, "order": 1000 + number, "attributes": attributes});
-    vec![
+    let disk_nic_display = [
         device(
             1,
             json!({
-                "dtype": "DISK", "path": "/dev/zvol/tank/vm-disk", "type": "VIRTIO", "create_zvol": false,
+                "dtype": "DISK", "path": format!("/dev/zvol/{}", machine.disk), "type": "VIRTIO", "create_zvol": false,
                 "zvol_name": null, "zvol_volsize": null, "logical_sectorsize": null,
                 "physical_sectorsize": null, "iotype": "THREADS", "serial": "a1b2c3d4",
             }),
@@ -165,7 +165,10 @@ fn devices_of(machine: &Machine) -> Vec<Value> {
                 "password": machine.display_password, "web": true, "type": "SPICE", "web_port": 5901,
             }),
         ),
-    ]
+    ];
+    let handed = machine.hardware.iter().zip(4..);
+    let handed = handed.map(|(address, number)| device(number, json!({"dtype": "PCI", "pptdev": address})));
+    disk_nic_display.into_iter().chain(handed).collect()
 }
 
 fn instances(context: &mut Context<'_>) -> Result<Answer, Failure> {
@@ -204,13 +207,20 @@ fn instance(container: &Container, generation: Generation) -> Value {
 
 fn containers(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let rows = context.state.containers.iter().map(|container| {
+        let folder = |(path, number): (&String, i64)| {
+            json!({
+                "id": container.id * 10 + number, "container": container.id,
+                "attributes": {"dtype": "FILESYSTEM", "source": path, "target": "/data"},
+            })
+        };
+        let devices: Vec<_> = container.folders.iter().zip(1..).map(folder).collect();
         json!({
             "id": container.id, "uuid": uuid(container.made, container.id), "name": container.name,
             "description": "", "cpuset": null, "autostart": true, "time": "LOCAL", "shutdown_timeout": 90,
             "dataset": format!("tank/.ix-virt/containers/{}", container.name), "init": "/sbin/init",
             "initdir": null, "initenv": {"TOKEN": "hunter2"}, "inituser": null, "initgroup": null,
             "idmap": {"type": "DEFAULT"}, "capabilities_policy": "DEFAULT", "capabilities_state": {},
-            "devices": [], "default_network": "truenasbr0",
+            "devices": devices, "default_network": "truenasbr0",
             "status": {
                 "state": if container.running { "RUNNING" } else { "STOPPED" },
                 "pid": null, "domain_state": null,
