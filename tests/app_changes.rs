@@ -292,6 +292,27 @@ async fn starting_an_app_is_as_dangerous_as_what_it_then_reaches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn starting_an_app_of_which_something_may_run_takes_a_person() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    // The NAS makes every container of it anew.
+    for (state, risk) in [
+        (AppState::Stopped, "reversible"),
+        (AppState::Crashed, "disruptive"),
+        (AppState::Deploying, "disruptive"),
+    ] {
+        bench.world.nas.state(|nas| {
+            let app = nas.apps.iter_mut().find(|app| app.name == "nextcloud").unwrap();
+            (app.state, app.config, app.makers_mounts) = (state, json!({}), Vec::new());
+        });
+        let planned = call(&alice, "app_control", &json!({ "app": "nextcloud", "action": "start" })).await;
+        let effect = effect(&planned);
+        assert_eq!(effect["risk"], risk, "{state:?}: {effect}");
+        assert_eq!(effect.to_string().contains("is cut off and made anew"), risk == "disruptive", "{effect}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_program_in_an_app_is_as_dangerous_as_what_the_app_reaches() {
     let bench = bench().await;
     let alice = bench.client(ALICE);

@@ -240,7 +240,7 @@ impl Change for AppControl {
             return Err(inapplicable(format!("There is no app {name}."), "apps_list shows which there are."));
         };
         let state = found.state.as_str();
-        // One that crashed or hangs in between may be stopped and started as one likes.
+        // One that crashed or hangs in between may be stopped and started, if a person says so.
         match state {
             "RUNNING" => action.fits(true, name.as_str())?,
             "STOPPED" => action.fits(false, name.as_str())?,
@@ -267,11 +267,18 @@ impl Change for AppControl {
             Some(foreign(state, 20)),
             Some(after.to_owned()),
         ));
-        if *action != Action::Start {
-            draft.stops.push(match action {
-                Action::Stop => "Whoever uses it loses it until it is started again.".to_owned(),
-                _ => "Whoever uses it loses it for a moment.".to_owned(),
-            });
+        let interrupted = match action {
+            Action::Stop => Some("Whoever uses it loses it until it is started again."),
+            Action::Restart => Some("Whoever uses it loses it for a moment."),
+            // One container that crashed or is not up yet makes this the state of the app; the others run.
+            Action::Start if state != "STOPPED" => Some(
+                "What runs of it is cut off and made anew, also where it is at something that must not be interrupted, as \
+                 after an upgrade.",
+            ),
+            Action::Start => None,
+        };
+        if let Some(interrupted) = interrupted {
+            draft.stops.push(interrupted.to_owned());
             draft = draft.at_least(Risk::Disruptive);
         }
         // What runs already reaches nothing anew.
