@@ -96,7 +96,7 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     let filler = disk.leave(50);
     let before = bench.nas_calls().len();
     eventually("changes are refused", async || {
-        change(&bench, &format!("r{}", free(&disk.0))).await.is_some()
+        change(&bench, &format!("r{}", free(&disk.0) >> 10)).await.is_some()
     })
     .await;
     let refused = change(&bench, "refused").await.unwrap();
@@ -125,7 +125,7 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     bench.nas_is_up().await;
     let filler = disk.leave(50);
     eventually("changes are refused", async || {
-        change(&bench, &format!("s{}", free(&disk.0))).await.is_some()
+        change(&bench, &format!("s{}", free(&disk.0) >> 10)).await.is_some()
     })
     .await;
     let read = bench.client(ALICE).call("system_info", json!({})).await.unwrap();

@@ -335,6 +335,86 @@ async fn what_is_held_for_ever_is_bounded_and_says_what_it_costs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_does_not_say_in_its_name_when_it_was_taken() {
+    let (bench, alice) = bench(Generation::V25_10, |_| {}).await;
+    // The last ones are read as a time by a schema without anything in between, and by one of seconds.
+    for name in [
+        "auto-2099-01-01_00-00",
+        "auto-2099-1-1_0-0",
+        "209901010000",
+        "x2099.1.1.0.0y",
+        "auto-20991111",
+        "4070908800",
+    ] {
+        let named = json!({ "dataset": "tank/photos", "name": name });
+        let text = no_plan(&alice, "snapshot_create", &named).await;
+        assert!(text.contains("could be read as a date and a time"), "{name}: {text}");
+        assert!(text.contains("fewer than 8 digits"), "{name}: {text}");
+    }
+    assert!(!bench.nas_calls().contains(&"pool.snapshot.create".to_owned()));
+    make(&alice, "snapshot_create", &json!({ "dataset": "tank/photos", "name": "before-1.2.0_Nov-2026" }))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fills_a_pool_bit_by_bit_takes_a_person_in_the_end() {
+    let (bench, alice) = bench(Generation::V25_10, |nas| {
+        // Those of a schedule end by themselves.
+        (0..100)
+            .for_each(|number| nas.add_snapshot("tank2/scratch", &format!("auto-2026-01-01_00-{number}")));
+        (0..62).for_each(|number| nas.add_snapshot("tank2/scratch", &format!("s{number}")));
+    })
+    .await;
+    // With `keep`, which is there.
+    let one_more = |name: &str| json!({ "dataset": "tank2/scratch", "name": name });
+    make(&alice, "snapshot_create", &one_more("last")).await;
+    let above = json!({ "dataset": "tank2", "name": "all", "recursive": true });
+    for (arguments, told) in [
+        (one_more("too-many"), "With it there are 65 there that no schedule deletes."),
+        (above, "With it there are 65 there that no schedule deletes."),
+        (json!({ "dataset": "tank/apps", "name": "x" }), "counts in the quota of tank/apps"),
+    ] {
+        let (planned, text) = plan(&alice, "snapshot_create", &arguments).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    make(&alice, "snapshot_create", &json!({ "dataset": "tank2", "name": "all" })).await;
+
+    let clone = |dataset: &str| json!({ "snapshot": "tank/photos@before-sorting", "dataset": dataset });
+    bench.world.nas.state(|nas| {
+        for number in 0..15 {
+            nas.add_dataset(&format!("tank/c{number}"));
+            nas.datasets.last_mut().unwrap().origin = Some("tank/photos@after-sorting".to_owned());
+        }
+    });
+    make(&alice, "snapshot_clone", &clone("tank/d")).await;
+    let (planned, text) = plan(&alice, "snapshot_clone", &clone("tank/e")).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+    assert!(text.contains("With it there are 17 clones of snapshots of tank/photos."), "{text}");
+    bench.world.nas.state(|nas| {
+        nas.datasets.retain(|one| one.origin.is_none());
+        nas.datasets.iter_mut().find(|one| one.name == "tank/photos").unwrap().quota = Some(2 << 40);
+    });
+    let (planned, text) = plan(&alice, "snapshot_clone", &clone("tank/e")).await;
+    assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+    assert!(text.contains("counts in the quota of tank/photos (2.00 TiB"), "{text}");
+
+    bench.world.nas.state(|nas| {
+        nas.datasets.iter_mut().for_each(|one| one.quota = None);
+        let there = nas.datasets.iter().filter(|one| one.pool() == "tank").count();
+        (there..255).for_each(|number| nas.add_dataset(&format!("tank/media/n{number}")));
+    });
+    make(&alice, "dataset_create", &json!({ "dataset": "tank/256" })).await;
+    for (tool, arguments) in
+        [("dataset_create", json!({ "dataset": "tank/257" })), ("snapshot_clone", clone("tank/e"))]
+    {
+        let (planned, text) = plan(&alice, tool, &arguments).await;
+        assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
+        assert!(text.contains("With it the pool tank has 257 datasets."), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn going_back_names_what_is_lost_and_destroys_nothing_that_was_not_named() {
     let (bench, alice) = bench(Generation::V25_10, |nas| {
         nas.snapshots.iter_mut().for_each(|one| one.used = 3 << 30);

@@ -212,6 +212,23 @@ pub(super) fn above(path: &DatasetPath) -> Result<DatasetPath, ToolError> {
     })
 }
 
+/// So many datasets of a pool a client may come to on its own word: each of them costs whenever the NAS starts.
+const MADE_UNASKED: u64 = 256;
+
+/// Has a person say whether there is to be one more on a pool that has so many.
+pub(super) async fn not_too_many(
+    nas: &Session<'_, Read>,
+    path: &DatasetPath,
+    draft: &mut Draft,
+) -> Result<(), ToolError> {
+    let all = nas.call(dataset::DatasetCount, dataset::beside(path)).await? + 1;
+    if all > MADE_UNASKED {
+        draft.warnings.push(format!("With it the pool {} has {all} datasets.", path.pool()));
+        draft.risk = draft.risk.max(Risk::Disruptive);
+    }
+    Ok(())
+}
+
 /// What the NAS would take for a mistake.
 fn fits(quota_bytes: Option<u64>, comment: Option<&str>) -> Result<(), ToolError> {
     if comment.is_some_and(|comment| comment.chars().count() > COMMENT) {
@@ -247,7 +264,7 @@ impl Change for Create {
     const DESCRIPTION: &'static str = "Makes an empty filesystem in a pool or dataset.";
     const SCOPE: Scope = Scope::StorageWrite;
     const RISK: Risk = Risk::Reversible;
-    const LOOKS: &'static [Need] = needs![dataset::Datasets, resource::Resources];
+    const LOOKS: &'static [Need] = needs![dataset::Datasets, dataset::DatasetCount, resource::Resources];
     const NEEDS: &'static [Need] = needs![dataset::Create];
     const LOG: &'static [(&'static str, Log)] =
         &[("dataset", Log::Plain), ("quota_bytes", Log::Plain), ("comment", Log::Len)];
@@ -272,6 +289,7 @@ impl Change for Create {
             Fingerprint::of(&identity(nas, &above, &found).await?),
         );
         draft.changes.push(Alteration::new(format!("dataset {path}"), None, Some("empty".to_owned())));
+        not_too_many(nas, path, &mut draft).await?;
         Ok(draft)
     }
 

@@ -17,7 +17,7 @@ use crate::nas::methods::{Then, app, client, dataset, file, resource, share, sna
 use crate::nas::wire::Property;
 use crate::nas::{NasError, Session};
 
-use super::datasets::{above, is_free, users_of};
+use super::datasets::{above, is_free, not_too_many, users_of};
 use super::render::{foreign, size, time};
 use super::seen::Seen;
 use super::storage::{identity, one_dataset, subject};
@@ -154,27 +154,30 @@ struct Release;
 /// deleted by a schedule, and all that are held for ever fill a pool.
 const HELD_UNASKED: usize = 16;
 
-/// A quota that what a snapshot keeps counts in.
-struct Quota {
-    of: DatasetPath,
-    bytes: u64,
-    left: Option<u64>,
-}
-
-/// The quotas of a dataset and of those it lies in.
-async fn quotas(nas: &Session<'_, Read>, path: &DatasetPath) -> Result<Vec<Quota>, ToolError> {
-    let mut all = Vec::new();
+/// Says in which quotas counts what a snapshot of this dataset keeps, of the dataset and of those it lies in. Where there is one, a
+/// client's word is not enough.
+pub(super) async fn counts_in_quotas(
+    nas: &Session<'_, Read>,
+    path: &DatasetPath,
+    draft: &mut Draft,
+) -> Result<(), ToolError> {
     let mut next = Some(path.clone());
     while let Some(of) = next {
         let found = one_dataset(nas, &of).await?;
         let number = |property: &Option<Property>| property.as_ref().and_then(Property::number);
-        next = above(&of).ok();
         if let Some(bytes) = number(&found.quota).filter(|bytes| *bytes > 0) {
-            let left = number(&found.used).map(|used| bytes.saturating_sub(used));
-            all.push(Quota { of, bytes, left });
+            let left = number(&found.used).map(|used| size(bytes.saturating_sub(used)));
+            draft.stops.push(format!(
+                "What it keeps counts in the quota of {of} ({}, of which {} is left): writing there fails once that is used \
+                 up, and deleting files does not help.",
+                size(bytes),
+                left.unwrap_or_else(|| "an unknown rest".to_owned())
+            ));
+            draft.risk = draft.risk.max(Risk::Disruptive);
         }
+        next = above(&of).ok();
     }
-    Ok(all)
+    Ok(())
 }
 
 impl Change for Hold {
@@ -226,15 +229,7 @@ impl Change for Hold {
              is changed or deleted) stays taken, and its dataset cannot be destroyed.",
             size(found.iter().map(used).sum())
         ));
-        for Quota { of, bytes, left } in quotas(nas, &dataset).await? {
-            let left = left.map_or_else(|| "an unknown rest".to_owned(), size);
-            draft.stops.push(format!(
-                "What it keeps counts in the quota of {of} ({}, of which {left} is left): writing there fails once that \
-                 is used up, and deleting files does not help.",
-                size(bytes)
-            ));
-            draft.risk = draft.risk.max(Risk::Disruptive);
-        }
+        counts_in_quotas(nas, &dataset, &mut draft).await?;
         let held = held_already + found.len();
         if held > HELD_UNASKED {
             draft.warnings.push(format!("With it {held} snapshots of {dataset} and below it are held so."));
@@ -319,6 +314,10 @@ impl Change for Release {
 
 struct MakeClone;
 
+/// So many clones of a dataset's snapshots a client may make on its own word: each keeps its snapshot from being deleted, by
+/// a schedule too.
+const CLONED_UNASKED: usize = 16;
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CloneArgs {
@@ -338,6 +337,7 @@ impl Change for MakeClone {
     const LOOKS: &'static [Need] = needs![
         snapshot::Snapshots,
         dataset::Datasets,
+        dataset::DatasetCount,
         resource::Resources,
         share::SmbShares,
         share::NfsShares,
@@ -380,6 +380,14 @@ impl Change for MakeClone {
         let holds = referenced.map_or_else(|| "what it holds".to_owned(), size);
         draft.changes.push(Alteration::new(format!("dataset {path}"), None, Some(holds)));
         draft.warnings.push(format!("{snapshot} cannot be deleted as long as the clone is there."));
+        counts_in_quotas(nas, &of, &mut draft).await?;
+        not_too_many(nas, path, &mut draft).await?;
+        let snapshots = nas.call(snapshot::Snapshots, snapshot::of(&of)).await?;
+        let clones = clones_of(nas, &snapshots).await?.len() + 1;
+        if clones > CLONED_UNASKED {
+            draft.warnings.push(format!("With it there are {clones} clones of snapshots of {of}."));
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
         // What was in nobody's reach may come into somebody's.
         if !given_by.is_empty() || !unseen.is_empty() {
             draft.risk = draft.risk.max(Risk::Disruptive);

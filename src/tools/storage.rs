@@ -1,6 +1,6 @@
 //! Pools, datasets, snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -19,6 +19,7 @@ use crate::nas::{NasError, Session};
 
 use super::limit::{Limit, first};
 use super::render::{fenced, foreign, percent, shown_of, size, table, time};
+use super::snapshot_changes::counts_in_quotas;
 use super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 
 /// The tools of this file.
@@ -379,6 +380,19 @@ impl fmt::Display for DatasetsOutput {
 
 struct SnapshotCreate;
 
+/// So many snapshots a client may have taken on its own word that no schedule deletes, by their names: of one dataset, or of a dataset and
+/// all below it. Nobody but a person ends them, and all that is deleted stays in them.
+const TAKEN_UNASKED: usize = 64;
+
+/// As many digits as the shortest date and time has: `2099-1-1_0-0`.
+const DIGITS_OF_A_TIME: usize = 8;
+
+/// Whether a naming schema of some task, here or on a machine that fetches from here, could read a time from this name. The NAS
+/// takes as schema what has at least year, month, day, hour and minute in it, or the seconds since 1970, and nothing else.
+fn may_tell_a_time(label: &str) -> bool {
+    label.bytes().filter(u8::is_ascii_digit).count() >= DIGITS_OF_A_TIME
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SnapshotCreateArgs {
@@ -410,6 +424,19 @@ impl Change for SnapshotCreate {
     async fn plan(nas: &Session<'_, Read>, args: &SnapshotCreateArgs) -> Result<Draft, ToolError> {
         let SnapshotCreateArgs { dataset, name, recursive } = args;
         let full = snapshot_of(dataset, name)?;
+        // Replication sends what is newer by its name than the newest that both sides have, and what keeps snapshots for a time
+        // counts from there. One that says it is of 2099 would end every backup of the dataset, without an error.
+        if may_tell_a_time(name.as_str()) {
+            return Err(ToolError::Inapplicable {
+                what: format!(
+                    "{name} could be read as a date and a time. Replication and retention go by the time in a snapshot's name, \
+                     and one that is not of that time would keep others from being sent, or have them deleted."
+                ),
+                hint: format!(
+                    "Choose a name with fewer than {DIGITS_OF_A_TIME} digits. When it was taken the NAS knows by itself."
+                ),
+            });
+        }
         let found = one_dataset(nas, dataset).await?;
         if !nas.call(snapshot::Snapshots, snapshot::one(&full)).await?.is_empty() {
             return Err(ToolError::Inapplicable {
@@ -426,6 +453,15 @@ impl Change for SnapshotCreate {
             Fingerprint::of(&json!({ "dataset": identity(nas, dataset, &found).await? })),
         );
         draft.changes.push(Alteration::new(format!("snapshot {full}"), None, Some("there".to_owned())));
+        counts_in_quotas(nas, dataset, &mut draft).await?;
+        let others = if *recursive { snapshot::within(dataset) } else { snapshot::of(dataset) };
+        let others = nas.call(snapshot::Snapshots, others).await?;
+        let names: BTreeSet<_> = others.iter().filter_map(|one| one.snapshot_name.as_deref()).collect();
+        let kept = names.into_iter().filter(|name| !may_tell_a_time(name)).count() + 1;
+        if kept > TAKEN_UNASKED {
+            draft.warnings.push(format!("With it there are {kept} there that no schedule deletes."));
+            draft.risk = draft.risk.max(Risk::Disruptive);
+        }
         Ok(draft)
     }
 

@@ -53,6 +53,12 @@ pub fn on_pool(pool: &PoolName) -> Query<Datasets> {
     all().filter("pool", Compare::Is, pool.as_str())
 }
 
+/// How many there are on the pool of this one.
+#[must_use]
+pub fn beside(path: &DatasetPath) -> Query<DatasetCount> {
+    Query::all().filter("pool", Compare::Is, path.pool())
+}
+
 /// What lies below a dataset, at any depth, without the dataset.
 #[must_use]
 pub fn below(ancestor: &DatasetPath) -> Query<Datasets> {

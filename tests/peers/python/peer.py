@@ -67,7 +67,7 @@ def arguments_of(tool, mode, plan):
     arguments = {name: known[name] for name in tool.input_schema.get("required", []) if name in known}
     arguments |= ARGUMENTS.get(tool.name, {})
     if tool.name == "snapshot_create":
-        arguments["name"] = f"by-python-{mode.replace('-', '')}"
+        arguments["name"] = f"by-python-{mode.split('-')[0]}"
     return arguments
 
 
@@ -97,7 +97,7 @@ async def tools_of(ready, catalogue, user, mode):
         check("they say truly which of them only read", hinted == reads & set(names))
         plan = None
         if "plan_show" in names:
-            change = {"dataset": "tank/photos", "name": f"only-planned-{mode}"}
+            change = {"dataset": "tank/photos", "name": f"only-planned-{mode.split('-')[0]}"}
             planned = await patiently(lambda: client.call_tool("snapshot_create", change))
             plan = planned.structured_content["plan"]
             check("a change that nobody confirmed is a plan", planned.structured_content["state"] == "waiting")
