@@ -794,3 +794,88 @@ async fn the_simulated_writer_may_do_what_the_documentation_asks_for() {
         assert!(readme.contains(role.as_str()), "{role}");
     }
 }
+
+/// What is looked at is what is changed, also where the NAS has not yet written what it was told before.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_nas_goes_on_with_a_job_nothing_else_is_changed_of_the_same() {
+    let bench = bench().await;
+    let alice = bench.patient_client(ALICE);
+    let mut phone = bench.enrolled(ALICE).await;
+    let planned = async |tool: &str, arguments: Value| {
+        let planned = call(&alice, tool, &arguments).await;
+        assert!(!planned.is_error(), "{}", planned.text());
+        planned.json()["result"]["structuredContent"]["plan"].clone()
+    };
+    let ended = async |plan: &Value| call(&alice, "plan_wait", &json!({ "plan": plan, "seconds": 50 })).await;
+    let restarts = || bench.nas_calls().iter().filter(|method| *method == "app.redeploy").count();
+
+    // Nobody hears how the job ended before the gate is opened.
+    let gate = Gate::shut();
+    bench.world.nas.faults_of("core.get_jobs").always(Fault::Held(gate.clone()));
+    let restart = json!({ "app": "plex", "action": "restart" });
+    let first = planned("app_control", restart.clone()).await;
+    assert!(phone.approve(first.as_str().unwrap()).await.unwrap().status.is_success());
+    common::eventually("the NAS goes on with it", async || restarts() == 1).await;
+    let second = planned("app_control", restart.clone()).await;
+    assert!(phone.approve(second.as_str().unwrap()).await.unwrap().status.is_success());
+    let told = ended(&second).await;
+    let state = &told.json()["result"]["structuredContent"];
+    assert_eq!((&state["state"], &state["end"]), (&json!("over"), &json!("failed")), "{}", told.text());
+    for said in ["still at another change of the same (app plex), as job", "Nothing was changed", "job_abort"]
+    {
+        assert!(told.text().contains(said), "{said}: {}", told.text());
+    }
+    bench
+        .record("that it was refused", |r| r["type"] == "denied" && r["result"]["code"] == "still_at_it")
+        .await;
+    // Of something else it is.
+    let other = example("snapshot_create").arguments;
+    let plan = planned("snapshot_create", other.clone()).await;
+    let made = call(&alice, "snapshot_create", &with(&other, "plan", &plan)).await;
+    assert!(!made.is_error(), "{}", made.text());
+    assert_eq!(restarts(), 1);
+
+    gate.open();
+    assert!(ended(&first).await.text().contains("is done"));
+    let third = planned("app_control", restart).await;
+    assert!(phone.approve(third.as_str().unwrap()).await.unwrap().status.is_success());
+    let told = ended(&third).await;
+    assert_eq!(told.json()["result"]["structuredContent"]["end"], "done", "{}", told.text());
+    assert_eq!(restarts(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_plan_hears_how_far_the_nas_is_with_it() {
+    let bench = bench().await;
+    // Slow enough that somebody looks at it in between: a hundred steps.
+    bench.world.nas.state(|nas| {
+        (nas.pace.scrub_step, nas.pace.scrub_percent) = (std::time::Duration::from_millis(50), 1.0);
+    });
+    let alice = bench.patient_client(ALICE);
+    let scrub = example("scrub_start").arguments;
+    let planned = call(&alice, "scrub_start", &scrub).await.json();
+    let plan = &planned["result"]["structuredContent"]["plan"];
+    let begun = call(&alice, "scrub_start", &with(&scrub, "plan", plan)).await;
+    assert!(begun.text().contains("as job"), "{}", begun.text());
+    // The scrub takes nothing away from others: they need not wait for its end.
+    let other = json!({ "dataset": "backup", "name": "planned" });
+    let beside = call(&alice, "snapshot_create", &other).await.json();
+    let beside = with(&other, "plan", &beside["result"]["structuredContent"]["plan"]);
+    let made = call(&alice, "snapshot_create", &beside).await;
+    assert!(!made.is_error(), "{}", made.text());
+    let params = json!({
+        "name": "plan_wait", "arguments": { "plan": plan, "seconds": 50 }, "_meta": { "progressToken": "p" },
+    });
+    let ended = alice.modern("tools/call", params).await.unwrap();
+    assert_eq!(ended.json()["result"]["structuredContent"]["end"], "done", "{}", ended.text());
+    let events = ended.events();
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event["method"] == "notifications/progress")
+        .map(|event| {
+            assert_eq!(event["params"]["total"].as_f64(), Some(100.0), "{event}");
+            event["params"]["progress"].as_f64().unwrap()
+        })
+        .collect();
+    assert!(!told.is_empty() && told.is_sorted_by(|one, next| one < next), "{events:?}");
+}

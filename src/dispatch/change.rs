@@ -16,7 +16,7 @@ use crate::domain::who::McpNote;
 use crate::nas::Nas;
 use crate::policy::freeze::Frozen;
 use crate::policy::plans::{
-    Applying, Approved, Approver, End, NotNow, NotTaken, Plan, Proof, Proposal, State,
+    Applying, Approved, Approver, End, NotNow, NotTaken, Plan, Proof, Proposal, State, StillAtIt, Turn,
 };
 use crate::policy::{self, Ask, Unspent, WhyNot};
 use crate::tools::schema::REASON;
@@ -216,7 +216,10 @@ impl Dispatcher {
             return Reply::NoSuchTool;
         };
         // Alone from here to the end: what is looked at now is what is changed then.
-        let turn = self.plans.turn(&plan).await;
+        let turn = match self.plans.turn(&plan).await {
+            Ok(turn) => turn,
+            Err(why) => return self.still_at_it(errand, approved, &why),
+        };
         errand.tell(1, 4, "looking whether it is still so");
         let draft = match self.look(errand, &*ready).await {
             Ok((draft, _)) => draft,
@@ -250,7 +253,8 @@ impl Dispatcher {
         // A job that takes the NAS down with it tells of no end.
         if let (Ok(done @ Done { job: Some(_), .. }), Some(job)) = (&result, job) {
             let answer = self.answer(&plan, done);
-            return self.goes_on(errand, (applying, warrant), answer, job).await;
+            let turn = (!done.beside).then_some(turn);
+            return self.goes_on(errand, (applying, warrant), answer, (job, turn)).await;
         }
         let result = result.map(|done| self.answer(&plan, &done));
         let outcome = outcome_of(Some(&result), &trips);
@@ -294,9 +298,12 @@ impl Dispatcher {
         errand: &Errand<'_>,
         (applying, warrant): (Applying, Warrant<Write>),
         answer: Answer,
-        job: NasJob,
+        (job, turn): (NasJob, Option<Turn>),
     ) -> Reply {
         let number = job.id;
+        if let Some(turn) = &turn {
+            turn.goes_on(number);
+        }
         let accepted = self.metrics.audit(warrant.accepted(job, self.clock.now())).await;
         errand.tell(4, 4, "recorded");
         let (receipt, pending) = match accepted {
@@ -318,9 +325,11 @@ impl Dispatcher {
         let text = answer.text.clone();
         drop(self.lifecycle.deed(async move {
             let far = |percent| applying.far(percent);
-            let settled = aftermath::settle(pending, fleet, clock, lifecycle, far);
+            let settled = aftermath::settle(pending, fleet, clock, lifecycle, far).await;
+            // Only now is it somebody else's turn.
+            drop(turn);
             // Where the daemon stops first, the plan goes with it.
-            let Some(Outcome { status, reason, .. }) = settled.await else { return };
+            let Some(Outcome { status, reason, .. }) = settled else { return };
             match status {
                 Status::Ok => applying.end(End::Done, &format!("Job {number} of the NAS is done. {text}")),
                 Status::Error => applying.end(End::Failed, &reason.unwrap_or_default()),
@@ -400,6 +409,32 @@ impl Dispatcher {
         }
     }
 
+    fn still_at_it(&self, errand: &Errand<'_>, approved: Approved, why: &StillAtIt) -> Reply {
+        let failure = Failure {
+            code: "still_at_it",
+            what: format!("It is not made: {why}."),
+            meaning: NOTHING_CHANGED.to_owned(),
+            next_step: "jobs_list tells how far that is, and job_abort breaks off one that heeds it. When it has ended, \
+                        plan this again."
+                .to_owned(),
+            ..Failure::default()
+        };
+        self.given_up(errand, approved, failure)
+    }
+
+    /// An approved plan that is not carried out.
+    fn given_up(&self, errand: &Errand<'_>, approved: Approved, failure: Failure) -> Reply {
+        approved.give_up(&failure.text());
+        self.note_of(
+            errand.request,
+            (errand.caller, errand.mcp),
+            (errand.spec.name, Some(errand.spec)),
+            Some(errand.nas),
+            failure.code,
+        );
+        Reply::Failed(failure)
+    }
+
     fn unspent(&self, errand: &Errand<'_>, unspent: Unspent) -> Reply {
         let Unspent { why, approved } = unspent;
         let failure = match why {
@@ -422,15 +457,7 @@ impl Dispatcher {
                 ..Failure::default()
             },
         };
-        approved.give_up(&failure.text());
-        self.note_of(
-            errand.request,
-            (errand.caller, errand.mcp),
-            (errand.spec.name, Some(errand.spec)),
-            Some(errand.nas),
-            failure.code,
-        );
-        Reply::Failed(failure)
+        self.given_up(errand, approved, failure)
     }
 
     fn not_taken(&self, call: &Call, spec: &Spec, nas: &Nas, why: &NotTaken) -> Reply {
@@ -502,7 +529,7 @@ impl Dispatcher {
 
     /// What was changed, for a model and for a person.
     fn answer(&self, plan: &Plan, done: &Done) -> Answer {
-        let Done { text, job } = done;
+        let Done { text, job, beside: _ } = done;
         let undo = &plan.draft().undo;
         let undo = match self.plans.brake().state() {
             Some(frozen) if undo.is_possible() => once_thawed(&frozen, undo),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ const WAITING_IN_ALL: usize = 128;
 /// Plans that are kept, waiting or over.
 const KEPT: usize = 512;
 
+/// How long a change waits for the end of a job that is at the same thing.
+const A_JOB_ENDS: Duration = Duration::from_secs(5);
+
 /// Longest note of somebody who refuses a plan, and longest result that is kept, in characters.
 const LONGEST_TEXT: usize = 2000;
 
@@ -56,13 +60,21 @@ struct Inner {
     always_approved: Mutex<ScopeSet>,
     book: Mutex<BTreeMap<PlanId, Entry>>,
     /// Who is at work on a subject.
-    turns: Mutex<HashMap<Subject, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<Subject, Arc<Lane>>>,
     /// Counts the changes of any plan's state.
     changed: watch::Sender<u64>,
 }
 
 /// What is changed: a NAS, and what on it.
 type Subject = (NasName, String);
+
+/// One subject, on which one change is at work at a time.
+#[derive(Debug, Default)]
+struct Lane {
+    alone: Arc<tokio::sync::Mutex<()>>,
+    /// The job with which the NAS goes on with the change whose turn it is.
+    job: Mutex<Option<i64>>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -271,7 +283,16 @@ pub struct Applying(Hold);
 #[derive(Debug)]
 pub struct Turn {
     plan: PlanId,
-    _guard: OwnedMutexGuard<()>,
+    lane: Arc<Lane>,
+    _alone: OwnedMutexGuard<()>,
+}
+
+/// The NAS is still at another change of the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the NAS is still at another change of the same ({subject}), as job {job}")]
+pub struct StillAtIt {
+    subject: String,
+    job: i64,
 }
 
 #[derive(Debug)]
@@ -570,14 +591,29 @@ impl Plans {
         Ok((Hold { plans: self.clone(), plan, sent: false, over: false }, told))
     }
 
-    /// Waits until nobody else is at work on what the plan is about.
-    pub async fn turn(&self, plan: &Plan) -> Turn {
-        let subject = {
+    /// Waits until nobody else is at work on what the plan is about; for a moment only where that is the NAS, with a
+    /// job.
+    ///
+    /// # Errors
+    ///
+    /// When the NAS goes on with that job.
+    pub async fn turn(&self, plan: &Plan) -> Result<Turn, StillAtIt> {
+        let subject = &plan.draft.subject;
+        let lane = {
             let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry((plan.nas.clone(), plan.draft.subject.clone())).or_default())
+            turns.retain(|_, lane| Arc::strong_count(lane) > 1);
+            Arc::clone(turns.entry((plan.nas.clone(), subject.clone())).or_default())
         };
-        Turn { plan: plan.id, _guard: subject.lock_owned().await }
+        let mut alone = pin!(Arc::clone(&lane.alone).lock_owned());
+        loop {
+            if let Ok(alone) = tokio::time::timeout(A_JOB_ENDS, alone.as_mut()).await {
+                return Ok(Turn { plan: plan.id, lane, _alone: alone });
+            }
+            let job = *lane.job();
+            if let Some(job) = job {
+                return Err(StillAtIt { subject: subject.clone(), job });
+            }
+        }
     }
 
     /// The book, as it is now: what has expired is over, what is long over is forgotten.
@@ -617,6 +653,26 @@ impl Plans {
 
     fn tell(&self) {
         self.0.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl Lane {
+    fn job(&self) -> MutexGuard<'_, Option<i64>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// The NAS goes on with the change as this job: who waits for a turn is told so.
+    pub fn goes_on(&self, job: i64) {
+        *self.lane.job() = Some(job);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Before the next one's turn comes.
+        *self.lane.job() = None;
     }
 }
 

@@ -204,17 +204,25 @@ pub struct Done {
     pub text: String,
     /// The job of the NAS that goes on with it.
     pub job: Option<i64>,
+    /// Whether other changes of the same may be made while that job goes on.
+    pub beside: bool,
 }
 
 impl Done {
     /// It is done, and `text` says what.
     pub fn now(text: impl Into<String>) -> Self {
-        Self { text: text.into(), job: None }
+        Self { text: text.into(), job: None, beside: false }
     }
 
-    /// The NAS has begun with it; `text` says with what.
+    /// The NAS has begun with it; `text` says with what. Nothing else is changed of the same before that has ended.
     pub fn begun(job: i64, text: impl Into<String>) -> Self {
-        Self { text: text.into(), job: Some(job) }
+        Self { text: text.into(), job: Some(job), beside: false }
+    }
+
+    /// The NAS has begun with something that takes its time and leaves everything as it is: other changes of the same
+    /// need not wait for it.
+    pub fn begun_beside(job: i64, text: impl Into<String>) -> Self {
+        Self { beside: true, ..Self::begun(job, text) }
     }
 }
 

@@ -115,7 +115,7 @@ impl Change for ScrubStart {
 
     async fn run(nas: &Session<'_, Write>, args: OnePool) -> Result<Done, ToolError> {
         let job = nas.call(pool::Scrub, (args.pool.clone(), pool::Action::Start)).await?;
-        Ok(Done::begun(job, format!("The NAS scrubs {}.", args.pool)))
+        Ok(Done::begun_beside(job, format!("The NAS scrubs {}.", args.pool)))
     }
 }
 
