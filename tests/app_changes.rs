@@ -73,6 +73,8 @@ async fn what_a_file_may_not_have_is_told_with_service_key_rule_and_what_would_p
     let values = json!({ "storage": { "host_path_config": { "path": "/mnt/tank/photos" } } });
     let refused = call(&alice, "app_install", &json!({ "app": "syncthing", "values": values })).await;
     assert!(refused.is_error() && refused.text().contains("breaks the rule host-path"), "{}", refused.text());
+    let refused = call(&alice, "app_install", &json!({ "app": "mine", "catalog_app": "ix-app" })).await;
+    assert!(refused.is_error() && refused.text().contains("app_deploy makes an app"), "{}", refused.text());
     assert_eq!(sent(&bench), 0);
 }
 

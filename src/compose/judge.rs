@@ -153,6 +153,17 @@ impl At {
         self.path.ends_with("host_path_config.path") || self.path.ends_with("host_path_config.acl.path")
     }
 
+    /// Whether it is one of the rights that are added.
+    pub(super) fn is_of_capabilities(&self) -> bool {
+        let list = self.path.rsplit_once('[').map_or(self.path.as_str(), |(list, _)| list);
+        ["cap_add.add", "capabilities.add", "caps.add"].iter().any(|rights| list.ends_with(rights))
+    }
+
+    /// Whether it is what tells an image.
+    pub(super) fn is_of_image(&self) -> bool {
+        self.path.rsplit('.').next() == Some("image")
+    }
+
     /// What asks for a port or a path here.
     pub(super) fn whose(&self) -> String {
         self.service.clone().unwrap_or_else(|| self.path.clone())
@@ -404,7 +415,8 @@ impl<'a> Court<'a> {
                 "cap_add" => self.capabilities(&at, value),
                 "security_opt" => self.security(&at, value),
                 "devices" => self.devices(&at, value),
-                "gpus" => self.needs_nvidia(&at, value),
+                "gpus" if value == "all" => self.needs_nvidia(&at, value),
+                "gpus" => self.cards(&at, value),
                 "sysctls" => self.sysctls(&at, value),
                 "environment" => self.environment(&at, value),
                 "ports" => self.ports(&at, value),
@@ -424,7 +436,7 @@ impl<'a> Court<'a> {
         service.get("image").and_then(Value::as_str).map(str::to_owned)
     }
 
-    fn image(&mut self, at: &At, value: &Value) {
+    pub(super) fn image(&mut self, at: &At, value: &Value) {
         let Some(text) = value.as_str() else { return self.refuse(at, value, Rule::Image) };
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
@@ -475,7 +487,7 @@ impl<'a> Court<'a> {
         }
     }
 
-    fn capability(&mut self, at: &At, name: &str) {
+    pub(super) fn capability(&mut self, at: &At, name: &str) {
         let upper = name.to_ascii_uppercase();
         if !CAPABILITIES.contains(&upper.strip_prefix("CAP_").unwrap_or(&upper)) {
             self.refuse_text(at, name, Rule::Capability);
@@ -524,6 +536,36 @@ impl<'a> Court<'a> {
             self.reach.devices.push(NVIDIA.to_owned());
         } else {
             self.refuse(at, value, Rule::Device);
+        }
+    }
+
+    /// Graphics cards of NVIDIA. The same words, with another driver or with names of another maker's devices, ask for
+    /// any device of the NAS.
+    fn cards(&mut self, at: &At, value: &Value) {
+        const ABILITIES: &[&str] =
+            &["compat32", "compute", "display", "gpu", "graphics", "ngx", "nvidia", "utility", "video"];
+        let is_card = |id: &str| {
+            let number = id.strip_prefix("GPU-").or_else(|| id.strip_prefix("MIG-")).unwrap_or(id);
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        for (index, wanted) in self.items(at, value).iter().enumerate() {
+            let at = at.item(index);
+            self.only(&at, wanted, &["capabilities", "count", "device_ids", "driver"]);
+            if let Some(driver) = wanted.get("driver").filter(|driver| **driver != "nvidia") {
+                self.refuse(&at.key("driver"), driver, Rule::Device);
+            }
+            let ability = |word: &str| ABILITIES.contains(&word);
+            self.cards_are(&at.key("capabilities"), &wanted["capabilities"], ability);
+            self.cards_are(&at.key("device_ids"), &wanted["device_ids"], is_card);
+        }
+        self.needs_nvidia(at, value);
+    }
+
+    fn cards_are(&mut self, at: &At, words: &Value, known: impl Fn(&str) -> bool) {
+        for (index, word) in self.items(at, words).iter().enumerate() {
+            if !word.as_str().is_some_and(&known) {
+                self.refuse(&at.item(index), word, Rule::Device);
+            }
         }
     }
 
@@ -746,7 +788,7 @@ impl<'a> Court<'a> {
             let at = at.key(part);
             self.only(&at, limits, &["cpus", "memory", "pids", "devices"]);
             if let Some(devices) = limits.get("devices").filter(|devices| !is_empty(devices)) {
-                self.needs_nvidia(&at.key("devices"), devices);
+                self.cards(&at.key("devices"), devices);
             }
         }
     }
@@ -782,6 +824,33 @@ mod tests {
         ] {
             let refusals = judged(text).unwrap_err();
             assert!(refusals.iter().all(|refusal| !refusal.to_string().contains("hunter")), "{refusals:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_have_graphics_cards_of_nvidia_may_have_no_other_device_by_their_words() {
+        let devices = [NVIDIA.to_owned()];
+        let bounds = Bounds { datasets: &[], devices: &devices, used_ports: &BTreeSet::new() };
+        for (wanted, refused) in [
+            ("gpus: all", None),
+            ("gpus: [{driver: nvidia, count: 1}]", None),
+            ("gpus: [{device_ids: ['0', 'GPU-8f1c'], capabilities: [gpu, compute]}]", None),
+            ("gpus: [{driver: cdi, device_ids: ['evil.com/disk=all']}]", Some("services.web.gpus[0].driver")),
+            ("gpus: [{device_ids: ['evil.com/disk=all']}]", Some("services.web.gpus[0].device_ids[0]")),
+            ("gpus: [{capabilities: [tpu]}]", Some("services.web.gpus[0].capabilities[0]")),
+            ("gpus: [{options: {a: b}}]", Some("services.web.gpus[0].options")),
+            ("gpus: 1", Some("services.web.gpus")),
+            ("deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}", None),
+            (
+                "deploy: {resources: {reservations: {devices: [{driver: cdi, capabilities: [gpu]}]}}}",
+                Some("services.web.deploy.resources.reservations.devices[0].driver"),
+            ),
+        ] {
+            let text = format!("services: {{web: {{image: 'a:1', {wanted}}}}}");
+            let verdict = super::super::judge(super::super::read(&text).unwrap(), &bounds);
+            let at = verdict.as_ref().err().map(|refusals| refusals[0].at.as_str());
+            assert_eq!(at, refused, "{wanted}: {verdict:?}");
+            assert!(verdict.is_err() || verdict.unwrap().reach.devices == [NVIDIA], "{wanted}");
         }
     }
 

@@ -94,15 +94,27 @@ impl Court<'_> {
             }
         }
         let published = !matches!(fields.get("bind_mode").and_then(Value::as_str), Some("exposed" | ""));
-        if let Some(port) = fields.get("port_number").filter(|_| published) {
-            let at = at.key("port_number");
+        let udp = fields.get("protocol").is_some_and(|protocol| protocol == "udp");
+        for key in ["port_number", "published"] {
+            let Some(port) = fields.get(key).filter(|port| published && !port.is_boolean()) else { continue };
+            let at = at.key(key);
             match port.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0) {
                 None => self.refuse(&at, port, Rule::Port),
                 Some(port) if port < 1024 => self.refuse_text(&at, &port.to_string(), Rule::LowPort),
                 Some(port) => {
-                    self.port(&at, Published { of: at.whose(), ip: None, range: (port, port), udp: false });
+                    self.port(&at, Published { of: at.whose(), ip: None, range: (port, port), udp });
                 }
             }
+        }
+        // Some templates put it into a file as it is: a line feed in it would be the next line of that.
+        if at.is_of_image()
+            && let Some(repository) = fields.get("repository").and_then(Value::as_str)
+        {
+            let image = match fields.get("tag").and_then(Value::as_str) {
+                None | Some("") => repository.to_owned(),
+                Some(tag) => format!("{repository}:{tag}"),
+            };
+            self.image(at, &Value::String(image));
         }
         if let Some(gpus) = fields.get("gpus") {
             let at = at.key("gpus");
@@ -125,6 +137,8 @@ impl Court<'_> {
             "mount_path" | "container_path" => {}
             // Judged with the object around it.
             "path" if at.is_of_host_path() => {}
+            "cap_add" | "capabilities" | "caps" => self.capability(at, text),
+            "add" if at.is_of_capabilities() => self.capability(at, text),
             "host_device" => self.device(at, text),
             _ if text.starts_with("/mnt/") || text.starts_with("/dev/") || text.contains("docker.sock") => {
                 self.bind(at, text, true);

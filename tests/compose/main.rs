@@ -7,7 +7,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
-use tailnas::compose::{Bounds, Refusal, Rule, Stack, judge, judge_values, read, yaml};
+use tailnas::compose::{Bounds, Refusal, Rule, SetUp, Stack, judge, judge_values, read, survey, yaml};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,8 +137,11 @@ fn values_of_the_catalogue_are_held_to_the_same_rules() {
             "host_path_config": { "acl_enable": false, "path": path },
         } } })
     };
-    let there =
-        json!({ "storage": mount("/mnt/tank/private", true)["storage"], "db": { "pass": "********" } });
+    let there = json!({
+        "storage": mount("/mnt/tank/private", true)["storage"], "db": { "pass": "********" },
+        "capabilities": { "add": ["SYS_NICE"] },
+    });
+    let port = |more: serde_json::Value| json!({ "ports": [{ "target": 22, "published": more, "protocol": "tcp" }] });
     for (values, refused) in [
         (mount("/mnt/tank/apps/x", false), None),
         (mount("/mnt/tank/private/x", true), Some(("host-path", "storage.data.host_path_config"))),
@@ -166,6 +169,29 @@ fn values_of_the_catalogue_are_held_to_the_same_rules() {
         ),
         (json!({ "network": { "web_port": { "port_number": 30080, "bind_mode": "published" } } }), None),
         (json!({ "network": { "web_port": { "port_number": 80, "bind_mode": "exposed" } } }), None),
+        (port(json!(445)), Some(("low-port", "ports[0].published"))),
+        (port(json!(32400)), Some(("port-used", "ports[0].published"))),
+        (port(json!("8445")), Some(("port", "ports[0].published"))),
+        (port(json!(8445)), None),
+        (
+            json!({ "ports": [port(json!(8445))["ports"][0], port(json!(8445))["ports"][0]] }),
+            Some(("port-twice", "ports[1].published")),
+        ),
+        (json!({ "capabilities": { "add": ["SYS_ADMIN"] } }), Some(("capability", "capabilities.add[0]"))),
+        (
+            json!({ "run": { "capabilities": { "add": ["CHOWN", "CAP_SYS_MODULE"] } } }),
+            Some(("capability", "run.capabilities.add[1]")),
+        ),
+        (json!({ "cap_add": ["SYS_PTRACE"] }), Some(("capability", "cap_add[0]"))),
+        (json!({ "caps": ["chown"], "media": { "add": ["anything"] } }), None),
+        // As it is there already.
+        (json!({ "capabilities": { "add": ["SYS_NICE"] } }), None),
+        (
+            json!({ "image": { "repository": "evil:1\n    privileged: true", "tag": "" } }),
+            Some(("image", "image")),
+        ),
+        (json!({ "image": { "repository": "nginx", "tag": "1.29" } }), None),
+        (json!({ "backup": { "repository": "rclone:far away" } }), None),
         (json!({ "devices": [{ "host_device": "/dev/sda" }] }), Some(("device", "devices[0].host_device"))),
         (json!({ "devices": [{ "host_device": "/dev/dri/card0" }] }), None),
         (json!({ "resources": { "gpus": { "use_all_gpus": true } } }), None),
@@ -192,6 +218,16 @@ fn values_of_the_catalogue_are_held_to_the_same_rules() {
         })
     };
     assert!(seen(false).unwrap().writes() && !seen(true).unwrap().writes());
+}
+
+#[test]
+fn what_an_app_that_is_there_was_given_by_its_values_is_told() {
+    let config =
+        json!({ "capabilities": { "add": ["SYS_ADMIN"] }, "ports": [{ "target": 80, "published": 8080 }] });
+    let set_up = SetUp { config: config.as_object().unwrap(), custom: false, mounts: &[], capabilities: &[] };
+    let (reach, refusals) = with_bounds(|bounds| survey(&set_up, bounds));
+    assert_eq!(reach.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["8080/tcp"]);
+    assert!(refusals.iter().any(|refusal| refusal.rule == Rule::Capability), "{refusals:?}");
 }
 
 /// Pieces that files are made of, the bad ones more often than chance would give.

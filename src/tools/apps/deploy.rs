@@ -247,6 +247,9 @@ pub(super) fn word(what: &str, text: &str) -> Result<String, ToolError> {
 
 // app_install
 
+/// What the catalogue calls a container of one's own: a Compose file by another name.
+const RUNS_ANYTHING: &str = "ix-app";
+
 struct Install;
 
 #[derive(Deserialize, JsonSchema)]
@@ -307,6 +310,10 @@ impl Change for Install {
 
     async fn plan(nas: &Session<'_, Read>, args: &InstallArgs) -> Result<Draft, ToolError> {
         let (of, train, version) = (args.of(), args.train()?, args.version()?);
+        if of.as_str() == RUNS_ANYTHING {
+            let what = format!("{of} runs any image with whatever rights its values give it.");
+            return Err(inapplicable(what, "app_deploy makes an app of any image, from a Compose file."));
+        }
         is_free(nas, &args.app).await?;
         let offered = nas.call(app::Available, app::named(of).limit(10)).await?;
         let Some(offered) = offered.into_iter().find(|one| one.train.as_deref() == Some(&train)) else {
