@@ -100,9 +100,11 @@ main() {
 
     umask 022
     trap 'ended $?' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+    trap 'ended_by 129' HUP
+    trap 'ended_by 130' INT
+    trap 'ended_by 131' QUIT
+    trap 'ended_by 141' PIPE
+    trap 'ended_by 143' TERM
     check_machine
     if [ "$mode" = uninstall ]; then
         uninstall
@@ -111,9 +113,17 @@ main() {
     fi
 }
 
-# Says what an end means for this machine, and puts back what was changed before it.
+ended_by() {
+    trap '' HUP INT QUIT PIPE TERM
+    exit "$1"
+}
+
+# Says what an end means for this machine, and puts back what was changed before it. Nothing keeps it from that: no second
+# signal, and no terminal that is gone and cannot be written to.
 ended() {
-    trap - EXIT HUP INT TERM
+    set +e
+    trap '' HUP INT QUIT PIPE TERM
+    trap - EXIT
     case "$changing $1" in
         yes*)
             printf 'install.sh: it failed half way; putting everything back as it was.\n' >&2
@@ -155,7 +165,8 @@ nothing to install. Take the one of a release; docs/RELEASING.md says how one is
     [ "$(uname -m)" = x86_64 ] || die "there is no release for $(uname -m), only for x86_64"
     if command -v dpkg-query >/dev/null 2>&1 && dpkg-query -W -f '${Status}' tailnas 2>/dev/null | grep -q ' installed$'
     then
-        die 'tailnas is installed as a package. Upgrade it as one (apt install ./tailnas_*.deb), or remove it first'
+        die 'tailnas is installed as a package. Upgrade it as one (apt install ./tailnas_*.deb), or run: apt remove tailnas
+which keeps configuration, keys and audit log, and this script goes on with them'
     fi
     [ -z "$answers" ] || [ -r "$answers" ] || die "$answers cannot be read"
 
@@ -181,6 +192,8 @@ nothing to install. Take the one of a release; docs/RELEASING.md says how one is
 
     if [ "$before" = "$VERSION" ] && nothing_differs; then
         say "tailnas $VERSION is installed already, to the letter."
+        # What fails from here on is the setting up, which changes things and says itself which.
+        changing=finished
     else
         put_in_place
     fi
@@ -245,7 +258,9 @@ unpack() {
     fi
     tar -xzf "$work/$archive" -C "$work" --no-same-owner
     new=$work/tailnas-$VERSION/files
-    says=$("$new$PREFIX/bin/tailnas" version) || die 'the program of the release does not run on this machine'
+    says=$("$new$PREFIX/bin/tailnas" version) \
+        || die "the program of the release does not run on this machine. If $work may not hold programs (mounted noexec),
+run this again as: TMPDIR=/var/tmp sh install.sh"
     [ "$says" = "tailnas $VERSION" ] || die "the program of the release says that it is \"$says\", not $VERSION"
     (cd "$new" && find . -type f | sed 's/^\.//' | sort) >"$work/files"
     [ -s "$work/files" ] || die "$archive is empty"
@@ -275,33 +290,30 @@ put_in_place() {
     : >"$work/written"
     : >"$work/folders"
     changing=yes
+    # First, a list of all that this run may leave, which is not the list of any release: should it be killed, --uninstall
+    # takes that away, and the next run begins anew instead of finding everything there.
+    make_folder "$SHARE"
+    keep "$SHARE/files"
+    {
+        say '# not finished'
+        cat "$work/files"
+        [ ! -e "$work/old$SHARE/files" ] || cat "$work/old$SHARE/files"
+    } >"$work/list"
+    put "$work/list" "$SHARE/files" 0644
     while read -r file; do
         make_folder "$(dirname "$file")"
-        if [ -e "$file" ]; then
-            mkdir -p "$work/old$(dirname "$file")"
-            cp -p "$file" "$work/old$file"
-        fi
+        keep "$file"
         mode_of_file=0644
         [ "$file" != "$PREFIX/bin/tailnas" ] || mode_of_file=0755
-        say "$file" >>"$work/written"
-        install -m "$mode_of_file" "$new$file" "$file.new"
-        mv -f "$file.new" "$file"
+        put "$new$file" "$file" "$mode_of_file"
     done <"$work/files"
     # What the version before had and this one has not.
-    if [ -f "$SHARE/files" ]; then
-        mkdir -p "$work/old$SHARE"
-        cp -p "$SHARE/files" "$work/old$SHARE/files"
-        while read -r file; do
-            if is_ours "$file" && [ -e "$file" ] && ! grep -qxF "$file" "$work/files"; then
-                mkdir -p "$work/old$(dirname "$file")"
-                cp -p "$file" "$work/old$file"
-                say "$file" >>"$work/written"
-                rm -f "$file"
-            fi
-        done <"$work/old$SHARE/files"
-    fi
-    say "$SHARE/files" >>"$work/written"
-    install -m 0644 "$work/files" "$SHARE/files"
+    while read -r file; do
+        if is_ours "$file" && [ -e "$file" ] && ! grep -qxF "$file" "$work/files"; then
+            keep "$file"
+            rm -f "$file"
+        fi
+    done <"$work/list"
     if ! id tailnas >/dev/null 2>&1; then
         made_user=yes
         systemd-sysusers "$PREFIX/lib/sysusers.d/tailnas.conf"
@@ -314,6 +326,7 @@ put_in_place() {
             die "tailnas $VERSION did not start"
         }
     fi
+    put "$work/files" "$SHARE/files" 0644
     changing=finished
     say "tailnas $VERSION is installed."
 }
@@ -326,29 +339,66 @@ make_folder() {
     mkdir -m 0755 "$1"
 }
 
+# Remembers a file as it is, or that it is not there, before it is changed.
+keep() {
+    if [ -e "$1" ]; then
+        mkdir -p "$work/old$(dirname "$1")"
+        cp -p "$1" "$work/old$1"
+    fi
+    say "$1" >>"$work/written"
+}
+
+# Puts the file $1 in the place $2 with the mode $3, whole or not at all.
+put() {
+    install -m "$3" "$1" "$2.new"
+    mv -f "$2.new" "$2"
+}
+
 # Everything here goes on whatever fails: it is the way back.
 put_back() {
-    set +e
+    undone=
     while read -r file; do
         rm -f "$file.new"
         if [ -e "$work/old$file" ]; then
-            cp -p "$work/old$file" "$file.new" && mv -f "$file.new" "$file"
+            if ! cp -p "$work/old$file" "$file.new" || ! mv -f "$file.new" "$file"; then
+                rm -f "$file.new"
+                undone="$undone
+  $file"
+            fi
         else
-            rm -f "$file"
+            rm -f "$file" || undone="$undone
+  $file"
         fi
     done <"$work/written"
     sort -r "$work/folders" | while read -r folder; do rmdir "$folder" 2>/dev/null; done
-    [ "$made_user" = no ] || userdel tailnas 2>/dev/null
-    systemctl daemon-reload
+    if [ "$made_user" = yes ] && id tailnas >/dev/null 2>&1; then
+        userdel tailnas || undone="$undone
+  userdel tailnas"
+    fi
+    systemctl daemon-reload || undone="$undone
+  systemctl daemon-reload"
+    runs=yes
     if [ "$was_active" = yes ]; then
         systemctl reset-failed tailnas.service 2>/dev/null
-        if systemctl restart tailnas.service; then
-            printf 'install.sh: version %s runs again.\n' "$before" >&2
-        else
-            printf 'install.sh: and version %s did not start either: journalctl -u tailnas\n' "$before" >&2
-        fi
+        systemctl restart tailnas.service || runs=no
     fi
-    printf 'install.sh: everything is as it was.\n' >&2
+    if [ -n "$undone" ]; then
+        printf 'install.sh: NOT everything is as it was. This could not be put back:%s\n' "$undone" >&2
+        if [ -d "$work/old" ]; then
+            printf 'The files of before are in %s/old. Mend what is said above, then run:\n' "$work" >&2
+            printf '  cp -a %s/old/. / && systemctl daemon-reload && systemctl try-restart tailnas\n' "$work" >&2
+            work=
+        fi
+    elif [ "$runs" = no ]; then
+        printf 'install.sh: every file is as it was.\n' >&2
+    else
+        [ "$was_active" = no ] || printf 'install.sh: version %s runs again.\n' "$before" >&2
+        printf 'install.sh: everything is as it was.\n' >&2
+    fi
+    if [ "$runs" = no ]; then
+        printf 'install.sh: tailnas does not run, and clients are not served. See why: journalctl -u tailnas -n 50\n' >&2
+        printf 'Mend that, then run: systemctl restart tailnas\n' >&2
+    fi
 }
 
 set_up() {
@@ -406,7 +456,11 @@ folder away before you install again."
         change systemctl disable --now tailnas.socket tailnas.service
     fi
     while read -r file; do
-        if is_ours "$file"; then change rm -f "$file"; fi
+        case $file in
+            # Last, as a whole: this script may be run from there again.
+            "$SHARE"/*) continue ;;
+        esac
+        if is_ours "$file"; then change rm -f "$file" "$file.new"; fi
     done <"$SHARE/files"
     change rm -rf "$PREFIX/share/doc/tailnas" "$PREFIX/lib/systemd/system/tailnas.service.d" /etc/tailnas \
         /etc/systemd/system/tailnas.service.d /etc/systemd/system/tailnas.socket.d /run/tailnas /var/lib/tailnas

@@ -14,23 +14,32 @@ setup() {
     for name in pct pveam pvesm pvesh pveversion gpg; do
         ln -s "$BATS_TEST_DIRNAME/fake" "$M/fakes/$name"
     done
-    # One that is running knows its number; FAILS is the beginning of the command that does not work.
-    answer pct 'case "$*" in "${FAILS:-none}"*) exit 1 ;; esac
-        case $1 in
-            status) [ -e "$ANSWERS/ct-$2" ] ;;
-            create) : >"$ANSWERS/ct-$2" ;;
-            destroy) rm "$ANSWERS/ct-$2" ;;
-            push) [ -f "$3" ] || exit 1; cp "$3" "$ANSWERS/pushed-${4##*/}" ;;
-        esac'
-    answer pvesh 'echo 104'
-    answer pveversion 'echo "pve-manager/9.0.3/025864202ebb6109 (running kernel: 6.14.8-2-pve)"'
-    answer pvesm 'printf "Name Type Status Total Used Available %%\n%s dir active 1 1 %s 1%%\n" "${STORE:-local-lvm}" "${ROOM_KIB:-99999999}"'
-    answer pveam 'case $1 in
-        list) echo "NAME SIZE"; [ -z "${TEMPLATE-yes}" ] || echo "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst 1MB" ;;
-        available) [ -n "${NONE:-}" ] || echo "system debian-13-standard_13.1-2_amd64.tar.zst" ;;
-    esac'
-    answer gpg 'printf "pub:-:4096:1:458CA832957F5868:\nfpr:::::::::%s:\nsub:-:4096:1:X:\nfpr:::::::::0000:\n" \
-        "${KEY:-2596A99EAAB33821893C0A79458CA832957F5868}"'
+    # One that is there knows its number, and its description. FAILS is the beginning of the command that does not work.
+    answer pct <<'SH'
+case "$*" in "${FAILS:-none}"*) exit 1 ;; esac
+case $1 in
+    status) [ -e "$ANSWERS/ct-$2" ] ;;
+    create) printf '%s\n' "$*" >"$ANSWERS/ct-$2" ;;
+    config) sed -n 's/.* --description \([^-]*[^ ]*\).*/description: \1/p' "$ANSWERS/ct-$2" ;;
+    destroy) rm "$ANSWERS/ct-$2" ;;
+    push) [ -f "$3" ] || exit 1; cp "$3" "$ANSWERS/pushed-${4##*/}" ;;
+esac
+SH
+    answer pvesh <<<'echo 104'
+    answer pveversion <<<'echo "pve-manager/9.0.3/025864202ebb6109 (running kernel: 6.14.8-2-pve)"'
+    answer pvesm <<'SH'
+printf "Name Type Status Total Used Available %%\n%s dir active 1 1 %s 1%%\n" "${STORE:-local-lvm}" "${ROOM_KIB:-99999999}"
+SH
+    answer pveam <<'SH'
+case $1 in
+    list) echo "NAME SIZE"; [ -z "${TEMPLATE-yes}" ] || echo "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst 1MB" ;;
+    available) [ -n "${NONE:-}" ] || echo "system debian-13-standard_13.1-2_amd64.tar.zst" ;;
+esac
+SH
+    answer gpg <<'SH'
+printf "pub:-:4096:1:458CA832957F5868:\nfpr:::::::::%s:\nsub:-:4096:1:X:\nfpr:::::::::0000:\n" \
+    "${KEY:-2596A99EAAB33821893C0A79458CA832957F5868}"
+SH
     mkdir "$ANSWERS/published"
     cp "$M/release/"* "$ANSWERS/published/"
     echo key >"$ANSWERS/published/trixie.noarmor.gpg"
@@ -42,15 +51,14 @@ ct() {
 
 # It failed, said this, and no container was made.
 nothing_made() {
-    [ "$status" -ne 0 ] || { echo "it succeeded: $output"; return 1; }
-    [[ $output == *"$1"* ]] || { echo "it did not say \"$1\" but: $output"; return 1; }
-    ! grep -qE '^pct (create|destroy|start|exec)' "$CALLS"
-    [[ $output == *'nothing was changed'* ]]
+    fails "$1"
+    never_called '^pct (create|destroy|start|exec)'
+    says 'nothing was changed'
 }
 
 # It failed, and what it had made is gone again.
 taken_away() {
-    [ "$status" -ne 0 ] || { echo "it succeeded: $output"; return 1; }
+    fails 'container 104 is taken away again'
     grep -q '^pct destroy 104 --purge' "$CALLS"
     [ ! -e "$ANSWERS/ct-104" ]
 }
@@ -77,7 +85,7 @@ taken_away() {
 
 @test "wishes that are something else reach nothing" {
     for wish in 'var_ctid=1;reboot' 'var_ctid=../1' 'var_ctid=-1' 'var_ctid=99' 'var_hostname=a b' 'var_hostname=-x' \
-        'var_hostname=$(id)' 'var_cpu=0' 'var_cpu=x' 'var_ram=1G' 'var_disk=' 'var_disk=4,mp0=/etc' 'var_storage=a:b' \
+        "var_hostname=\$(id)" 'var_cpu=0' 'var_cpu=x' 'var_ram=1G' 'var_disk=' 'var_disk=4,mp0=/etc' 'var_storage=a:b' \
         'var_bridge=vmbr0,ip=dhcp' 'var_net=dhcp,hwaddr=x' 'var_gateway=1;2' 'var_template_storage=--help'; do
         ct "$wish"
         if [ "$wish" = var_disk= ]; then
@@ -98,13 +106,13 @@ taken_away() {
 }
 
 @test "an answer of pvesh that is no number" {
-    answer pvesh 'echo "104 --force"'
+    answer pvesh <<<'echo "104 --force"'
     ct
     nothing_made 'var_ctid cannot be'
 }
 
 @test "a Proxmox that is too old" {
-    answer pveversion 'echo "pve-manager/8.3.5/dac3aa88bac3f300"'
+    answer pveversion <<<'echo "pve-manager/8.3.5/dac3aa88bac3f300"'
     ct
     nothing_made '8.4 or later is needed'
 }
@@ -122,7 +130,7 @@ taken_away() {
 }
 
 @test "no storage" {
-    answer pvesm 'echo Name'
+    answer pvesm <<<'echo Name'
     ct
     nothing_made 'no storage takes containers'
 }
@@ -154,7 +162,7 @@ taken_away() {
     rm "$ANSWERS/published/"tailnas* "$ANSWERS/published/SHA256SUMS"*
     ct var_release="$M/release"
     succeeds
-    ! grep -q 'curl.*SHA256SUMS' "$CALLS"
+    never_called 'curl.*SHA256SUMS'
 }
 
 @test "a key of Tailscale's packages that nobody knows" {
@@ -165,7 +173,7 @@ taken_away() {
 @test "a failure to make it destroys nothing" {
     ct FAILS='create 104'
     [ "$status" -ne 0 ]
-    ! grep -q '^pct destroy' "$CALLS"
+    never_called '^pct destroy'
 }
 
 @test "a failure at any step inside takes the container away again" {
@@ -191,7 +199,7 @@ taken_away() {
     echo 'nas = x' >"$M/my-answers"
     ct var_authkey_file="$M/authkey" var_answers="$M/my-answers" var_reader_key_file="$M/reader"
     succeeds
-    ! grep -q hunter2 "$CALLS"
+    never_called hunter2
     [ "$(cat "$ANSWERS/pushed-reader.key")" = 1-hunter2 ]
     grep -qx 'reader-key-file = /root/tailnas-release/reader.key' "$ANSWERS/pushed-answers"
     grep -q '^pct push 104 .*/root/tailnas-release/authkey --perms 0600' "$CALLS"
@@ -207,7 +215,7 @@ taken_away() {
     run on_machine bash "$M/release/tailnas.sh" --dry-run </dev/null
     succeeds
     [[ $output == *'would run: pct create 104'* ]]
-    ! grep -qE '^pct (create|start|exec|push)' "$CALLS"
+    never_called '^pct (create|start|exec|push)'
 }
 
 @test "run again inside the container, it upgrades" {

@@ -10,7 +10,7 @@ setup_file() {
 setup() {
     [ "$(id -u)" -eq 0 ] || export NOT_ROOT=yes
     new_machine
-    before=$(everything)
+    remember
 }
 
 @test "installs the program, its units and its user" {
@@ -29,12 +29,12 @@ setup() {
     succeeds
     touch "$ANSWERS/active"
     : >"$CALLS"
-    before=$(everything)
+    remember
     installer
     succeeds
     [[ $output == *'installed already, to the letter'* ]]
-    diff <(echo "$before") <(everything)
-    ! grep -q restart "$CALLS"
+    unchanged
+    never_called restart
 }
 
 @test "a file that somebody changed is put right" {
@@ -42,7 +42,7 @@ setup() {
     echo changed >>"$M/local/lib/systemd/system/tailnas.service"
     installer
     succeeds
-    ! grep -q changed "$M/local/lib/systemd/system/tailnas.service"
+    run ! grep changed "$M/local/lib/systemd/system/tailnas.service"
 }
 
 @test "the installer of the source tree installs nothing" {
@@ -173,19 +173,21 @@ setup() {
 }
 
 @test "not root" {
-    answer id 'case $1 in -u) echo 1000 ;; *) false ;; esac'
+    answer id <<'SH'
+case $1 in -u) echo 1000 ;; *) false ;; esac
+SH
     installer
     refused 'this takes root'
 }
 
 @test "a systemd that is too old" {
-    answer systemctl 'echo "systemd 252 (252.38-1~deb12u1)"'
+    answer systemctl <<<'echo "systemd 252 (252.38-1~deb12u1)"'
     installer
     refused 'tailnas needs systemd 254 or later'
 }
 
 @test "another processor" {
-    answer uname 'echo aarch64'
+    answer uname <<<'echo aarch64'
     installer
     refused 'no release for aarch64'
 }
@@ -209,7 +211,7 @@ setup() {
 }
 
 @test "installed as a Debian package" {
-    answer dpkg-query 'echo "install ok installed"'
+    answer dpkg-query <<<'echo "install ok installed"'
     installer
     refused 'installed as a package'
 }
@@ -232,7 +234,7 @@ setup() {
 @test "fetches over https alone" {
     run on_machine sh "$M/release/install.sh" --from http://releases.example/v1.0.0 </dev/null
     refused 'only https:// and folders'
-    ! grep -q ^curl "$CALLS"
+    never_called '^curl '
 }
 
 @test "fetches from where the release is published" {
@@ -245,7 +247,7 @@ setup() {
 }
 
 @test "what cannot be fetched" {
-    answer curl 'exit 22'
+    answer curl <<<'exit 22'
     run on_machine sh "$M/release/install.sh" --no-setup </dev/null
     refused 'could not be fetched'
 }
@@ -255,12 +257,12 @@ setup() {
     for ((at = 0; at < size - 2; at += 61)); do
         head -c "$at" "$M/release/install.sh" >"$M/cut.sh"
         run on_machine sh "$M/cut.sh" --from "$M/release" --no-setup </dev/null
-        diff <(echo "$before") <(everything)
+        unchanged
     done
     for ((at = size - 20; at < size - 2; at++)); do
         head -c "$at" "$M/release/install.sh" >"$M/cut.sh"
         run on_machine sh "$M/cut.sh" --from "$M/release" --no-setup </dev/null
-        diff <(echo "$before") <(everything)
+        unchanged
     done
     [ ! -s "$CALLS" ]
 }
@@ -269,42 +271,222 @@ setup() {
     installer --dry-run
     succeeds
     [[ $output == *'would write: /usr/local/bin/tailnas'* ]]
-    diff <(echo "$before") <(everything)
-    ! grep -qE 'daemon-reload|restart|sysusers' "$CALLS"
+    unchanged
+    never_called 'daemon-reload|restart|sysusers'
 }
 
 @test "no folder is left behind in /tmp" {
-    export TMPDIR=$M/tmp
-    mkdir "$TMPDIR"
-    installer
-    [ -z "$(ls -A "$TMPDIR")" ]
+    mkdir "$M/tmp"
+    TMPDIR=$M/tmp installer
+    succeeds
+    [ -z "$(ls -A "$M/tmp")" ]
     echo more >>"$M/release/tailnas-1.0.0-x86_64.tar.gz"
-    installer
-    [ -z "$(ls -A "$TMPDIR")" ]
+    TMPDIR=$M/tmp installer
+    fails 'damaged or not ours'
+    [ -z "$(ls -A "$M/tmp")" ]
 }
 
 @test "a failure at any file puts everything back" {
-    count=$(tar -tzf "$M/release/tailnas-1.0.0-x86_64.tar.gz" | grep -cv '/$')
-    ln -s "$BATS_TEST_DIRNAME/fake" "$M/fakes/install"
-    for ((at = 1; at <= count + 1; at += 3)); do
+    # Each of them, and the list of them, at the beginning and at the end.
+    count=$(($(tar -tzf "$M/release/tailnas-1.0.0-x86_64.tar.gz" | grep -cv '/$') + 2))
+    fake install </dev/null
+    for at in 1 2 3 $(seq 4 9 $((count - 2))) $((count - 1)) "$count"; do
         : >"$CALLS"
-        answer install "[ \$(grep -c '^install ' \"\$CALLS\") -ne $at ] || exit 1; exec /usr/bin/install \"\$@\""
+        answer install <<SH
+[ \$(grep -c '^install ' "\$CALLS") -ne $at ] || exit 1
+exec /usr/bin/install "\$@"
+SH
         installer
         refused 'everything is as it was'
     done
 }
 
 @test "a failure of systemd-sysusers puts everything back" {
-    answer systemd-sysusers 'exit 1'
+    answer systemd-sysusers <<<'exit 1'
     installer
     refused 'everything is as it was'
 }
 
 @test "a failure of daemon-reload puts everything back, and the user is gone too" {
-    answer systemctl 'case $1 in --version) echo "systemd 257" ;; daemon-reload) exit 1 ;; *) false ;; esac'
+    answer systemctl <<'SH'
+case $1 in
+    --version) echo "systemd 257" ;;
+    daemon-reload) [ -e "$ANSWERS/tried" ] || { : >"$ANSWERS/tried"; exit 1; } ;;
+    *) false ;;
+esac
+SH
     installer
     refused 'everything is as it was'
     [ ! -e "$ANSWERS/user" ]
+}
+
+# Where a signal may come: while one of these runs.
+readonly STEPS=('^install -m 0644 .*/list ' '^install -m 0755 .*/tailnas.new$' '^systemd-sysusers ' '^systemctl daemon-reload'
+    '^systemctl restart ')
+
+real_install() {
+    fake install <<'SH'
+exec /usr/bin/install "$@"
+SH
+}
+
+@test "ended by a signal at any step, it puts everything back" {
+    local step signal
+    real_install
+    for step in "${STEPS[@]:0:4}"; do
+        for signal in HUP INT QUIT PIPE TERM; do
+            signals_at "$step" "$signal"
+            installer
+            [ -e "$ANSWERS/signalled" ]
+            refused 'everything is as it was'
+            exits_with $((128 + $(kill -l "$signal")))
+            [ ! -e "$ANSWERS/user" ]
+        done
+    done
+}
+
+@test "an upgrade that is ended at any step puts the version before back, and it runs" {
+    local step
+    real_install
+    installer
+    touch "$ANSWERS/active"
+    remember
+    for step in "${STEPS[@]:0:2}" "${STEPS[@]:3}"; do
+        signals_at "$step" HUP
+        installer_of 1.1.0 --upgrade
+        [ -e "$ANSWERS/signalled" ]
+        refused 'version 1.0.0 runs again'
+        [ "$(installed)" = 'tailnas 1.0.0' ]
+    done
+}
+
+@test "two signals at once, as when a session ends" {
+    local step
+    real_install
+    for step in "${STEPS[@]:0:4}"; do
+        signals_at "$step" TERM HUP
+        installer
+        refused 'everything is as it was'
+    done
+}
+
+@test "more signals while it puts everything back" {
+    # rm is first used there, again and again.
+    fake rm <<'SH'
+for signal in HUP INT QUIT PIPE TERM; do kill -$signal $PPID; done
+exec /usr/bin/rm "$@"
+SH
+    answer systemd-sysusers <<<'exit 1'
+    installer
+    grep -q '^rm ' "$CALLS"
+    refused 'everything is as it was'
+}
+
+# What the installer says goes to this descriptor.
+with_stderr() {
+    on_machine sh "$M/release/install.sh" --from "$M/release" --no-setup </dev/null 2>&"$1"
+}
+
+@test "a terminal that is gone, or a log on a full disk, keeps it from nothing" {
+    local out=$M/out
+    signals_at '^systemd-sysusers ' HUP
+    exec 7>/dev/full
+    run with_stderr 7
+    [ -e "$ANSWERS/signalled" ]
+    exits_with 129
+    unchanged
+    # A pipe that nobody reads any more, such as the `tee` that Ctrl-C has ended too.
+    mkfifo "$out"
+    : <"$out" &
+    exec 7>"$out"
+    wait $!
+    signals_at '^systemd-sysusers ' HUP
+    run with_stderr 7
+    exec 7>&-
+    [ -e "$ANSWERS/signalled" ]
+    exits_with 129
+    unchanged
+}
+
+@test "what cannot be put back is named, and the files of before are kept" {
+    mkdir "$M/tmp"
+    installer
+    touch "$ANSWERS/active"
+    # From the restart on, there is no room for a copy of the program.
+    answer systemctl <<'SH'
+case $1 in
+    --version) echo "systemd 257" ;;
+    restart) [ -e "$ANSWERS/full" ] || { : >"$ANSWERS/full"; exit 1; } ;;
+esac
+SH
+    fake cp <<'SH'
+case "$* $(ls "$ANSWERS")" in *bin/tailnas.new*full*) echo "cp: no space left on device" >&2; exit 1 ;; esac
+exec /usr/bin/cp "$@"
+SH
+    TMPDIR=$M/tmp installer_of 1.1.0 --upgrade
+    fails 'NOT everything is as it was'
+    says $'put back:\n  /usr/local/bin/tailnas\n'
+    never_says 'runs again'
+    never_says ': everything is as it was'
+    # What it says is right: with room again, this puts the rest back.
+    rm "$M/fakes/cp"
+    kept=$(echo "$M"/tmp/tailnas-install.*)
+    on_machine cp -a "$kept/old/." /
+    [ "$(installed)" = 'tailnas 1.0.0' ]
+}
+
+# The installer of version $1, killed at the step $2.
+killed_at() {
+    signals_at "$2" KILL
+    installer_of "$1"
+    [ -e "$ANSWERS/signalled" ]
+    exits_with 137
+    : >"$CALLS"
+}
+
+@test "an installation that was killed is made good by the next" {
+    local step
+    real_install
+    for step in "${STEPS[@]:0:4}"; do
+        killed_at 1.0.0 "$step"
+        installer
+        succeeds
+        [ "$(installed)" = 'tailnas 1.0.0' ]
+        [ -e "$ANSWERS/user" ]
+        grep -qx 'systemctl daemon-reload' "$CALLS"
+        installer
+        says 'installed already, to the letter'
+        installer --uninstall --yes
+        succeeds
+    done
+}
+
+@test "an installation that was killed may be taken away" {
+    local step
+    real_install
+    for step in "${STEPS[@]:1:3}"; do
+        killed_at 1.0.0 "$step"
+        installer --uninstall --yes
+        succeeds
+        [ -z "$(find "$M/local" -type f)" ]
+    done
+}
+
+@test "an upgrade that was killed is made good by the next" {
+    local step
+    real_install
+    installer
+    touch "$ANSWERS/active"
+    for step in "${STEPS[@]:0:2}" "${STEPS[@]:3}"; do
+        killed_at 1.1.0 "$step"
+        installer_of 1.1.0 --upgrade
+        succeeds
+        says 'tailnas 1.1.0 is installed.'
+        grep -qx 'systemctl restart tailnas.service' "$CALLS"
+        [ "$(installed)" = 'tailnas 1.1.0' ]
+        installer --downgrade
+        succeeds
+    done
 }
 
 @test "an upgrade restarts the service where it runs" {
@@ -320,13 +502,13 @@ setup() {
     installer
     installer_of 1.1.0 --upgrade
     succeeds
-    ! grep -q restart "$CALLS"
+    never_called restart
 }
 
 @test "a version that does not start: the one before comes back and runs" {
     installer
     touch "$ANSWERS/active" "$ANSWERS/restart-fails"
-    before=$(everything)
+    remember
     installer_of 1.1.0 --upgrade
     refused 'version 1.0.0 runs again'
     [ "$(installed)" = 'tailnas 1.0.0' ]
@@ -338,10 +520,10 @@ setup() {
     mkdir "$M/etc/tailnas"
     echo '# not for 1.1.0' >"$M/etc/tailnas/config.toml"
     touch "$ANSWERS/active"
-    before=$(everything)
+    remember
     installer_of 1.1.0 --upgrade
     refused 'does not accept /etc/tailnas/config.toml'
-    ! grep -q restart "$CALLS"
+    never_called restart
 }
 
 @test "an upgrade takes away what the new version has no more" {
@@ -355,7 +537,7 @@ setup() {
 
 @test "an older version is not installed by mistake" {
     installer_of 1.1.0
-    before=$(everything)
+    remember
     installer
     refused 'newer than 1.0.0'
     installer --downgrade
@@ -375,8 +557,10 @@ setup() {
     grep -qx "tailnas setup --answers $M/answers.txt" "$CALLS"
     touch "$ANSWERS/setup-fails"
     run on_machine sh "$M/release/install.sh" --from "$M/release" --answers "$M/answers.txt" </dev/null
-    [ "$status" -eq 1 ]
-    [[ $output == *'Mend that and run: tailnas setup'* ]]
+    exits_with 1
+    says 'Mend that and run: tailnas setup'
+    # Setting up has changed this machine.
+    never_says 'nothing was changed'
     [ "$(installed)" = 'tailnas 1.0.0' ]
 }
 
@@ -407,7 +591,9 @@ setup() {
 
 @test "--uninstall takes the name off the tailnet, where it is ours" {
     installer
-    answer tailscale 'case $* in "serve status") echo "|-- proxy unix:/run/tailnas/tailnas.sock" ;; esac'
+    answer tailscale <<'SH'
+case $* in "serve status") echo "|-- proxy unix:/run/tailnas/tailnas.sock" ;; esac
+SH
     installer --uninstall --yes
     succeeds
     grep -qx 'tailscale serve --https=443 off' "$CALLS"
@@ -415,28 +601,30 @@ setup() {
 
 @test "--uninstall asks, and without a terminal does nothing" {
     installer
-    before=$(everything)
+    remember
     run on_machine setsid sh "$M/release/install.sh" --uninstall </dev/null
     refused 'there is no terminal to ask on'
 }
 
 @test "--uninstall --dry-run changes nothing" {
     installer
-    before=$(everything)
+    remember
     installer --uninstall --dry-run
     succeeds
     [[ $output == *'would run: rm -f /usr/local/bin/tailnas'* ]]
-    diff <(echo "$before") <(everything)
+    unchanged
 }
 
 @test "--uninstall that fails half way goes on from there" {
     installer
-    answer userdel 'exit 8'
-    installer --uninstall --yes
-    [ "$status" -ne 0 ]
-    [[ $output == *'not all gone yet'* ]]
-    answer userdel 'rm -f "$ANSWERS/user"'
-    installer --uninstall --yes
+    answer userdel <<<'exit 8'
+    # As it is said in docs/OPERATING.md: by the copy that is there, which has to be there for a second time.
+    run on_machine sh /usr/local/share/tailnas/install.sh --uninstall --yes </dev/null
+    fails 'not all gone yet'
+    answer userdel <<'SH'
+rm -f "$ANSWERS/user"
+SH
+    run on_machine sh /usr/local/share/tailnas/install.sh --uninstall --yes </dev/null
     succeeds
     [ -z "$(find "$M/local" -type f)" ]
 }
@@ -459,8 +647,9 @@ setup() {
 
 @test "shellcheck has nothing to say, with nothing disabled" {
     cd "$SOURCE"
-    run shellcheck -x install.sh packaging/*.sh packaging/deb/p* deploy/*.sh tests/install/*.sh tests/install/fake tests/lab/*.sh \
-        tests/lab/proxmox/*
+    run shellcheck -x install.sh packaging/*.sh packaging/deb/p* deploy/*.sh tests/install/*.{sh,bash,bats} tests/install/fake \
+        tests/lab/*.sh tests/lab/proxmox/* .ci/run
     succeeds
-    ! grep -rn 'shellcheck disable' install.sh ct packaging tests/install/*.sh tests/install/*.bash tests/lab
+    # In two parts, or it would find itself.
+    run ! grep -rn "shellcheck ""disable" install.sh ct packaging deploy tests/install tests/lab .ci
 }

@@ -1,7 +1,9 @@
-# A machine for each test: the real tools and the real paths, in a mount namespace where /etc, /run, /usr/local and
-# /var/log are the test's own; and in front on PATH fakes of whatever would reach systemd or the network.
+# A machine for each test: the real tools and the real paths, in a mount namespace where /etc, /run, /usr/local,
+# /var/log and /var/lib are the test's own; and in front on PATH fakes of whatever would reach systemd or the network.
 
 readonly SOURCE=$BATS_TEST_DIRNAME/../..
+# `run !`, and functions of bats that shellcheck knows.
+bats_require_minimum_version 1.5.0
 
 # Two releases, 1.0.0 and 1.1.0, made as real ones are; of a program that is a few lines of shell.
 make_releases() {
@@ -30,39 +32,75 @@ TEXT
 new_machine() {
     M=$BATS_TEST_TMPDIR/machine
     export CALLS=$M/calls ANSWERS=$M/answers
-    mkdir -p "$M"/{answers,fakes,etc,run,local/bin,log,release}
+    mkdir -p "$M"/{answers,fakes,etc,run,local/bin,log,lib,release}
     : >"$CALLS"
     cp -a /etc/passwd /etc/group /etc/nsswitch.conf /etc/alternatives "$M/etc/"
     local name
     for name in systemctl systemd-sysusers journalctl userdel id curl tailscale df uname dpkg-query chown; do
         ln -s "$BATS_TEST_DIRNAME/fake" "$M/fakes/$name"
     done
-    answer systemctl 'case $1 in
-        --version) echo "systemd 257 (257.9-1)" ;;
-        is-active) [ -e "$ANSWERS/active" ] ;;
-        restart) [ ! -e "$ANSWERS/restart-fails" ] || { rm "$ANSWERS/restart-fails"; exit 1; } ;;
-    esac'
-    answer id 'case $1 in -u) echo 0 ;; *) [ -e "$ANSWERS/user" ] ;; esac'
-    answer systemd-sysusers ': >"$ANSWERS/user"'
-    answer userdel 'rm -f "$ANSWERS/user"'
-    answer df 'printf "Filesystem 1024-blocks Used Available Capacity Mounted\nx 1 1 %s 1%% /\n" "${ROOM:-9999999}"'
-    answer uname 'echo x86_64'
-    answer dpkg-query 'exit 1'
-    answer chown ':'
-    answer curl 'for last; do :; done
-        while [ "$1" != -o ]; do shift; done
-        cp "$ANSWERS/published/${last##*/}" "$2"'
-    answer tailscale ':'
+    answer systemctl <<'SH'
+case $1 in
+    --version) echo "systemd 257 (257.9-1)" ;;
+    is-active) [ -e "$ANSWERS/active" ] ;;
+    restart) [ ! -e "$ANSWERS/restart-fails" ] || { rm "$ANSWERS/restart-fails"; exit 1; } ;;
+esac
+SH
+    answer id <<'SH'
+case $1 in -u) echo 0 ;; *) [ -e "$ANSWERS/user" ] ;; esac
+SH
+    answer systemd-sysusers <<'SH'
+: >"$ANSWERS/user"
+SH
+    answer userdel <<'SH'
+rm -f "$ANSWERS/user"
+SH
+    answer df <<'SH'
+printf "Filesystem 1024-blocks Used Available Capacity Mounted\nx 1 1 %s 1%% /\n" "${ROOM:-9999999}"
+SH
+    answer uname <<<'echo x86_64'
+    answer dpkg-query <<<'exit 1'
+    answer chown <<<':'
+    answer curl <<'SH'
+for last; do :; done
+while [ "$1" != -o ]; do shift; done
+cp "$ANSWERS/published/${last##*/}" "$2"
+SH
+    answer tailscale <<<':'
     cp "$BATS_FILE_TMPDIR/1.0.0/"* "$M/release/"
 }
 
+# What the fake $1 does, from standard input.
 answer() {
-    printf '%s\n' "$2" >"$ANSWERS/$1"
+    cat >"$ANSWERS/$1"
 }
 
-# Runs a command on the machine.
+# A fake more.
+fake() {
+    ln -sf "$BATS_TEST_DIRNAME/fake" "$M/fakes/$1"
+    answer "$1"
+}
+
+# While the command that matches $1 runs, the first time, whoever called it gets these signals. It succeeds even so.
+signals_at() {
+    rm -f "$ANSWERS/signalled"
+    printf '%s\n' "$1" >"$ANSWERS/signal-at"
+    shift
+    printf '%s\n' "$@" >"$ANSWERS/signals"
+}
+
+# No command like this was called. A `!` before grep would do that only as the last command of a test.
+never_called() {
+    if grep -E -- "$1" "$CALLS"; then
+        echo 'was called, and must not be'
+        return 1
+    fi
+}
+
+# Runs a command on the machine. A signal that whoever runs these tests ignores, such as nohup does, is not ignored there.
 on_machine() {
-    unshare ${NOT_ROOT:+-r} --mount -- "$BATS_TEST_DIRNAME/on-machine.sh" "$M" "$@"
+    env --default-signal=HUP,INT,QUIT,PIPE,TERM \
+        unshare ${NOT_ROOT:+-r} --mount -- "$BATS_TEST_DIRNAME/on-machine.sh" "$M" "$@"
 }
 
 # The installer of the release that lies on the machine.
@@ -79,8 +117,17 @@ installer_of() {
 
 # Everything on the machine, with what is in it.
 everything() {
-    (cd "$M" && find etc run local log -not -name tailnas-install.lock | sort \
-        && find etc local log -type f -exec sha256sum {} + | sort)
+    (cd "$M" && find etc run local log lib -not -name tailnas-install.lock | sort \
+        && find etc local log lib -type f -exec sha256sum {} + | sort)
+}
+
+# Notes what is on the machine, for `refused` and `unchanged`.
+remember() {
+    before=$(everything)
+}
+
+unchanged() {
+    diff <(echo "$before") <(everything)
 }
 
 installed() {
@@ -88,17 +135,33 @@ installed() {
 }
 
 succeeds() {
-    [ "$status" -eq 0 ] || { echo "status $status: $output"; return 1; }
+    exits_with 0
 }
 
-# The last command failed, said this, and the machine is as it was in $before.
+exits_with() {
+    [ "${status:?}" -eq "$1" ] || { echo "status $status: ${output:-}"; return 1; }
+}
+
+# The last command failed and said this.
+fails() {
+    [ "${status:?}" -ne 0 ] || { echo "it succeeded: ${output:-}"; return 1; }
+    says "$1"
+}
+
+says() {
+    [[ ${output:-} == *"$1"* ]] || { echo "it did not say \"$1\" but: ${output:-}"; return 1; }
+}
+
+never_says() {
+    if [[ ${output:-} == *"$1"* ]]; then
+        echo "it said \"$1\": $output"
+        return 1
+    fi
+}
+
+# The last command failed, said this, and the machine is as it was.
 refused() {
-    [ "$status" -ne 0 ] || { echo "it succeeded: $output"; return 1; }
-    case $output in
-        *"$1"*) ;;
-        *) echo "it did not say \"$1\" but: $output"; return 1 ;;
-    esac
-    diff <(echo "$before") <(everything)
+    fails "$1" && unchanged
 }
 
 # Signs the release on the machine again, with the key $1, for the purpose $2.

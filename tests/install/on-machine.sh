@@ -4,6 +4,7 @@ set -e
 mount --bind "$1/etc" /etc
 mount --bind "$1/local" /usr/local
 mount --bind "$1/log" /var/log
+mount --bind "$1/lib" /var/lib
 # Last: mount makes itself a folder there.
 mount --bind "$1/run" /run
 PATH=$1/fakes:$PATH
