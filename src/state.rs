@@ -74,8 +74,7 @@ impl StateDir {
         Ok(Locked { dir: self, _lock: lock })
     }
 
-    /// Opens `name` for writing, as a file of the folder's owner: what root puts here, the daemon must be able to
-    /// read, and the daemon is not root.
+    /// Opens `name` for writing, as a file of the folder's owner.
     fn open_new(&self, name: &str, truncate: bool) -> io::Result<File> {
         let file = File::options()
             .write(true)
@@ -84,12 +83,27 @@ impl StateDir {
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(self.path_of(name))?;
-        let (folder, meta) = (std::fs::metadata(&self.0)?, file.metadata()?);
-        if (folder.uid(), folder.gid()) != (meta.uid(), meta.gid()) {
-            std::os::unix::fs::fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
-        }
+        hand_over(&file, &self.0)?;
         Ok(file)
     }
+}
+
+/// Gives a file that root has made in `folder` to the owner of that folder: what the commands of root leave in the
+/// folders of the daemon, the daemon must be able to read and to go on with, and the daemon is not root. What anybody
+/// else has made stays as it is.
+///
+/// # Errors
+///
+/// When the file system does not let root give it away.
+pub(crate) fn hand_over(made: &File, folder: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (folder, meta) = (std::fs::metadata(folder)?, made.metadata()?);
+    if (folder.uid(), folder.gid()) == (meta.uid(), meta.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(made, Some(folder.uid()), Some(folder.gid()))
 }
 
 impl Locked<'_> {

@@ -12,13 +12,23 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use common::{Bench, did_not_run, eventually};
 use serde_json::json;
 use tailnas::audit::verify::{Against, verify};
+use tailnas::audit::{Journal, Settings, Signer};
+use tailnas::clock::Clock;
+use tailnas::lifecycle::Lifecycle;
+use tailnas::policy::freeze::{Freeze, Frozen};
+use tailnas::secret::Secret;
 use tailnas_sim::world::{ALICE, BOB};
+
+/// Signs the log of a test.
+const KEY: &str = "PRIVATE+KEY+tailnas/test+97c30981+AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
 
 /// A small file system of its own, gone when this is.
 struct Mounted(PathBuf);
@@ -239,4 +249,58 @@ async fn whatever_the_disk_answers_nothing_is_changed_and_the_daemon_ends_and_co
         bench.daemon.stop().await.unwrap();
         assert!(report().is_clean(), "{call} {how}: {}", report());
     }
+}
+
+/// The owner of each file in a folder.
+fn owners(folder: &Path) -> Vec<(String, u32)> {
+    let files = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().uid())).collect()
+}
+
+/// As root, in folders of a daemon that is not: its start, and the commands that write there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_makes_in_the_folders_of_the_daemon_belongs_to_the_daemon() {
+    const DAEMON: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        did_not_run("giving files to another user takes root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (log, elsewhere) = (dir.path().join("log"), dir.path().join("elsewhere"));
+    for folder in [&log, &elsewhere] {
+        fs::create_dir(folder).unwrap();
+        chown(folder, Some(DAEMON), Some(DAEMON)).unwrap();
+    }
+    let settings = Settings {
+        dir: log.clone(),
+        hasher_key: Secret::new("0123456789abcdef0123456789abcdef".into()),
+        signer: Signer::parse(&Secret::new(KEY.into())).unwrap(),
+        copy: Some(elsewhere.join("copy")),
+        // Whenever it looks, it is time for another file.
+        rotate_at: 1,
+        reads_go_on: false,
+    };
+    let clock = Clock::system();
+    let heartbeat = Lifecycle::new(clock.clone()).0.heartbeat("audit", Duration::from_secs(5));
+    let (journal, _) = Journal::open(settings, clock, heartbeat).unwrap();
+    let there = |ending: &str| {
+        let all = [owners(&log), owners(&elsewhere)].concat();
+        all.iter().filter(|(name, _)| name.ends_with(ending)).count()
+    };
+    eventually("it goes on in other files, and signs", async || {
+        there(".jsonl") > 2 && there("checkpoints") == 1 && there("copy") == 1
+    })
+    .await;
+    journal.close().await.unwrap();
+    let pruned = Command::new(env!("CARGO_BIN_EXE_tailnas"))
+        .args(["audit", "prune", "--before", &u64::MAX.to_string(), "--dir", log.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(pruned.status.success(), "{}", String::from_utf8_lossy(&pruned.stderr));
+    let frozen = Frozen { by: "root".to_owned(), at: String::new(), reason: String::new() };
+    Freeze::new(&log).freeze(&frozen).unwrap();
+
+    let all = [owners(&log), owners(&elsewhere)].concat();
+    assert!(there(".hashes") > 1 && there("frozen") == 1, "{all:?}");
+    assert!(all.iter().all(|(_, owner)| *owner == DAEMON), "{all:?}");
 }

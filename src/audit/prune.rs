@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::chain::seal_of;
 use super::scan::{Break, Wanted, survey};
 use super::storage::{Disk, Files as _, Folder, NotOurs, first_of, hashes_name};
+use crate::state::hand_over;
 
 /// Why nothing was pruned, or not all.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,7 @@ fn replace(dir: &Path, name: &str, records: u64) -> io::Result<()> {
     let name_of_hashes = hashes_name(first_of(name).unwrap_or_default());
     let part = dir.join(format!("{name_of_hashes}.part"));
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    hand_over(&file, dir)?;
     file.write_all(&hashes)?;
     file.sync_all()?;
     fs::rename(&part, dir.join(name_of_hashes))?;

@@ -18,6 +18,7 @@ use super::note::Note;
 use super::storage::Folder;
 use crate::clock::Clock;
 use crate::domain::text::Escaped;
+use crate::state::hand_over;
 
 /// The file beside the log.
 pub(super) const BESIDE: &str = "checkpoints";
@@ -213,7 +214,17 @@ impl Post {
 
 fn append(path: &Path, note: &str) -> io::Result<()> {
     let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
-    let mut file = File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let mut how = File::options();
+    how.append(true).mode(0o600).custom_flags(flags);
+    let mut file = match how.clone().create_new(true).open(path) {
+        Ok(made) => {
+            hand_over(&made, path.parent().unwrap_or(path))?;
+            made
+        }
+        // One that is there keeps its owner, whatever folder the operator has put it into.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => how.open(path)?,
+        Err(error) => return Err(error),
+    };
     // In one piece, with an empty line behind, so that a note cut off by a crash spoils no other.
     file.write_all(format!("{note}\n").as_bytes())?;
     file.sync_data()

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
+use crate::state::hand_over;
+
 /// The name of the file whose first record is number `first`.
 pub(super) fn file_name(first: u64) -> String {
     format!("audit-{first:020}.jsonl")
@@ -206,6 +208,7 @@ impl Storage for Disk {
     fn create(&mut self, name: &str) -> io::Result<()> {
         let file =
             File::options().append(true).create_new(true).mode(0o600).open(self.folder.0.join(name))?;
+        hand_over(&file, &self.folder.0)?;
         file.sync_all()?;
         rustix::fs::fsync(&self.lock)?;
         self.live = Some((name.to_owned(), file));

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::hand_over;
+
 /// The file in the state folder that is there while changes are frozen.
 const FILE: &str = "frozen";
 
@@ -93,6 +95,7 @@ impl Freeze {
         let new = self.dir.join(format!("{FILE}.new"));
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
+        hand_over(&file, &self.dir)?;
         file.write_all(serde_json::to_string(frozen).map_err(io::Error::other)?.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, self.file())?;

@@ -204,6 +204,40 @@ rm -r /etc/systemd/system/tailnas.service.d /etc/credstore.encrypted/tailnas.nas
 systemctl daemon-reload
 restart
 
+step 'what root does to the log while the daemon is stopped'
+# The socket too: with it, the next client would start the daemon in the middle of it.
+stopped() { systemctl stop tailnas.socket tailnas.service; }
+started() { systemctl reset-failed tailnas.service && systemctl start tailnas.socket tailnas.service; }
+is_the_daemons() { [ -z "$(find /var/log/tailnas /var/lib/tailnas ! -user tailnas)" ] || { ls -lR /var/log/tailnas /var/lib/tailnas; return 1; }; }
+# Into a second file, so that there is a first one that may go.
+cp /etc/tailnas/config.toml /lab/config.toml
+sed -i 's/^dir = .*/&\nrotate_at = "64 KiB"/' /etc/tailnas/config.toml
+restart
+check 'it serves, with short files' answered whoami
+log_files() { find /var/log/tailnas -name '*.jsonl' | wc -l; }
+for _ in $(seq 50); do
+    [ "$(log_files)" -lt 2 ] || break
+    sleep 0.2
+done
+echo "   $(log_files) files"
+stopped
+check 'no client starts it meanwhile' bash -c \
+    "! curl -sS --max-time 5 --unix-socket $SOCKET http://localhost/mcp >/dev/null 2>&1 && [ \"\$(systemctl is-active tailnas.service)\" != active ]"
+check 'the old files are pruned' bash -c 'tailnas audit prune --before 18446744073709551615 | grep -q "is deleted"'
+check 'everything there is the daemons' is_the_daemons
+check 'it starts again' started
+check 'and serves' answered whoami
+stopped
+NEW_PUBLIC=$(tailnas audit keygen /lab/next.key)
+check 'the key is changed' tailnas audit rotate-key /lab/next.key --key /etc/credstore/tailnas.audit-signing-key
+install -m 0600 /lab/next.key /etc/credstore/tailnas.audit-signing-key
+check 'everything there is the daemons' is_the_daemons
+check 'it starts with the new key' started
+check 'and serves' answered whoami
+check 'the log agrees with the new key' tailnas audit verify --vkey "$NEW_PUBLIC"
+cp /lab/config.toml /etc/tailnas/config.toml
+restart
+
 step 'a configuration that no start survives'
 echo '[[[' >>/etc/tailnas/config.toml
 check 'the restart fails' bash -c '! systemctl restart tailnas.service 2>/dev/null'
