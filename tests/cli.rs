@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -336,4 +337,37 @@ fn the_sandbox_is_tried_and_not_believed() {
     let shell = text.lines().find(|line| line.contains("run /bin/sh")).unwrap_or_else(|| panic!("{text}"));
     assert!(shell.starts_with("✗ NOT enforced"), "{shell}");
     assert!(text.contains("This was tried as you and not as the service"), "{text}");
+}
+
+/// As an ordinary user, in no sandbox at all: what the rights of that user forbid is none.
+#[test]
+fn what_a_user_may_not_do_anyway_is_not_taken_for_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    // Where that user can run it.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("tailnas");
+    fs::copy(env!("CARGO_BIN_EXE_tailnas"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["doctor", "--sandbox"]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let text = text(&command.output().unwrap());
+    for setting in [
+        "ProtectSystem",
+        "ProtectHome",
+        "NoExecPaths",
+        "PrivateDevices",
+        "SystemCallFilter",
+        "RestrictNamespaces",
+        "RestrictSUIDSGID",
+        "RestrictAddressFamilies",
+        "CapabilityBoundingSet",
+    ] {
+        let rows: Vec<_> = text.lines().filter(|line| line.trim_end().ends_with(setting)).collect();
+        assert!(
+            !rows.is_empty() && rows.iter().all(|row| row.starts_with("✗ NOT enforced")),
+            "{setting}: {text}"
+        );
+    }
 }

@@ -1,18 +1,22 @@
 //! `tailnas doctor --sandbox`: tries what the unit is to make impossible, and says what was possible.
 //!
 //! What systemd was told is one thing; what a kernel, or a container around it, makes of that is another, and
-//! `systemd-analyze security` knows the former alone. So each row is an attempt. None of them changes anything, even
-//! where it succeeds.
+//! `systemd-analyze security` knows the former alone. So each row is an attempt, or a look at what the kernel has
+//! mounted. None of them changes anything, even where it succeeds. And each is one that takes no privilege: where a
+//! setting is off, whoever is not root must be let through, or a refusal would say nothing about the setting.
+//! `MemoryDenyWriteExecute=` and `LockPersonality=` have no row: nothing tries them without unsafe code.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, StatVfsMountFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Resource;
 
@@ -27,11 +31,11 @@ const NOWHERE: &str = "192.0.2.1:9";
 /// What an attempt came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// It failed as it must, in these words of the system.
+    /// It is impossible, by these words of the system.
     Enforced(String),
-    /// It worked.
+    /// Nothing but the rights of the user stands against it, if anything does.
     Open,
-    /// It failed for a reason that says nothing about the sandbox.
+    /// It failed for a reason that says nothing about the setting.
     CannotTell(String),
 }
 
@@ -49,7 +53,7 @@ pub(super) fn run() -> Exit {
         .iter()
         .map(|attempt| [attempt.found.to_string(), attempt.what.to_owned(), attempt.setting.to_owned()])
         .collect();
-    say(&render::table(["SANDBOX", "TRIED TO", "SETTING"], &rows));
+    say(&render::table(["SANDBOX", "WHAT MUST BE IMPOSSIBLE", "SETTING"], &rows));
     let open = attempts.iter().filter(|attempt| attempt.found == Found::Open).count();
     let unknown = attempts.iter().filter(|attempt| matches!(attempt.found, Found::CannotTell(_))).count();
     say(&format!("{} enforced, {open} not enforced, {unknown} unknown\n", attempts.len() - open - unknown));
@@ -65,61 +69,69 @@ pub(super) fn run() -> Exit {
 fn attempts() -> Vec<Attempt> {
     let attempt = |what, setting, found| Attempt { what, setting, found };
     vec![
-        attempt("make a file in /etc", "ProtectSystem", failed(file_in("/etc"))),
-        attempt("make a file in /usr", "ProtectSystem", failed(file_in("/usr"))),
-        attempt("make a file in /var", "ProtectSystem", failed(file_in("/var"))),
-        attempt("list /root", "ProtectHome", failed(std::fs::read_dir("/root"))),
-        attempt("list /etc/credstore", "User", listed("/etc/credstore")),
-        attempt("read /etc/shadow", "User", failed(File::open("/etc/shadow"))),
-        attempt("run /bin/sh", "NoExecPaths", failed(shell())),
+        attempt("change what is in /etc", "ProtectSystem", read_only("/etc")),
+        attempt("change what is in /usr", "ProtectSystem", read_only("/usr")),
+        attempt("change what is in /var", "ProtectSystem", read_only("/var")),
+        attempt("find what is in /root", "ProtectHome", covered("/root")),
+        attempt(
+            "list /etc/credstore",
+            "User",
+            refused(std::fs::read_dir("/etc/credstore"), &[Errno::ACCESS]),
+        ),
+        attempt("read /etc/shadow", "User", refused(File::open("/etc/shadow"), &[Errno::ACCESS])),
+        attempt("run /bin/sh", "NoExecPaths", refused(shell(), &[Errno::ACCESS])),
         attempt("look at process 1", "ProtectProc", other_processes()),
-        attempt("open /dev/kmsg", "PrivateDevices", failed(File::open("/dev/kmsg"))),
-        attempt("write a kernel setting", "ProtectKernelTunables", failed(kernel_setting())),
-        attempt("change the root folder", "SystemCallFilter", failed(rustix::process::chroot("/"))),
-        attempt("set the host name", "ProtectHostname", failed(host_name())),
-        attempt("make a file set-uid", "RestrictSUIDSGID", failed(set_uid())),
+        attempt("change what is in /dev", "PrivateDevices", read_only("/dev")),
+        attempt("change a kernel setting", "ProtectKernelTunables", kernel_settings()),
+        attempt("set a priority", "SystemCallFilter", refused(priority(), &[Errno::PERM])),
+        attempt("enter a namespace", "RestrictNamespaces", namespaces()),
+        attempt("make a file set-uid", "RestrictSUIDSGID", refused(set_uid(), &[Errno::PERM])),
         attempt(
             "open a netlink socket",
             "RestrictAddressFamilies",
-            failed(socket(AddressFamily::NETLINK, SocketType::RAW)),
+            refused(socket(AddressFamily::NETLINK, SocketType::RAW), &[Errno::AFNOSUPPORT]),
         ),
         attempt(
-            "open a packet socket",
-            "RestrictAddressFamilies",
-            failed(socket(AddressFamily::PACKET, SocketType::RAW)),
+            "listen on a port",
+            "SocketBindDeny",
+            refused(TcpListener::bind("0.0.0.0:0"), &[Errno::PERM, Errno::ACCESS]),
         ),
-        attempt("listen on a port", "SocketBindDeny", failed(TcpListener::bind("0.0.0.0:0"))),
         attempt("send to the internet", "IPAddressDeny", sent_nowhere()),
         attempt("have a capability", "CapabilityBoundingSet", capabilities()),
-        attempt("gain privileges by exec", "NoNewPrivileges", status_is("NoNewPrivs", "1")),
-        attempt("make system calls unfiltered", "SystemCallFilter", status_is("Seccomp", "2")),
+        attempt("gain privileges by exec", "NoNewPrivileges", no_new_privileges()),
         attempt("dump core", "LimitCORE", core_dump()),
     ]
 }
 
-fn failed<T, E: fmt::Display>(tried: Result<T, E>) -> Found {
+/// What works where the setting is off, and fails in one of these ways where it is on.
+fn refused<T, E: Into<io::Error>>(tried: Result<T, E>, with: &[Errno]) -> Found {
+    let tried: io::Result<T> = tried.map_err(Into::into);
     match tried {
         Ok(_) => Found::Open,
-        Err(error) => Found::Enforced(error.to_string()),
+        Err(error) if Errno::from_io_error(&error).is_some_and(|errno| with.contains(&errno)) => {
+            Found::Enforced(error.to_string())
+        }
+        Err(error) => Found::CannotTell(error.to_string()),
     }
 }
 
-/// Makes a file that has no name and is gone when it is closed.
-fn file_in(folder: &str) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlags::TMPFILE.bits().cast_signed())
-        .mode(0o600)
-        .open(folder)
+/// Whether nobody can write below `folder`, whatever their rights: it is mounted so (statvfs(3), `ST_RDONLY`).
+fn read_only(folder: &str) -> Found {
+    match rustix::fs::statvfs(folder) {
+        Ok(mount) if mount.f_flag.contains(StatVfsMountFlags::RDONLY) => {
+            Found::Enforced("mounted read-only".to_owned())
+        }
+        Ok(_) => Found::Open,
+        Err(error) => Found::CannotTell(error.to_string()),
+    }
 }
 
-fn listed(folder: &str) -> Found {
-    match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Found::CannotTell(format!("there is no {folder}"))
-        }
-        tried => failed(tried),
+/// Whether systemd has put its folder in the place of this one, which nobody may enter. No other has the mode 000.
+fn covered(folder: &str) -> Found {
+    match std::fs::metadata(folder) {
+        Ok(meta) if meta.mode() & 0o7777 == 0 => Found::Enforced("an empty folder covers it".to_owned()),
+        Ok(_) => Found::Open,
+        Err(error) => Found::CannotTell(error.to_string()),
     }
 }
 
@@ -134,18 +146,33 @@ fn other_processes() -> Found {
     if !Path::new("/proc/self").exists() {
         return Found::CannotTell("there is no /proc".to_owned());
     }
-    failed(std::fs::read("/proc/1/status"))
+    // Without the setting, everybody may read this.
+    refused(std::fs::read("/proc/1/status"), &[Errno::NOENT, Errno::ACCESS, Errno::PERM])
 }
 
-/// Opens a setting for writing, and writes nothing. Closed by its owner too, who is root.
-fn kernel_setting() -> io::Result<File> {
-    File::options().write(true).open("/proc/sys/kernel/core_pattern")
+/// Its files are root's, so what counts is the mount; `ProcSubset=` leaves none of them to be seen.
+fn kernel_settings() -> Found {
+    if Path::new("/proc/self").exists() && !Path::new("/proc/sys").exists() {
+        return Found::Enforced("there is no /proc/sys".to_owned());
+    }
+    read_only("/proc/sys")
 }
 
-/// Gives the machine the name it has.
-fn host_name() -> io::Result<()> {
-    let name = rustix::system::uname();
-    Ok(rustix::system::sethostname(name.nodename().to_bytes())?)
+/// Gives itself the priority that it has, which everybody may: one call of `@resources`, which the filter leaves out.
+fn priority() -> rustix::io::Result<()> {
+    rustix::process::setpriority_process(None, rustix::process::getpriority_process(None)?)
+}
+
+/// Enters the namespace of users that it is in. The kernel finds that senseless, whoever asks; a filter forbids it.
+fn namespaces() -> Found {
+    let own = match File::open("/proc/self/ns/user") {
+        Ok(own) => own,
+        Err(error) => return Found::CannotTell(error.to_string()),
+    };
+    match rustix::thread::move_into_link_name_space(own.as_fd(), None) {
+        Err(Errno::INVAL) => Found::Open,
+        entered => refused(entered, &[Errno::PERM]),
+    }
 }
 
 /// On a file in memory, which nobody can run.
@@ -182,9 +209,9 @@ fn capabilities() -> Found {
     }
 }
 
-fn status_is(field: &str, wanted: &str) -> Found {
-    match status(field) {
-        Some(value) if value == wanted => Found::Enforced(format!("{field} {value}")),
+fn no_new_privileges() -> Found {
+    match status("NoNewPrivs") {
+        Some(set) if set == "1" => Found::Enforced("NoNewPrivs 1".to_owned()),
         Some(_) => Found::Open,
         None => Found::CannotTell("the kernel does not say".to_owned()),
     }
@@ -215,7 +242,7 @@ impl fmt::Display for Found {
         match self {
             Self::Enforced(how) => write!(f, "✓ enforced ({how})"),
             Self::Open => f.write_str("✗ NOT enforced"),
-            Self::CannotTell(why) => write!(f, "· unknown ({why})"),
+            Self::CannotTell(why) => write!(f, "· unknown whether enforced ({why})"),
         }
     }
 }

@@ -91,6 +91,13 @@ TEXT
 is_active() { [ "$(property ActiveState)" = active ]; }
 no_line_matches() { ! grep -E "$1" "$2"; }
 
+# What the service found at its start. Address filters are BPF, which a container without a control group of its own cannot
+# have.
+all_but_bpf_is_enforced() {
+    [ "$(grep -c '^✓ enforced' "$1")" -ge 17 ] &&
+        ! grep -E '^(✗|·) ' "$1" | grep -vE '(SocketBindDeny|IPAddressDeny)$'
+}
+
 # What setup is to answer, besides what the neighbourhood has written.
 answer_pin() {
     echo "nas-pin = $(/lab/tailnas doctor --pin --config $NEAR/config.toml)" >>$NEAR/answers

@@ -13,7 +13,7 @@ check 'a key that was pushed is gone again' [ ! -e /root/tailnas-release ]
 step 'sandbox, as it was found at the start'
 journalctl -u tailnas.service --no-pager -o cat -g 'enforced' | sort -u >/lab/sandbox
 cat /lab/sandbox
-check 'all of it but BPF is enforced' no_line_matches 'NOT enforced .*(Protect|Private|NoExec|User|SystemCall|RestrictA|RestrictS|Capability|NoNew|LimitCORE)' /lab/sandbox
+check 'all of it but BPF is enforced' all_but_bpf_is_enforced /lab/sandbox
 check 'and that BPF is not, is told' grep -q 'NOT enforced.*SocketBindDeny' /lab/sandbox
 
 step 'a restart'
