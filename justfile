@@ -44,6 +44,10 @@ lab:
     tests/lab/run.sh
     tests/lab/lxc.sh
 
+# the daemon beside what a user would pick instead, and how its cost grows; writes docs/PERFORMANCE.md
+bench *args:
+    bench/run.sh {{ args }}
+
 # every fuzz target for a minute; takes nightly and cargo-fuzz
 fuzz seconds="60":
     #!/usr/bin/env bash

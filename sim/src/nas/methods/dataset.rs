@@ -230,8 +230,24 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let extra = &context.args.get(1)["extra"];
     let (flat, children) = (extra["flat"] != false, extra["retrieve_children"] != false);
     let (state, generation) = (&*context.state, context.generation());
-    let top = state.datasets.iter().filter(|dataset| flat || !dataset.name.contains('/'));
+    // A row takes looking through all datasets: none is made that the filters leave out anyway.
+    let filters = context.args.get(0);
+    let top = state
+        .datasets
+        .iter()
+        .filter(|dataset| (flat || !dataset.name.contains('/')) && may_match(filters, &dataset.name));
     context.query(top.map(|dataset| row(state, dataset, generation, children)).collect())
+}
+
+/// Whether filters, all of which must hold, let a dataset of this name through, as far as its name alone tells.
+fn may_match(filters: &Value, name: &str) -> bool {
+    filters.as_array().into_iter().flatten().all(|filter| {
+        match (filter[0].as_str(), filter[1].as_str(), filter[2].as_str()) {
+            (Some("id" | "name"), Some("="), Some(wanted)) => name == wanted,
+            (Some("id" | "name"), Some("^"), Some(beginning)) => name.starts_with(beginning),
+            _ => true,
+        }
+    })
 }
 
 fn children<'a>(state: &'a State, parent: &str) -> impl Iterator<Item = &'a Dataset> {
