@@ -230,7 +230,13 @@ fn crowd(state: &mut State) {
             Machine { id: 1000 + number, name: format!("machine{number}"), ..state.machines[0].clone() };
         state.machines.push(machine);
         let name = format!("container{number}");
-        state.containers.push(Container { id: 1000 + number, name, running: true, made: 0 });
+        state.containers.push(Container {
+            id: 1000 + number,
+            name,
+            running: true,
+            made: 0,
+            folders: Vec::new(),
+        });
         state.add_dataset(&format!("tank/media/{number}"));
     }
 }

@@ -129,7 +129,9 @@ fn read_only(folder: &str) -> Found {
 /// Whether systemd has put its folder in the place of this one, which nobody may enter. No other has the mode 000.
 fn covered(folder: &str) -> Found {
     match std::fs::metadata(folder) {
-        Ok(meta) if meta.mode() & 0o7777 == 0 => Found::Enforced("an empty folder covers it".to_owned()),
+        Ok(meta) if Mode::from_raw_mode(meta.mode()).is_empty() => {
+            Found::Enforced("an empty folder covers it".to_owned())
+        }
         Ok(_) => Found::Open,
         Err(error) => Found::CannotTell(error.to_string()),
     }

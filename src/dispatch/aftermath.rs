@@ -59,15 +59,15 @@ async fn found_out(pending: &Pending, fleet: &Fleet, clock: &Clock, far: impl Fn
     let mut known = pending.job().cloned();
     loop {
         match find(&nas, pending, known.as_ref()).await {
-            Ok(Some(job)) => match ended(&job) {
-                Some(outcome) => return outcome,
-                None => {
-                    if let Some(percent) = percent_of(&job) {
-                        far(percent);
-                    }
-                    known = Some(NasJob { id: job.id, method: job.method.into() });
+            Ok(Some(job)) => {
+                if let Some(outcome) = ended(&job) {
+                    return outcome;
                 }
-            },
+                if let Some(percent) = percent_of(&job) {
+                    far(percent);
+                }
+                known = Some(NasJob { id: job.id, method: job.method.into() });
+            }
             Ok(None) => return gone(known.as_ref()),
             Err(NasError::NoWriter) => {
                 return Outcome::lost_in_a_crash(

@@ -431,7 +431,7 @@ async fn given_by(
     nas: &Session<'_, Read>,
     path: &DatasetPath,
 ) -> Result<(Vec<String>, Vec<String>), ToolError> {
-    let mut seen = super::seen::Seen::default();
+    let mut seen = Seen::default();
     let inside = |folder: &str| {
         let rest = format!("/mnt/{path}").strip_prefix(folder).map(str::to_owned);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -404,8 +404,7 @@ mod tests {
 
     use super::*;
 
-    const ALICE: Who =
-        Who { name: "alice", login: Some("alice@example.com"), address: Ipv4Addr::LOCALHOST };
+    const ALICE: Who = Who { name: "alice", login: Some("alice@example.com"), address: Ipv4Addr::LOCALHOST };
     const BOB: Who = Who { name: "bob", login: Some("bob@github"), address: Ipv4Addr::new(127, 0, 0, 2) };
 
     /// A history in which all is well: alice takes a snapshot, bob looks, and is refused something.

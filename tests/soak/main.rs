@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use callers::{CALLERS, Caller};
 use gauge::{Sample, growth};
-use history::{Call, MARK, Told, Word, marks, violations};
+use history::{Call, MARK, Record, Told, Violation, Word, marks, violations};
 use tail::Tail;
 
 /// How long the short run takes, in seconds.
@@ -167,12 +167,9 @@ async fn nothing_leaks_breaks_or_contradicts_itself() {
         at_rest.files,
         found.len(),
     ));
-    assert!(
-        found.is_empty(),
-        "{} violations, the first of them: {:#?}",
-        found.len(),
-        &found[..found.len().min(20)]
-    );
+    let first: Vec<_> =
+        found.iter().take(20).map(|violation| story(violation, &told, &tail.records)).collect();
+    assert!(found.is_empty(), "{} violations, the first of them:\n{}", found.len(), first.join("\n"));
     something_happened(&told, &tail, &calls, shown.iter().sum());
     // A short run ends while the allocator still takes its first pages.
     let most = if long >= Duration::from_mins(10) { 4096.0 } else { 16_384.0 };
@@ -336,4 +333,15 @@ fn in_any_run_each_thing_happens_twice_and_in_an_hour_as_often_as_it_should() {
         assert_eq!(clocks, 2);
         assert!(all.iter().all(|(at, _)| *at < Duration::from_secs(seconds)), "{all:?}");
     }
+}
+
+/// A violation, with the answers and the records of its request.
+fn story(violation: &Violation, told: &[Told], records: &[Record]) -> String {
+    let named = format!("{violation:?}");
+    let answers = told.iter().filter(|answer| named.contains(&answer.request));
+    let records =
+        records.iter().filter(|record| record.req.as_ref().is_some_and(|request| named.contains(request)));
+    let said: Vec<_> = answers.map(|answer| format!("  {answer:?}")).collect();
+    let written: Vec<_> = records.map(|record| format!("  {record:?}")).collect();
+    [vec![named.clone()], said, written].concat().join("\n")
 }
