@@ -21,7 +21,12 @@ readonly INSIDE=/root/tailnas-release
 
 work=
 ctid=
+# no, maybe, yes, kept, ready; or upgrade.
 created=no
+# What tells a container that this run has made from one that somebody else made at the same moment.
+readonly MARK=tailnas-$$-$RANDOM$RANDOM
+fetched=
+logged_in=no
 dry=no
 
 usage() {
@@ -76,9 +81,11 @@ main() {
     esac
     umask 077
     trap 'ended $?' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+    trap 'ended_by 129' HUP
+    trap 'ended_by 130' INT
+    trap 'ended_by 131' QUIT
+    trap 'ended_by 141' PIPE
+    trap 'ended_by 143' TERM
     case "/$VERSION/$INSTALLER_SHA256/" in
         *//*) die 'this is the script of the source tree, which belongs to no release. Take the one of a release' ;;
     esac
@@ -92,17 +99,55 @@ main() {
     fi
 }
 
+ended_by() {
+    trap '' HUP INT QUIT PIPE TERM
+    exit "$1"
+}
+
+# Says what an end means for this host, and takes away what was made. Nothing keeps it from that: no second signal, and no
+# terminal that is gone and cannot be written to.
 ended() {
-    trap - EXIT HUP INT TERM
-    if [ "$1" -ne 0 ] && [ "$created" = yes ]; then
-        printf 'tailnas.sh: it failed, so container %s is taken away again.\n' "$ctid" >&2
-        pct stop "$ctid" >/dev/null 2>&1 || true
-        pct destroy "$ctid" --purge >/dev/null || printf 'tailnas.sh: it could not be: pct destroy %s\n' "$ctid" >&2
-    elif [ "$1" -ne 0 ] && [ "$created" = no ]; then
-        printf 'tailnas.sh: nothing was changed.\n' >&2
-    fi
+    set +e
+    trap '' HUP INT QUIT PIPE TERM
+    trap - EXIT
+    case "$1 $created" in
+        0* | *' upgrade' | *' kept' | *' ready') ;;
+        *' yes') take_away ;;
+        *' maybe')
+            if pct config "$ctid" 2>/dev/null | grep -qF "$MARK"; then
+                take_away
+            elif pct status "$ctid" >/dev/null 2>&1; then
+                printf 'tailnas.sh: there is a container %s now. Whether this run began it cannot be told, so it was left alone.\n' "$ctid" >&2
+                printf 'Look at it: pct config %s. If it is half a container: pct unlock %s; pct destroy %s --purge\n' \
+                    "$ctid" "$ctid" "$ctid" >&2
+            else
+                nothing_stays
+            fi
+            ;;
+        *) nothing_stays ;;
+    esac
     [ -z "$work" ] || rm -rf "$work"
     exit "$1"
+}
+
+nothing_stays() {
+    if [ -n "$fetched" ]; then
+        printf 'tailnas.sh: no container was made. The template %s stays on %s.\n' "$fetched" "$template_storage" >&2
+    else
+        printf 'tailnas.sh: nothing was changed.\n' >&2
+    fi
+}
+
+take_away() {
+    printf 'tailnas.sh: it failed, so container %s is taken away again.\n' "$ctid" >&2
+    # A node that stayed on the tailnet would keep the name, and the next try would have another name and URL.
+    if [ "$logged_in" = yes ] && ! pct exec "$ctid" -- timeout 20 tailscale logout >/dev/null 2>&1; then
+        printf 'tailnas.sh: it could not be logged out of the tailnet. If the admin console shows the machine %s, remove it there,\n' \
+            "$hostname" >&2
+        printf 'or the next one is called %s-1.\n' "$hostname" >&2
+    fi
+    pct stop "$ctid" >/dev/null 2>&1
+    pct destroy "$ctid" --purge >/dev/null || printf 'tailnas.sh: it could not be: pct destroy %s --purge\n' "$ctid" >&2
 }
 
 upgrade_here() {
@@ -216,10 +261,11 @@ find_template() {
     local name
     template=$(pveam list "$template_storage" | awk '$1 ~ /debian-13-standard_.*amd64/ { print $1 }' | sort -V | tail -n 1)
     if [ -z "$template" ]; then
-        change pveam update >/dev/null
+        [ "$dry" = yes ] || pveam update >/dev/null
         name=$(pveam available --section system | awk '$2 ~ /^debian-13-standard_.*amd64/ { print $2 }' | sort -V | tail -n 1)
         [ -n "$name" ] || die 'Proxmox has no template of Debian 13'
         # pveam checks it against Proxmox's signed list.
+        [ "$dry" = yes ] || fetched=$name
         change pveam download "$template_storage" "$name" || die "the template $name could not be fetched"
         template=$template_storage:vztmpl/$name
     fi
@@ -228,10 +274,11 @@ find_template() {
 create() {
     local net0=name=eth0,bridge=$bridge,ip=$net
     [ -z "$gateway" ] || net0+=,gw=$gateway
-    # Before it is there: a number that has just been taken by somebody else must not be destroyed.
+    # A number that somebody else has just taken must not be destroyed; and a signal may come while it is being made.
+    [ "$dry" = yes ] || created=maybe
     change pct create "$ctid" "$template" --unprivileged 1 --features nesting=1 --hostname "$hostname" --cores "$cpu" \
         --memory "$ram" --swap 0 --rootfs "$storage:$disk" --net0 "$net0" --dev0 /dev/net/tun --ostype debian --onboot 1 \
-        --tags tailnas || die 'the container could not be made'
+        --tags tailnas --description "made by tailnas.sh, run $MARK" || die 'the container could not be made'
     [ "$dry" = yes ] || created=yes
     change pct start "$ctid"
     wait_for_network
@@ -270,12 +317,15 @@ log_in() {
         change pct push "$ctid" "$var_authkey_file" "$INSIDE/authkey" --perms 0600
         up+=("--auth-key=file:$INSIDE/authkey")
     fi
+    # It may be one of the tailnet before this has come to its end.
+    [ "$dry" = yes ] || logged_in=yes
     change pct exec "$ctid" -- "${up[@]}"
     change pct exec "$ctid" -- rm -f "$INSIDE/authkey"
 }
 
 set_up() {
     if [ -z "${var_answers:-}" ]; then
+        change pct exec "$ctid" -- rm -rf "$INSIDE"
         # From here on there is something to keep: setting up goes on where it ended.
         [ "$dry" = yes ] || created=kept
         change pct exec "$ctid" -- tailnas setup \

@@ -20,7 +20,7 @@ case "$*" in "${FAILS:-none}"*) exit 1 ;; esac
 case $1 in
     status) [ -e "$ANSWERS/ct-$2" ] ;;
     create) printf '%s\n' "$*" >"$ANSWERS/ct-$2" ;;
-    config) sed -n 's/.* --description \([^-]*[^ ]*\).*/description: \1/p' "$ANSWERS/ct-$2" ;;
+    config) sed -n 's/.* --description /description: /p' "$ANSWERS/ct-$2" ;;
     destroy) rm "$ANSWERS/ct-$2" ;;
     push) [ -f "$3" ] || exit 1; cp "$3" "$ANSWERS/pushed-${4##*/}" ;;
 esac
@@ -120,8 +120,7 @@ taken_away() {
 @test "not on Proxmox, and not in a container of ours" {
     rm "$M/fakes/pct"
     ct
-    [ "$status" -ne 0 ]
-    [[ $output == *'neither a Proxmox VE host nor a container'* ]]
+    fails 'neither a Proxmox VE host nor a container'
 }
 
 @test "no room" {
@@ -172,8 +171,115 @@ taken_away() {
 
 @test "a failure to make it destroys nothing" {
     ct FAILS='create 104'
-    [ "$status" -ne 0 ]
+    fails 'could not be made'
+    says 'nothing was changed'
     never_called '^pct destroy'
+}
+
+@test "a failure to make it, after the template was fetched" {
+    ct TEMPLATE= FAILS='create 104'
+    fails 'could not be made'
+    says 'no container was made. The template debian-13-standard_13.1-2_amd64.tar.zst stays on local-lvm'
+    never_says 'nothing was changed'
+}
+
+@test "a number that somebody takes at the same moment: theirs is not destroyed" {
+    answer pct <<'SH'
+case $1 in
+    status) [ -e "$ANSWERS/ct-$2" ] ;;
+    create) : >"$ANSWERS/ct-$2"; exit 1 ;;
+    config) echo 'description: of somebody else' ;;
+esac
+SH
+    ct
+    fails 'could not be made'
+    says 'it was left alone'
+    never_called '^pct destroy'
+    [ -e "$ANSWERS/ct-104" ]
+}
+
+# Where a signal may come: while one of these runs.
+readonly STEPS=('^pct create' '^pct start' '^pct push' '^pct exec 104 -- env' '^pct exec 104 -- sh '
+    '^pct exec 104 -- tailscale up' '^pct exec 104 -- tailnas setup')
+
+@test "ended by a signal at any step, it takes the container away again" {
+    local step signal
+    echo 'nas = x' >"$M/my-answers"
+    for step in "${STEPS[@]}"; do
+        for signal in HUP INT QUIT PIPE TERM; do
+            : >"$CALLS"
+            signals_at "$step" "$signal"
+            ct var_answers="$M/my-answers"
+            [ -e "$ANSWERS/signalled" ]
+            taken_away
+            exits_with $((128 + $(kill -l "$signal")))
+        done
+    done
+}
+
+@test "two signals at once, as when a session ends, and more while it takes the container away" {
+    local step
+    cp "$ANSWERS/pct" "$M/pct"
+    cat - "$M/pct" <<'SH' | answer pct
+case $1 in stop | destroy) for signal in HUP INT QUIT PIPE TERM; do kill "-$signal" "$PPID"; done ;; esac
+SH
+    for step in "${STEPS[@]:0:6}"; do
+        : >"$CALLS"
+        signals_at "$step" TERM HUP
+        ct
+        [ -e "$ANSWERS/signalled" ]
+        taken_away
+    done
+}
+
+# What the script says goes to this descriptor.
+with_stderr() {
+    FAILS=$2 on_machine bash "$M/release/tailnas.sh" </dev/null 2>&"$1"
+}
+
+@test "a terminal that is gone, or a log on a full disk, keeps it from nothing" {
+    exec 7>/dev/full
+    run with_stderr 7 'start 104'
+    exec 7>&-
+    exits_with 1
+    grep -q '^pct destroy 104 --purge' "$CALLS"
+    [ ! -e "$ANSWERS/ct-104" ]
+    : >"$CALLS"
+    mkfifo "$M/out"
+    : <"$M/out" &
+    exec 7>"$M/out"
+    wait $!
+    signals_at '^pct start' HUP
+    run with_stderr 7 none
+    exec 7>&-
+    exits_with 129
+    grep -q '^pct destroy 104 --purge' "$CALLS"
+    [ ! -e "$ANSWERS/ct-104" ]
+}
+
+@test "a node that is taken away again does not keep its name on the tailnet" {
+    echo 'nas = x' >"$M/my-answers"
+    ct FAILS='exec 104 -- tailnas setup' var_answers="$M/my-answers"
+    taken_away
+    grep -A 9 '^pct exec 104 -- timeout 20 tailscale logout' "$CALLS" | grep -q '^pct stop 104'
+    never_says 'could not be logged out'
+}
+
+@test "a node that cannot be logged out is named" {
+    cp "$ANSWERS/pct" "$M/pct"
+    cat - "$M/pct" <<'SH' | answer pct
+case $* in *logout) exit 1 ;; esac
+SH
+    ct FAILS='exec 104 -- tailscale up'
+    taken_away
+    says 'remove it there'
+    says 'the next one is called tailnas-1'
+}
+
+@test "a container that was on no tailnet is not logged out" {
+    ct FAILS='start 104'
+    taken_away
+    never_called logout
 }
 
 @test "a failure at any step inside takes the container away again" {
@@ -188,8 +294,7 @@ taken_away() {
 
 @test "a setup that a person broke off leaves the container, and says how to go on" {
     ct FAILS='exec 104 -- tailnas setup'
-    [ "$status" -ne 0 ]
-    [[ $output == *'Go on with: pct exec 104 -- tailnas setup'* ]]
+    fails 'Go on with: pct exec 104 -- tailnas setup'
     [ -e "$ANSWERS/ct-104" ]
 }
 
@@ -237,6 +342,6 @@ taken_away() {
 }
 
 @test "shellcheck has nothing to say, with nothing disabled" {
-    run shellcheck "$SOURCE/ct/tailnas.sh"
+    run shellcheck "$SOURCE/ct/tailnas.sh" "$BATS_TEST_FILENAME"
     succeeds
 }
