@@ -376,3 +376,39 @@ async fn another_program_in_an_app_is_as_dangerous_as_what_the_app_reaches() {
     }
     assert_eq!(sent(&bench), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_deletes_an_app_is_told_which_volumes_of_docker_go_with_it() {
+    let bench = bench().await;
+    let alice = bench.client(ALICE);
+    let deleted = async |app: &str| effect(&call(&alice, "app_delete", &json!({ "app": app })).await);
+    bench.world.nas.state(|nas| {
+        nas.apps[0].mount =
+            Some(("/mnt/.ix-apps/docker/volumes/ix-plex_data/_data".to_owned(), "/data".to_owned()));
+        let stopped = &mut nas.apps[1];
+        stopped.custom = true;
+        stopped.config = json!({
+            "services": { "db": { "image": "postgres:18", "volumes": ["db:/var/lib/postgresql"] } },
+            "volumes": { "db": null, "own": { "name": "own-name" }, "theirs": { "external": true } },
+        });
+    });
+    let running = deleted("plex").await;
+    assert_eq!(
+        running["summary"],
+        "Delete the app plex, with its settings and the Docker volume ix-plex_data with all that is in it."
+    );
+    assert!(running.get("dependents").is_none(), "{running}");
+    let stopped = deleted("nextcloud").await;
+    assert_eq!(
+        stopped["summary"],
+        "Delete the app nextcloud, with its settings and 2 Docker volumes with all that is in them: ix-nextcloud_db, \
+         own-name."
+    );
+    let gone =
+        |change: &Value| change["what"] == "Docker volume ix-nextcloud_db" && change.get("after").is_none();
+    assert!(stopped["changes"].as_array().unwrap().iter().any(gone), "{stopped}");
+    assert!(!stopped.to_string().contains("theirs"), "{stopped}");
+    for told in ["cannot be set aside", "how much is in its Docker volumes"] {
+        assert!(stopped.to_string().contains(told), "{told}: {stopped}");
+    }
+}

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::plan::{Alteration, PlanId};
+use crate::domain::plan::{Alteration, Draft, PlanId};
 use crate::domain::risk::Risk;
+use crate::domain::text::foreign;
 use crate::nas::By;
 use crate::policy::plans::{NotNow, State, View};
 use crate::tools::render::{capital, size, table, time};
@@ -61,6 +62,10 @@ const fn patience() -> u64 {
 
 /// Longest time that one call waits, in seconds: clients and what is between give up after a minute.
 const LONGEST: u64 = 50;
+
+/// Most alterations of a plan that an answer tells, and longest side of one, in characters. The page shows all of it.
+const SHOWN: usize = 60;
+const LONGEST_SIDE: usize = 300;
 
 pub(super) fn items() -> impl Iterator<Item = Item> {
     let spec = |name, title, description, input| Spec {
@@ -154,7 +159,8 @@ impl Dispatcher {
     /// A plan, for a model and for a person.
     pub(super) fn tell_of(&self, view: &View) -> Answer {
         let View { plan, state } = view;
-        let (draft, page) = (plan.draft(), self.page_of(plan.id()));
+        let page = self.page_of(plan.id());
+        let draft = &within_an_answer(plan.draft(), &page);
         let mut structured = json!({
             "plan": plan.id(), "tool": plan.tool(), "nas": plan.nas(), "arguments": plan.shown(),
             "expires": time(plan.expires()), "effect": draft, "reason": plan.reason(),
@@ -210,6 +216,22 @@ impl Dispatcher {
         }
         Answer { structured, text, items: 1 }
     }
+}
+
+/// As much of a draft as an answer has room for.
+fn within_an_answer(draft: &Draft, page: &str) -> Draft {
+    let mut told = draft.clone();
+    let more = told.changes.len().saturating_sub(SHOWN);
+    told.changes.truncate(SHOWN);
+    for Alteration { what: _, before, after } in &mut told.changes {
+        for side in [before, after].into_iter().flatten() {
+            *side = foreign(side, LONGEST_SIDE);
+        }
+    }
+    if more > 0 {
+        told.warnings.push(format!("{more} more changes are told on its page alone: {page}"));
+    }
+    told
 }
 
 fn list(views: &[View]) -> Answer {

@@ -212,6 +212,11 @@ pub fn example(tool: &str) -> Example {
             .unless(GONE, |nas| nas.apps.retain(|app| app.name != "plex"))
             .unless(MADE_AGAIN, |nas| nas.make_app_again("plex"))
             .unless("it was upgraded", |nas| "1.2.0".clone_into(&mut nas.apps[0].version))
+            .unless("it is set up otherwise", |nas| nas.apps[0].config["x"] = json!(1))
+            .unless("it has a volume of Docker", |nas| {
+                let volume = "/mnt/.ix-apps/docker/volumes/ix-plex_data/_data".to_owned();
+                nas.apps[0].mount = Some((volume, "/data".to_owned()));
+            })
             .unless("the NAS keeps one more volume for it", |nas| {
                 nas.ix_volumes.push(("plex".to_owned(), "data".to_owned()));
             }),

@@ -102,12 +102,25 @@ pub(super) struct Leaf<'v> {
     pub(super) value: &'v Value,
     /// Whether a name says so.
     secret: bool,
+    /// How soon somebody who agrees to it should see it: the least first.
+    pub(super) place: u8,
 }
+
+/// Longest text of a setting that an answer shows, in characters.
+const SHORT: usize = 300;
+
+/// Longest text of a setting that somebody who agrees to it is shown, in bytes: as long as a whole Compose file may be.
+pub(super) const WHOLE: usize = 48 * 1024;
 
 impl Leaf<'_> {
     /// The value, if it is no secret.
     pub(super) fn shown(&self) -> String {
-        shown(self.value, self.secret)
+        shown(self.value, self.secret, SHORT)
+    }
+
+    /// The same at its full length.
+    pub(super) fn whole(&self) -> String {
+        shown(self.value, self.secret, WHOLE)
     }
 
     /// Whether it is shown as it is.
@@ -121,10 +134,50 @@ impl Leaf<'_> {
 pub(super) fn leaves(config: &Map<String, Value>) -> Vec<Leaf<'_>> {
     let mut found = Vec::new();
     for (name, value) in config.iter().filter(|(name, _)| !name.starts_with("ix_")) {
-        flatten(&foreign(name, 100), value, is_secret_name(name), &mut found);
+        match value {
+            Value::Object(services) if name == "services" && !services.is_empty() => {
+                for (name, service) in services {
+                    of_service(name, service, &mut found);
+                }
+            }
+            _ => flatten(&foreign(name, 100), value, is_secret_name(name), &mut found),
+        }
     }
     found
 }
+
+/// What is set of a service of a Compose file, whose name says nothing of what is in it.
+fn of_service<'v>(name: &str, service: &'v Value, found: &mut Vec<Leaf<'v>>) {
+    let path = format!("services.{}", foreign(name, 100));
+    match service {
+        Value::Object(fields) if fields.contains_key("image") || fields.contains_key("build") => {
+            for (key, value) in fields {
+                let from = found.len();
+                flatten(&format!("{path}.{}", foreign(key, 100)), value, is_secret_name(key), found);
+                for leaf in &mut found[from..] {
+                    leaf.place = place_of(key);
+                }
+            }
+        }
+        other => flatten(&path, other, is_secret_name(name), found),
+    }
+}
+
+/// Which program it is, how it is run and what it reaches comes first, and what is for people alone last.
+fn place_of(key: &str) -> u8 {
+    match key {
+        "build" | "image" => 0,
+        "cap_add" | "command" | "devices" | "entrypoint" | "gpus" | "network_mode" | "ports"
+        | "privileged" | "security_opt" | "user" | "volumes" => 1,
+        "environment" => 2,
+        "labels" => LAST,
+        key if key.starts_with("x-") => LAST,
+        _ => ANYWHERE,
+    }
+}
+
+const ANYWHERE: u8 = 3;
+const LAST: u8 = 4;
 
 /// One for every value in the tree, `secret` where a name above says so.
 fn flatten<'v>(path: &str, value: &'v Value, secret: bool, settings: &mut Vec<Leaf<'v>>) {
@@ -147,17 +200,17 @@ fn flatten<'v>(path: &str, value: &'v Value, secret: bool, settings: &mut Vec<Le
                 flatten(&format!("{path}[{index}]"), item, secret, settings);
             }
         }
-        leaf => settings.push(Leaf { path: path.to_owned(), value: leaf, secret }),
+        leaf => settings.push(Leaf { path: path.to_owned(), value: leaf, secret, place: ANYWHERE }),
     }
 }
 
-fn shown(leaf: &Value, secret: bool) -> String {
+fn shown(leaf: &Value, secret: bool, longest: usize) -> String {
     match leaf {
         // That there is no secret is none, and neither is whether something is on.
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => leaf.to_string(),
         Value::String(text) if text.is_empty() || text == "********" => text.clone(),
         _ if secret => HIDDEN.to_owned(),
-        Value::String(text) => hide(text, 300),
+        Value::String(text) => hide(text, longest),
         Value::Number(number) => number.to_string(),
     }
 }
@@ -218,5 +271,21 @@ mod tests {
             assert!(lines.contains(&line.to_owned()), "{line} is not in {lines:#?}");
         }
         assert!(!lines.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_name_of_a_service_hides_nothing_of_it() {
+        let config = json!({ "services": {
+            "token": { "image": "a:1", "environment": { "TOKEN": "hunter2" } },
+            "password": "hunter2",
+        } });
+        let leaves = leaves(config.as_object().unwrap());
+        let lines: Vec<_> = leaves.iter().map(|one| format!("{}={}", one.path, one.shown())).collect();
+        let told = [
+            "services.password=[hidden]",
+            "services.token.environment.TOKEN=[hidden]",
+            "services.token.image=a:1",
+        ];
+        assert_eq!(lines, told);
     }
 }

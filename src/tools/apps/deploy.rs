@@ -20,7 +20,7 @@ use crate::nas::{NasError, Session};
 use super::super::render::foreign;
 use super::super::{Change, Done, Entry, Items, Log, Need, Tool, ToolError, needs};
 use super::inapplicable;
-use super::setup::differences;
+use super::setup::{differences, readable};
 
 /// The tools of this file.
 pub(super) fn family() -> Vec<Entry> {
@@ -328,6 +328,7 @@ impl Change for Install {
         let used_ports = ports_of_others(nas, None).await?;
         let reach = compose::judge_values(&args.values.0, None, &bounds(nas, &used_ports))
             .map_err(|refusals| refused(&refusals))?;
+        readable(&args.values.0)?;
         let places = as_they_say(nas, &reach.binds).await?;
         let newest = foreign(offered.latest_version.as_deref().unwrap_or("unknown"), 40);
         let chart = if version == "latest" {
@@ -400,6 +401,7 @@ impl Change for Deploy {
         is_free(nas, name).await?;
         let used_ports = ports_of_others(nas, None).await?;
         let stack = judged(file, &bounds(nas, &used_ports))?;
+        readable(&stack.file)?;
         let places = as_they_say(nas, &stack.reach.binds).await?;
         let mut draft = Draft::new(
             format!("Deploy the app {name}: {}.", images(&stack)),
@@ -475,13 +477,14 @@ impl Tool for Validate {
         let judged = compose::read(&args.compose)
             .map_err(|refusal| vec![refusal])
             .and_then(|file| compose::judge(file, &bounds(nas, &used_ports)));
+        let judged = judged
+            .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .and_then(|stack| match readable(&stack.file) {
+                Ok(()) => Ok(stack),
+                Err(error) => Err(vec![error.to_string()]),
+            });
         Ok(match judged {
-            Err(refusals) => Verdict {
-                passes: false,
-                refused: refusals.iter().map(ToString::to_string).collect(),
-                notes: Vec::new(),
-                risk: None,
-            },
+            Err(refused) => Verdict { passes: false, refused, notes: Vec::new(), risk: None },
             Ok(stack) => {
                 let draft = Draft::new(
                     "",

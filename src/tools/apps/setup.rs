@@ -19,7 +19,7 @@ use crate::nas::methods::file;
 
 use super::super::render::foreign;
 use super::super::{Change, Done, Entry, Log, Need, ToolError, needs};
-use super::config::{Leaf, leaves};
+use super::config::{Leaf, WHOLE, leaves};
 use super::deploy::{Values, as_they_say, bounds, images, judged, ports_of_others, refused, told};
 use super::{identity, inapplicable, not_installed};
 
@@ -28,25 +28,38 @@ pub(super) fn family() -> Vec<Entry> {
     vec![Entry::change::<Update>()]
 }
 
-/// Most settings of a plan that are shown one by one.
-const SHOWN: usize = 60;
+/// Most settings that somebody can be asked to agree to: each of them is shown.
+const MOST: usize = 1000;
 
 /// Longest call that an undo is given as, in bytes.
 const LONGEST_UNDO: usize = 1500;
 
 /// Tells in a draft what would be another, with secrets left out.
 pub(super) fn differences(draft: &mut Draft, before: &Map<String, Value>, after: &Map<String, Value>) {
-    let told = Differences::of(before, after);
-    draft.changes.extend(told.alterations);
-    if told.more > 0 {
-        draft.warnings.push(format!("{} more settings are not shown.", told.more));
+    draft.changes.extend(Differences::of(before, after).alterations);
+}
+
+/// Whether all of it can be shown to whoever agrees to it.
+pub(super) fn readable(settings: &Map<String, Value>) -> Result<(), ToolError> {
+    let all = leaves(settings);
+    if all.len() > MOST {
+        return Err(inapplicable(
+            format!("It has more than {MOST} settings, and whoever agrees to it is shown each of them."),
+            "Leave out what it can do without, such as labels, or make several apps of it.",
+        ));
     }
+    if let Some(long) = all.iter().find(|leaf| leaf.value.as_str().is_some_and(|text| text.len() > WHOLE)) {
+        return Err(inapplicable(
+            format!("{} is too long to be shown to whoever agrees to it.", foreign(&long.path, 200)),
+            "Put it into a file of the app's own.",
+        ));
+    }
+    Ok(())
 }
 
 struct Differences {
+    /// What decides most comes first.
     alterations: Vec<Alteration>,
-    /// How many are not among them.
-    more: usize,
     /// Whether the settings before can be told in full.
     open: bool,
     /// Whether something is new.
@@ -55,24 +68,26 @@ struct Differences {
 
 impl Differences {
     fn of(before: &Map<String, Value>, after: &Map<String, Value>) -> Self {
-        let (before, after) = (by_path(before), by_path(after));
-        let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let mut all = Self { alterations: Vec::new(), more: 0, open: true, adds: false };
-        for path in paths {
-            let (was, is) = (before.get(path), after.get(path));
-            if was.map(|leaf| leaf.value) == is.map(|leaf| leaf.value) {
+        let (there, wanted) = (by_path(before), leaves(after));
+        let stays: BTreeSet<_> = wanted.iter().map(|leaf| leaf.path.as_str()).collect();
+        let (mut open, mut adds, mut found) = (true, false, Vec::new());
+        for leaf in &wanted {
+            let was = there.get(&leaf.path);
+            if was.is_some_and(|was| was.value == leaf.value) {
                 continue;
             }
-            all.open &= was.is_none_or(Leaf::is_open);
-            all.adds |= was.is_none();
-            if all.alterations.len() == SHOWN {
-                all.more += 1;
-                continue;
-            }
-            let alteration = Alteration::new(path.clone(), was.map(Leaf::shown), is.map(Leaf::shown));
-            all.alterations.push(alteration);
+            open &= was.is_none_or(Leaf::is_open);
+            adds |= was.is_none();
+            let alteration = Alteration::new(leaf.path.clone(), was.map(Leaf::whole), Some(leaf.whole()));
+            found.push((leaf.place, alteration));
         }
-        all
+        for leaf in there.values().filter(|leaf| !stays.contains(leaf.path.as_str())) {
+            open &= leaf.is_open();
+            found.push((leaf.place, Alteration::new(leaf.path.clone(), Some(leaf.whole()), None)));
+        }
+        found.sort_by_key(|(place, _)| *place);
+        let alterations = found.into_iter().map(|(_, alteration)| alteration).collect();
+        Self { alterations, open, adds }
     }
 }
 
@@ -99,6 +114,9 @@ struct UpdateArgs {
 
 /// What would be sent, and what is there.
 struct Next {
+    /// All that it is set up with.
+    there: Map<String, Value>,
+    /// The part of it that would be another.
     before: Map<String, Value>,
     after: Map<String, Value>,
     reach: Reach,
@@ -122,7 +140,8 @@ impl Next {
                 let stack = judged(file, bounds)?;
                 let mut notes = stack.notes.clone();
                 notes.push(format!("It would run {}.", images(&stack)));
-                Ok(Self { before: there, after: stack.file, reach: stack.reach, notes, custom })
+                let before = there.clone();
+                Ok(Self { there, before, after: stack.file, reach: stack.reach, notes, custom })
             }
             (Some(Values(patch)), None, false) => {
                 if let Some(theirs) = patch.keys().find(|key| key.starts_with("ix_")) {
@@ -141,7 +160,7 @@ impl Next {
                 merge(&mut after, patch);
                 let reach = compose::judge_values(&after, Some(&before), bounds)
                     .map_err(|refusals| refused(&refusals))?;
-                Ok(Self { before, after, reach, notes: Vec::new(), custom })
+                Ok(Self { there, before, after, reach, notes: Vec::new(), custom })
             }
             (None, None, _) | (Some(_), Some(_), _) => Err(inapplicable(
                 "Either values or compose is what is to be changed, and one of the two.".to_owned(),
@@ -215,19 +234,20 @@ impl Change for Update {
             let what = format!("Nothing of {name} would be another.");
             return Err(inapplicable(what, "app_config tells what it is set up with."));
         }
+        readable(&next.after)?;
         let places = as_they_say(nas, &next.reach.binds).await?;
         let what = if custom { "Compose file" } else { "settings" };
-        let found_differences = Differences::of(&next.before, &next.after);
-        let changed = found_differences.alterations.len() + found_differences.more;
+        let differences = Differences::of(&next.before, &next.after);
+        let changed = differences.alterations.len();
         let settings = if changed == 1 { "1 setting".to_owned() } else { format!("{changed} settings") };
         let mut draft = Draft::new(
             format!("Change the {what} of {name} ({settings}) and make its containers anew."),
             Self::RISK,
-            next.undo(name, &found_differences),
+            next.undo(name, &differences),
             format!("app {name}"),
-            Fingerprint::of(&json!([identity(&found), custom, next.before, places])),
+            Fingerprint::of(&json!([identity(&found), next.there, places])),
         );
-        differences(&mut draft, &next.before, &next.after);
+        draft.changes = differences.alterations;
         draft.stops.push("Whoever uses it loses it for a moment.".to_owned());
         draft.warnings.extend(next.notes.iter().map(|note| foreign(note, 300)));
         Ok(told(draft, &next.reach))

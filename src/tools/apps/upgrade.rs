@@ -1,8 +1,10 @@
 //! Bringing apps to other versions, and deleting them.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::domain::access::{Read, Write};
 use crate::domain::name::AppName;
@@ -14,6 +16,7 @@ use crate::nas::methods::app::change;
 use crate::nas::methods::{app, file};
 
 use super::super::render::foreign;
+use super::super::seen::Seen;
 use super::super::{Change, Done, Entry, Log, Need, ToolError, needs};
 use super::deploy::{as_set_up, word};
 use super::{find, identity, inapplicable};
@@ -324,6 +327,45 @@ impl Change for PullImages {
 
 // app_delete
 
+/// Whether what is mounted is a volume of Docker's own, or nothing that stays.
+fn is_dockers(volume: &app::Volume) -> bool {
+    volume.kind.as_deref().map_or(!volume.source.starts_with('/'), |kind| kind != "bind")
+}
+
+/// The volumes of Docker that go with an app: those of what runs of it, and those that its Compose file declares.
+fn volumes_lost(name: &AppName, app: &app::App, config: &Map<String, Value>) -> BTreeSet<String> {
+    let running = app.active_workloads.volumes.iter().filter(|one| is_dockers(one) && !one.source.is_empty());
+    // Docker keeps a volume in a folder of its name.
+    let running = running.map(|one| {
+        let folder = one.source.strip_suffix("/_data").and_then(|path| path.rsplit('/').next());
+        folder.unwrap_or(&one.source).to_owned()
+    });
+    let declared = config.get("volumes").filter(|_| app.custom_app == Some(true)).and_then(Value::as_object);
+    let declared = declared.into_iter().flatten().filter(|(_, volume)| {
+        // One that is another's stays.
+        volume.get("external").is_none_or(|external| *external == Value::Bool(false))
+    });
+    let declared = declared.map(|(key, volume)| match volume.get("name").and_then(Value::as_str) {
+        Some(name) => name.to_owned(),
+        None => format!("ix-{name}_{key}"),
+    });
+    running.chain(declared).map(|volume| foreign(&volume, 120)).collect()
+}
+
+/// These volumes, for the end of a sentence.
+fn with_volumes(lost: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 5;
+    let named = lost.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match lost.len() {
+        0 => String::new(),
+        1 => format!(" and the Docker volume {named} with all that is in it"),
+        all if all <= SHOWN => format!(" and {all} Docker volumes with all that is in them: {named}"),
+        all => {
+            format!(" and {all} Docker volumes with all that is in them: {named} and {} more", all - SHOWN)
+        }
+    }
+}
+
 struct Delete;
 
 #[derive(Deserialize, JsonSchema)]
@@ -342,7 +384,7 @@ impl Change for Delete {
     const DESCRIPTION: &'static str = "Deletes an app with its settings and Docker volumes. ix volumes and mounted datasets stay; the plan names them.";
     const SCOPE: Scope = Scope::AppsDestroy;
     const RISK: Risk = Risk::Destructive;
-    const LOOKS: &'static [Need] = needs![app::Apps, change::IxVolumes];
+    const LOOKS: &'static [Need] = needs![app::Apps, app::Config, change::IxVolumes];
     const NEEDS: &'static [Need] = needs![change::Delete];
     const LOG: &'static [(&'static str, Log)] = &[("app", Log::Plain), ("remove_images", Log::Plain)];
     type Args = DeleteArgs;
@@ -354,28 +396,38 @@ impl Change for Delete {
     async fn plan(nas: &Session<'_, Read>, args: &DeleteArgs) -> Result<Draft, ToolError> {
         let DeleteArgs { app: name, remove_images } = args;
         let found = find(nas, name).await?;
+        let mut seen = Seen::default();
+        let config = seen.or_default("its settings", nas.call(app::Config, (name.clone(),)).await)?;
         let kept = nas.call(change::IxVolumes, change::volumes_of(name)).await?;
         let kept: Vec<_> = kept.iter().map(|volume| foreign(&volume.name, 60)).collect();
         let volumes = &found.active_workloads.volumes;
-        let mut mounted: Vec<_> = volumes
-            .iter()
-            .filter(|one| one.source.starts_with('/'))
-            .map(|one| foreign(&one.source, 200))
-            .collect();
-        mounted.sort();
-        mounted.dedup();
+        let mounted = volumes.iter().filter(|one| !is_dockers(one)).map(|one| foreign(&one.source, 200));
+        let mounted: BTreeSet<_> = mounted.collect();
+        let lost = volumes_lost(name, &found, &config);
         let why =
             "its settings and its Docker volumes go with it; installed again, it begins with what stays"
                 .to_owned();
         let mut draft = Draft::new(
-            format!("Delete the app {name}, with its settings and its Docker volumes."),
+            format!("Delete the app {name}, with its settings{}.", with_volumes(&lost)),
             Self::RISK,
             Undo::Impossible(why),
             subject(name),
-            Fingerprint::of(&json!([identity(&found), kept, mounted])),
+            Fingerprint::of(&json!([identity(&found), config, kept, mounted, lost])),
         );
+        draft.unseen = seen.not;
         let is = found.state.as_str();
         draft.changes.push(Alteration::new(format!("app {name}"), Some(foreign(is, 20)), None));
+        let gone = |volume: &String| {
+            Alteration::new(format!("Docker volume {volume}"), Some("there, with its data".to_owned()), None)
+        };
+        draft.changes.extend(lost.iter().map(gone));
+        if !lost.is_empty() {
+            draft.warnings.push(
+                "Docker volumes cannot be set aside: what is in them is gone at once and for good."
+                    .to_owned(),
+            );
+            draft.unseen.push("how much is in its Docker volumes: the NAS does not tell".to_owned());
+        }
         draft.stops.push("Whoever uses it loses it.".to_owned());
         draft.dependents =
             mounted.iter().map(|path| Dependent { kind: "mounted", name: path.clone() }).collect();
@@ -385,15 +437,18 @@ impl Change for Delete {
             format!("What the NAS keeps for it stays: the ix volumes {}.", kept.join(", "))
         });
         if !mounted.is_empty() {
+            let mounted: Vec<_> = mounted.into_iter().collect();
             draft.warnings.push(format!("What is mounted into it stays: {}.", mounted.join(", ")));
         }
         if volumes.is_empty() {
-            draft.unseen.push("what is mounted into it: the NAS tells only of what runs".to_owned());
+            let what = "what is mounted into it, and Docker volumes that no Compose file of its own names: the NAS tells only \
+                        of what runs";
+            draft.unseen.push(what.to_owned());
         }
         if found.active_workloads.container_details.is_empty() {
             draft.unseen.push(
                 "whether it is still the same by then: nothing tells an app without containers from one that is made \
-                 again under its name"
+                 again under its name and set up alike"
                     .to_owned(),
             );
         }

@@ -243,9 +243,10 @@ pub(crate) fn row(app: &App, generation: Generation) -> Value {
         let host = json!({"host_port": outside, "host_ip": "0.0.0.0"});
         json!({"container_port": inside, "protocol": "tcp", "host_ports": [host]})
     });
-    let mounts = app.mount.iter().map(
-        |(on_nas, in_app)| json!({"source": on_nas, "destination": in_app, "mode": "rw", "type": "bind"}),
-    );
+    let mounts = app.mount.iter().map(|(on_nas, in_app)| {
+        let kind = if on_nas.starts_with("/mnt/.ix-apps/docker/volumes/") { "volume" } else { "bind" };
+        json!({"source": on_nas, "destination": in_app, "mode": "rw", "type": kind})
+    });
     let mounts: Vec<Value> = mounts.collect();
     let host_mounts: Vec<Value> = app
         .makers_mounts
