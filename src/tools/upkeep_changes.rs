@@ -202,9 +202,6 @@ struct ScheduleArgs {
 const WEEKLY: &str = "0 0 * * 7";
 const THRESHOLD: u32 = 35;
 
-/// With fewer days than these between two scrubs, the end of one is nearly the beginning of the next.
-const OFTEN: u32 = 7;
-
 /// The schedule of a pool, if it has one.
 async fn scheduled<A: Access + Covers<Read>>(
     nas: &Session<'_, A>,
@@ -227,6 +224,7 @@ impl Change for ScrubSchedule {
     const TITLE: &'static str = "Schedule scrubs";
     const DESCRIPTION: &'static str = "Sets when the NAS scrubs a pool by itself. What is left away stays.";
     const SCOPE: Scope = Scope::StorageWrite;
+    /// To switch it on as it is, or as the NAS suggests it. All else is more.
     const RISK: Risk = Risk::Reversible;
     const LOOKS: &'static [Need] = needs![pool::Pools, scrub::Schedules];
     const NEEDS: &'static [Need] = needs![scrub::Create, scrub::Update];
@@ -251,9 +249,12 @@ impl Change for ScrubSchedule {
             (cron, task.threshold, task.enabled != Some(false))
         });
         let usual = || (WEEKLY.parse().ok(), Some(THRESHOLD), true);
-        let (old_cron, old_threshold, old_enabled) = was.clone().unwrap_or_else(usual);
-        let is =
-            (cron.clone().or(old_cron), threshold_days.or(old_threshold), enabled.unwrap_or(old_enabled));
+        let before = was.clone().unwrap_or_else(usual);
+        let is = (
+            cron.clone().or_else(|| before.0.clone()),
+            threshold_days.or(before.1),
+            enabled.unwrap_or(before.2),
+        );
         if was.as_ref() == Some(&is) {
             return Err(ToolError::inapplicable(
                 format!("Scrubs of {pool} are scheduled so already."),
@@ -261,10 +262,12 @@ impl Change for ScrubSchedule {
             ));
         }
         let undo = match &was {
-            Some((cron, threshold, enabled)) => {
-                json!({ "pool": pool, "cron": cron, "threshold_days": threshold, "enabled": enabled })
-            }
-            None => json!({ "pool": pool, "enabled": false }),
+            Some((Some(cron), threshold, enabled)) => Undo::call(
+                Self::NAME,
+                json!({ "pool": pool, "cron": cron, "threshold_days": threshold, "enabled": enabled }),
+            ),
+            Some((None, ..)) => Undo::Words("set it in the TrueNAS web interface to what it was".to_owned()),
+            None => Undo::call(Self::NAME, json!({ "pool": pool, "enabled": false })),
         };
         let in_words =
             |(cron, threshold, enabled): &(Option<Cron>, _, _)| rhythm(cron.as_ref(), *threshold, *enabled);
@@ -272,24 +275,19 @@ impl Change for ScrubSchedule {
         let mut draft = Draft::new(
             format!("Have the NAS scrub the pool {pool} by itself: {after}."),
             Self::RISK,
-            Undo::call(Self::NAME, undo),
+            undo,
             format!("pool {pool}"),
             Fingerprint::of(&json!([found.id, found.guid, task.as_ref().map(|task| task.id), was])),
         );
-        let before = was.as_ref().map(in_words);
-        draft.changes.push(Alteration::new(format!("scrubs of {pool}"), before, Some(after)));
-        let at_most = THRESHOLD.max(old_threshold.unwrap_or(THRESHOLD));
-        if cron.as_ref().is_some_and(|cron| !cron.is_monthly())
-            || threshold_days.is_some_and(|days| days > at_most)
-        {
-            let rare = "The pool may be read through more seldom than the NAS suggests, or never: errors are found late, \
-                        or when a file is needed.";
-            draft.warnings.push(rare.to_owned());
-            draft.risk = draft.risk.max(Risk::Disruptive);
-        }
-        if threshold_days.is_some_and(|days| days < OFTEN.min(old_threshold.unwrap_or(OFTEN))) {
-            let often = "The pool may be read through nearly all the time, and is slower for as long.";
-            draft.warnings.push(often.to_owned());
+        let told = was.as_ref().map(in_words);
+        draft.changes.push(Alteration::new(format!("scrubs of {pool}"), told, Some(after)));
+        // Which of two rhythms is the rarer cannot be told of all of them, and one that is moved often enough never comes.
+        if (&is.0, is.1) != (&before.0, before.1) {
+            draft.warnings.push(
+                "A time that never comes, as the 31st of February, or that comes all too rarely is like none: errors are found \
+                 when a file is needed. One that comes all the time leaves the pool slow."
+                    .to_owned(),
+            );
             draft.risk = draft.risk.max(Risk::Disruptive);
         }
         if !is.2 {

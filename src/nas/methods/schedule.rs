@@ -51,15 +51,6 @@ pub struct NotCron;
 const LONGEST: usize = 100;
 
 impl Cron {
-    /// Whether it surely comes round each month: in every month, and on a day that each of them has. What takes more to tell
-    /// than that, such as a day of the month and one of the week together, does not.
-    #[must_use]
-    pub fn is_monthly(&self) -> bool {
-        let [_, _, dom, month, dow] = &self.0;
-        let each_has = |day: &str| day.parse::<u8>().is_ok_and(|day| (1..=28).contains(&day));
-        month == "*" && (dom == "*" || dow == "*" && dom.split(',').any(each_has))
-    }
-
     /// As the NAS takes it.
     #[must_use]
     pub fn schedule(self) -> Schedule {
@@ -144,17 +135,6 @@ mod tests {
         let long = format!("{} * * * *", "1,".repeat(LONGEST));
         for text in ["", "0 3 * *", "0 3 * * 7 7", "0 3 * * ;", "0 3 * * \u{e4}", "@daily", &long] {
             assert_eq!(text.parse::<Cron>(), Err(NotCron), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_surely_comes_round_each_month_is_monthly() {
-        let is_monthly = |text: &str| text.parse::<Cron>().unwrap().is_monthly();
-        for text in ["0 3 * * *", "0 3 * * 7", "0 3 1 * *", "0 3 31,28 * *", "*/5 * * * mon-fri"] {
-            assert!(is_monthly(text), "{text}");
-        }
-        for text in ["0 3 29 * *", "0 3 31 2 *", "0 3 * 2 *", "0 3 1 */2 *", "0 3 1 * 7", "0 3 0 * *"] {
-            assert!(!is_monthly(text), "{text}");
         }
     }
 
