@@ -763,6 +763,29 @@ async fn a_backup_task_is_as_dangerous_as_it_is_set_up_to_be() {
             assert_eq!(planned["effect"]["summary"], sentence, "{text}");
             assert_eq!(planned["effect"]["risk"], "destructive", "{text}");
         }
+        bench.world.nas.state(|nas| nas.from_scratch = false);
+        for (set_to, kind, risk, told) in [
+            (json!({ "readonly": "SET" }), "replication", "disruptive", "It makes backup/photos read-only"),
+            (
+                json!({ "replicate": true }),
+                "replication",
+                "destructive",
+                "both on this NAS, and deletes in backup/photos what is not at the source.",
+            ),
+            // The script stays where it is; that there is one is told.
+            (
+                json!({ "transfer_mode": "COPY" }),
+                "cloud_sync",
+                "destructive",
+                "runs a script of its owner as root before it",
+            ),
+            (json!({ "transfer_mode": "COPY", "pre_script": "" }), "cloud_sync", "disruptive", "(COPY)"),
+        ] {
+            bench.world.nas.state(|nas| nas.tasks_set_to = set_to.clone());
+            let (planned, text) = plan(&alice, "backup_run", &json!({ "kind": kind, "id": 1 })).await;
+            assert_eq!(planned["effect"]["risk"], risk, "{set_to}: {text}");
+            assert!(text.contains(told), "{set_to}: {told}: {text}");
+        }
         bench.hold_against_schemas(version);
     }
 }

@@ -402,6 +402,7 @@ async fn snapshot_task(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolErr
             task.recursive,
             task.lifetime_value,
             task.lifetime_unit,
+            task.rest,
             identities
         ]),
         does: format!("it takes snapshots of {}{}", foreign(&task.dataset, 200), and_below(task.recursive)),
@@ -447,8 +448,20 @@ async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError
             "If the two have no snapshot in common, all of {target} is deleted and sent anew."
         ));
     }
+    let makes_alike = task.replicate != Some(false);
+    if makes_alike {
+        warnings.push(format!(
+            "It makes {target} the same as the source: datasets and snapshots that are there and not at the source are destroyed."
+        ));
+    }
+    match task.readonly.as_deref() {
+        Some("IGNORE") => {}
+        Some("REQUIRE") => warnings.push(format!("It fails where {target} can be written to.")),
+        _ => warnings.push(format!("It makes {target} read-only: whoever writes there can no longer.")),
+    }
     let pulls = task.direction != "PUSH";
-    let risk = if keeps_all && !from_scratch && !pulls { Risk::Disruptive } else { Risk::Destructive };
+    let loses_nothing = keeps_all && !from_scratch && !makes_alike && !pulls;
+    let risk = if loses_nothing { Risk::Disruptive } else { Risk::Destructive };
     let transport = task.transport.as_deref().unwrap_or("a way that the NAS does not tell");
     let (at_source, at_target) = match (transport, pulls) {
         ("LOCAL", _) => (String::new(), ", both on this NAS".to_owned()),
@@ -465,8 +478,11 @@ async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError
     let sources = foreign(&task.source_datasets.join(", "), 300);
     let below = and_below(task.recursive);
     // Whoever reads one sentence is to have read this.
-    let at_worst =
-        if from_scratch { format!(", and may delete everything in {target}") } else { String::new() };
+    let at_worst = match (from_scratch, makes_alike) {
+        (true, _) => format!(", and may delete everything in {target}"),
+        (false, true) => format!(", and deletes in {target} what is not at the source"),
+        (false, false) => String::new(),
+    };
     Ok(Task {
         name: format!("the replication {}", foreign(&task.name, 100)),
         does: format!("it {verb} {sources}{below}{at_source} to {target}{at_target}{at_worst}"),
@@ -482,6 +498,10 @@ async fn replication(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError
             task.exclude,
             task.retention_policy,
             task.allow_from_scratch,
+            task.replicate,
+            task.readonly,
+            task.periodic_snapshot_tasks,
+            task.rest,
             identities
         ]),
         risk,
@@ -511,14 +531,35 @@ async fn cloud_sync(nas: &Session<'_, Read>, id: i64) -> Result<Task, ToolError>
         // A mode that is not known is taken for this one.
         _ => format!("What is in {to} and not in {from} is deleted there."),
     };
+    let mut warnings = vec![warning];
+    let mut scripts = Vec::new();
+    for (which, when) in [(backup::Script::Before, "before"), (backup::Script::After, "after")] {
+        if !nas.call(backup::CloudSyncs, backup::with_script(id, which)).await?.is_empty() {
+            scripts.push(when);
+            warnings.push(format!(
+                "The NAS runs a script of its owner as root {when} it. What that does is not looked at here: it may hold secrets."
+            ));
+        }
+    }
     // What it writes over here nobody but us can bring back; there it may be kept.
-    let risk = if mode == "COPY" && pushes { Risk::Disruptive } else { Risk::Destructive };
+    let loses_nothing = mode == "COPY" && pushes && scripts.is_empty();
+    let risk = if loses_nothing { Risk::Disruptive } else { Risk::Destructive };
     Ok(Task {
         name: format!("the cloud sync {}", foreign(task.description.as_deref().unwrap_or("?"), 100)),
         does: format!("it {verb} {from} to {to} ({})", foreign(mode, 20)),
-        facts: json!([task.id, task.description, task.path, task.direction, task.transfer_mode, from, to]),
+        facts: json!([
+            task.id,
+            task.description,
+            task.path,
+            task.direction,
+            task.transfer_mode,
+            from,
+            to,
+            scripts,
+            task.rest
+        ]),
         risk,
-        warnings: vec![warning],
+        warnings,
         enabled: task.enabled != Some(false),
         runs: task.job.as_ref().and_then(|job| job.state)
             == Some(crate::nas::methods::job::JobState::Running),

@@ -224,6 +224,9 @@ pub fn example(tool: &str) -> Example {
             example_of(json!({ "id": "24.10.2.4" })).unless(GONE, |nas| nas.old_systems.clear())
         }
         "backup_run" => example_of(json!({ "kind": "snapshots", "id": 1 }))
+            .unless("it names them otherwise", |nas| {
+                nas.tasks_set_to = json!({ "naming_schema": "other-%Y-%m-%d_%H-%M" });
+            })
             .unless(MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos"))
             .unless(BELOW_MADE_AGAIN, |nas| nas.make_dataset_again("tank/photos/2024")),
         "alert_dismiss" => example_of(json!({ "uuid": "b8a0c9d4-7c41-4a43-8d0e-7f7c0f1d9e02" }))

@@ -80,6 +80,8 @@ pub struct State {
     pub directory: Option<String>,
     /// Whether replications may delete what is at their target and begin anew.
     pub from_scratch: bool,
+    /// What else somebody set replications, snapshot tasks and cloud syncs to; it stands in each that has such a field.
+    pub tasks_set_to: Value,
     /// Who may log in, and as what.
     pub accounts: Vec<Account>,
     /// How fast and how strict the server is.
@@ -687,6 +689,7 @@ impl State {
             scrub_tasks: [1, 2].map(ScrubTask::usual).into(),
             old_systems: vec!["24.10.2.4".to_owned()],
             from_scratch: false,
+            tasks_set_to: json!({}),
             update: None,
             directory: None,
             accounts,

@@ -1,11 +1,14 @@
 //! Tasks that make copies: snapshots, replication, cloud, rsync.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Method;
 use super::job::JobState;
-use super::query::{Query, Queryable};
+use super::query::{Compare, Query, Queryable};
 use super::schedule::Schedule;
 use crate::domain::access::{Read, Write};
 use crate::nas::version::Candidate;
@@ -30,6 +33,26 @@ pub struct CloudBackups;
 /// The rsync tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct Rsyncs;
+
+/// The cloud sync of this number, if the NAS runs a script of its owner before it, or after it. The script itself stays where it
+/// is.
+#[must_use]
+pub fn with_script(id: i64, which: Script) -> Query<CloudSyncs> {
+    let field = match which {
+        Script::Before => "pre_script",
+        Script::After => "post_script",
+    };
+    Query::all().filter("id", Compare::Is, id).filter(field, Compare::IsNot, "")
+}
+
+/// When the NAS runs a script of a cloud sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Before it copies.
+    Before,
+    /// Once it has.
+    After,
+}
 
 /// How it went with a task of the NAS's replicator, which is no job.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -101,12 +124,31 @@ pub struct Replication {
     /// It may delete all there and send it anew.
     #[serde(default)]
     pub allow_from_scratch: Option<bool>,
+    /// It makes the target the same as the source, and destroys there what the source has not.
+    #[serde(default)]
+    pub replicate: Option<bool>,
+    /// `SET`: it makes the target read-only; `REQUIRE`: it fails where it is not; `IGNORE`.
+    #[serde(default)]
+    pub readonly: Option<String>,
+    /// The snapshot tasks whose snapshots it sends.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub periodic_snapshot_tasks: Vec<Numbered>,
+    /// What else decides over what it sends and deletes: how names are read, how long snapshots are kept there, properties.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
     /// When; absent where it follows a snapshot task.
     #[serde(default)]
     pub schedule: Option<Schedule>,
     /// How it went.
     #[serde(default)]
     pub state: Option<TaskState>,
+}
+
+/// Something that is meant by its number.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Its number.
+    pub id: i64,
 }
 
 /// A task that takes snapshots.
@@ -134,6 +176,9 @@ pub struct SnapshotTask {
     /// How it went.
     #[serde(default)]
     pub state: Option<TaskState>,
+    /// What else decides over what it takes and deletes.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// A task that copies to a cloud, or back, or backs up to one.
@@ -168,6 +213,10 @@ pub struct CloudTask {
     /// How it went.
     #[serde(default)]
     pub job: Option<TaskJob>,
+    /// What else decides over what it copies and deletes. Of a backup nothing. Scripts and arguments may hold secrets, and are not
+    /// asked for.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// A place in a cloud.
@@ -257,6 +306,23 @@ method!(
         "exclude",
         "retention_policy",
         "allow_from_scratch",
+        "replicate",
+        "readonly",
+        "periodic_snapshot_tasks",
+        "naming_schema",
+        "also_include_naming_schema",
+        "name_regex",
+        "restrict_schedule",
+        "only_matching_schedule",
+        "hold_pending_snapshots",
+        "lifetime_value",
+        "lifetime_unit",
+        "lifetimes",
+        "properties",
+        "properties_exclude",
+        "properties_override",
+        "encryption",
+        "encryption_inherit",
         "schedule",
         "state"
     ]
@@ -266,7 +332,19 @@ method!(
     SnapshotTask,
     "pool.snapshottask.query",
     "SNAPSHOT_TASK_READ",
-    ["id", "dataset", "recursive", "enabled", "schedule", "lifetime_value", "lifetime_unit", "state"]
+    [
+        "id",
+        "dataset",
+        "recursive",
+        "exclude",
+        "enabled",
+        "schedule",
+        "naming_schema",
+        "allow_empty",
+        "lifetime_value",
+        "lifetime_unit",
+        "state"
+    ]
 );
 method!(
     CloudSyncs,
@@ -284,6 +362,13 @@ method!(
         "credentials.name",
         "attributes.bucket",
         "attributes.folder",
+        "snapshot",
+        "include",
+        "exclude",
+        "encryption",
+        "filename_encryption",
+        "create_empty_src_dirs",
+        "follow_symlinks",
         "job.state",
         "job.time_started",
         "job.time_finished",

@@ -68,6 +68,16 @@ fn run_cloud_sync(context: &mut Context<'_>) -> Result<Answer, Failure> {
     }))
 }
 
+/// A task as somebody set it.
+fn set(context: &Context<'_>, mut row: Value) -> Value {
+    for (name, value) in context.state.tasks_set_to.as_object().into_iter().flatten() {
+        if let Some(field) = row.get_mut(name) {
+            *field = value.clone();
+        }
+    }
+    row
+}
+
 fn daily(hour: &str) -> Value {
     json!({"minute": "0", "hour": hour, "dom": "*", "month": "*", "dow": "*"})
 }
@@ -108,7 +118,7 @@ fn located(mut row: Value, dataset: &str, generation: Generation) -> Value {
 
 fn snapshot_tasks(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let at = last_at(context.state.now(), 0);
-    context.query(vec![json!({
+    let row = json!({
         "id": 1,
         "dataset": "tank/photos",
         "recursive": true,
@@ -121,7 +131,9 @@ fn snapshot_tasks(context: &mut Context<'_>) -> Result<Answer, Failure> {
         "schedule": within_the_day("0"),
         "vmware_sync": false,
         "state": {"state": "FINISHED", "datetime": date(at)},
-    })])
+    });
+    let row = set(context, row);
+    context.query(vec![row])
 }
 
 fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
@@ -202,10 +214,12 @@ fn replications(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let finished =
         json!({"state": "FINISHED", "datetime": date(at), "last_snapshot": format!("tank/photos@{newest}")});
     let failed = json!({"state": "ERROR", "datetime": date(at), "error": "No route to host."});
-    context.query(vec![
+    let rows = [
         row(1, "photos to backup", "tank/photos", "backup/photos", "LOCAL", finished),
         row(2, "apps to offsite", "tank/apps", "pool/homenas/apps", "SSH", failed),
-    ])
+    ];
+    let rows = rows.map(|row| set(context, row));
+    context.query(rows.into())
 }
 
 fn provider() -> Value {
@@ -252,7 +266,8 @@ fn cloud_syncs(context: &mut Context<'_>) -> Result<Answer, Failure> {
         "create_empty_src_dirs": false,
         "follow_symlinks": false,
     });
-    context.query(vec![located(row, "tank/photos", generation)])
+    let row = set(context, located(row, "tank/photos", generation));
+    context.query(vec![row])
 }
 
 fn cloud_backups(context: &mut Context<'_>) -> Result<Answer, Failure> {
