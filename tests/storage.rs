@@ -590,6 +590,26 @@ async fn who_is_connected_is_told_of_what_they_would_lose() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_share_says_who_a_client_is_on_the_nas() {
+    let (bench, alice) = bench(Generation::V25_10, |_| {}).await;
+    let writable = json!({ "path": "/mnt/tank/media", "read_only": false });
+    for (maproot, mapall, told) in [
+        (None, None, "can be any of them but root."),
+        (Some("root"), None, "can be any of them, and is root here as root."),
+        (Some("root"), Some("media"), "Everybody on a host that is let in is media here."),
+        (None, Some("root"), "Everybody on a host that is let in is root here."),
+    ] {
+        bench.world.nas.state(|nas| {
+            let share = &mut nas.nfs_shares[0];
+            (share.maproot, share.mapall) = (maproot.map(str::to_owned), mapall.map(str::to_owned));
+        });
+        let (_, text) = plan(&alice, "nfs_share_update", &writable).await;
+        assert!(text.contains(told), "{told}: {text}");
+        assert_eq!(text.contains("but root"), maproot.is_none() && mapall.is_none(), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_is_scrubbed_on_a_clients_word_and_the_scrub_stopped_on_a_persons() {
     let (bench, alice) = bench(Generation::V25_10, |nas| {
         nas.pace.scrub_step = std::time::Duration::from_mins(5);

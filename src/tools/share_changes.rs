@@ -60,7 +60,7 @@ impl By {
         }
     }
 
-    /// What keeps somebody out who can reach it.
+    /// What keeps somebody out who can reach one that this program makes.
     const fn trusts(self) -> &'static str {
         match self {
             Self::Smb => {
@@ -85,6 +85,9 @@ struct Found {
     read_only: bool,
     hosts: Vec<String>,
     open_to: OpenTo,
+    /// Who root of a client is here, and who everybody of a client is; by NFS.
+    maproot: Option<String>,
+    mapall: Option<String>,
 }
 
 /// Whom a share lets in who reaches it, as far as this program writes that.
@@ -114,6 +117,8 @@ impl Found {
                 (_, true, Some(share::PLAIN)) => OpenTo::Accounts,
                 _ => OpenTo::Others,
             },
+            maproot: None,
+            mapall: None,
         }
     }
 
@@ -130,6 +135,21 @@ impl Found {
                 (None, None, true) => OpenTo::Accounts,
                 _ => OpenTo::Others,
             },
+            maproot: share.maproot_user.clone().filter(|user| !user.is_empty()),
+            mapall: share.mapall_user.clone().filter(|user| !user.is_empty()),
+        }
+    }
+
+    /// What keeps somebody out who can reach it, and who they are once they are in.
+    fn trusts(&self) -> String {
+        match (&self.mapall, &self.maproot) {
+            (None, None) => self.by.trusts().to_owned(),
+            (Some(all), _) => format!("Everybody on a host that is let in is {} here.", foreign(all, 60)),
+            (None, Some(root)) => format!(
+                "NFS believes what clients say of their users: whoever is root on a host that is let in can be any of \
+                 them, and is {} here as root.",
+                foreign(root, 60)
+            ),
         }
     }
 
@@ -182,7 +202,9 @@ impl Found {
             self.enabled,
             self.read_only,
             self.hosts,
-            self.open_to
+            self.open_to,
+            self.maproot,
+            self.mapall
         ])
     }
 
@@ -241,7 +263,7 @@ fn spelled(hosts: &[Host]) -> Vec<String> {
 /// Who will be able to reach it, and by what else it is reached.
 async fn exposure(
     nas: &Session<'_, Read>,
-    by: By,
+    (by, trusts): (By, String),
     (path, hosts): (&str, &[String]),
     seen: &mut Seen,
 ) -> Result<Vec<String>, ToolError> {
@@ -249,7 +271,7 @@ async fn exposure(
     if hosts.is_empty() {
         warnings.push("There is no limit of hosts: whoever reaches the NAS may try.".to_owned());
     }
-    warnings.push(by.trusts().to_owned());
+    warnings.push(trusts);
     let lies_in =
         |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
     for other in shares(nas, seen).await?.iter().filter(|other| other.enabled) {
@@ -317,7 +339,7 @@ impl New<'_> {
         let (found, at) = shareable(nas, path).await?;
         let mut seen = Seen::default();
         let hosts = spelled(hosts);
-        let warnings = exposure(nas, by, (&at, &hosts), &mut seen).await?;
+        let warnings = exposure(nas, (by, by.trusts().to_owned()), (&at, &hosts), &mut seen).await?;
         let dependents = users_of(nas, path, &mut seen.not).await?;
         let below = identities_below(nas, path).await?;
         let uses: Vec<_> = dependents.iter().map(|used| &used.name).collect();
@@ -409,7 +431,7 @@ impl Wanted<'_> {
         let hosts = wanted_hosts.unwrap_or_else(|| now.hosts.clone());
         let mut warnings = Vec::new();
         if opens {
-            warnings = exposure(nas, now.by, (&now.path, &hosts), &mut seen).await?;
+            warnings = exposure(nas, (now.by, now.trusts()), (&now.path, &hosts), &mut seen).await?;
             // That it gives its own folder goes without saying.
             let own = format!("{} gives the same folder", capital(&now.called()));
             warnings.retain(|warning| !warning.starts_with(&own));

@@ -104,6 +104,9 @@ pub fn example(tool: &str) -> Example {
         }
         "nfs_share_update" => {
             example_of(json!({ "path": "/mnt/tank/media", "read_only": false, "hosts": ["192.168.1.7"] }))
+                .unless("root of a client is root here", |nas| {
+                    nas.nfs_shares[0].maproot = Some("root".to_owned());
+                })
                 .unless(GONE, |nas| nas.nfs_shares.clear())
                 .unless(GIVES_ANOTHER, |nas| nas.make_dataset_again("tank/media"))
                 .unless("more may use it", |nas| nas.nfs_shares[0].networks.push("10.0.0.0/8".to_owned()))

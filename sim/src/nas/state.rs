@@ -533,6 +533,10 @@ pub struct NfsShare {
     pub enabled: bool,
     /// Whether clients may not write.
     pub readonly: bool,
+    /// Who root of a client is here.
+    pub maproot: Option<String>,
+    /// Who everybody of a client is here.
+    pub mapall: Option<String>,
 }
 
 /// A local user.
@@ -1323,6 +1327,8 @@ fn nfs_shares() -> Vec<NfsShare> {
         hosts: Vec::new(),
         enabled: true,
         readonly: true,
+        maproot: None,
+        mapall: None,
     }]
 }
 

@@ -199,6 +199,8 @@ fn nfs_create(context: &mut Context<'_>) -> Result<Answer, Failure> {
         hosts: Vec::new(),
         enabled: true,
         readonly: false,
+        maproot: None,
+        mapall: None,
     };
     set_nfs(&mut share, &data);
     let row = nfs_row(state, &share, generation);
@@ -324,9 +326,9 @@ fn nfs_row(state: &State, share: &NfsShare, generation: Generation) -> Value {
         "networks": share.networks,
         "hosts": share.hosts,
         "ro": share.readonly,
-        "maproot_user": null,
+        "maproot_user": share.maproot,
         "maproot_group": null,
-        "mapall_user": null,
+        "mapall_user": share.mapall,
         "mapall_group": null,
         "security": [],
         "enabled": share.enabled,
