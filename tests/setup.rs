@@ -144,12 +144,20 @@ impl Machine {
             .args(["--config".as_ref(), self.path("etc/tailnas/config.toml").as_os_str()])
             .args(["--credstore".as_ref(), self.path("etc/credstore").as_os_str()])
             .args(["--units".as_ref(), self.path("etc/units").as_os_str()])
+            .args(["--tailscaled-defaults".as_ref(), self.path("etc/default/tailscaled").as_os_str()])
             .env("PATH", self.search_path())
             .output()
             .await
             .unwrap();
         let said = [output.stdout, output.stderr].concat();
         Ran { code: output.status.code(), text: String::from_utf8(said).unwrap() }
+    }
+
+    /// Tells tailscaled to give certificates to the user of the service.
+    fn permits(&self) {
+        fs::create_dir_all(self.path("etc/default")).unwrap();
+        let defaults = "PORT=\"41641\"\nTS_PERMIT_CERT_UID=\"tailnas\"\n";
+        fs::write(self.path("etc/default/tailscaled"), defaults).unwrap();
     }
 
     fn config(&self) -> String {
@@ -564,6 +572,7 @@ async fn clients_come_in_as_somebody_chose() {
     let machine = Machine::new().await;
     machine.fake("systemctl", "case $1 in show) echo yes ;; esac");
     machine.answer("listen", "tailnet");
+    machine.permits();
     let ran = machine.setup().await;
     assert_eq!(ran.code, Some(0), "{}", ran.text);
     let drop_in = machine.path("etc/units/tailnas.socket.d/listen.conf");
@@ -576,7 +585,6 @@ async fn clients_come_in_as_somebody_chose() {
     );
     assert!(!machine.calls().contains("tailscale serve"), "{}", machine.calls());
     assert!(ran.text.contains("it listens on 127.0.0.100, port 443"), "{}", ran.text);
-    assert!(ran.text.contains("TS_PERMIT_CERT_UID=tailnas"), "{}", ran.text);
     // A second run leaves it so, and one that begins anew can take it back.
     assert_eq!(machine.setup().await.code, Some(0));
     assert_eq!(fs::read_to_string(&drop_in).unwrap(), written);
@@ -594,6 +602,56 @@ async fn clients_come_in_as_somebody_chose() {
     assert!(theirs.exists() && !drop_in.exists() && !machine.calls().contains("tailscale serve"));
     let lan = |machine: &Machine| machine.answer("listen", "lan");
     broken("lan is no way to listen", "serve, tailnet or systemd", lan, |_| {}).await;
+}
+
+/// Said before the service is started, which would not get up without the certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_leg() {
+    let no_service = |machine: &Machine| {
+        machine.fake("systemctl", "case $1 in restart) echo 'Job failed.' >&2; exit 1 ;; esac");
+    };
+    let direct = async || {
+        let machine = Machine::new().await;
+        machine.answer("listen", "tailnet");
+        machine
+    };
+    let permit = |machine: &Machine| {
+        machine.permits();
+        machine.fake("systemctl", "exit 0");
+    };
+    let unpermitted = "does not give the certificate of this machine to the user of the service";
+    let line = "echo TS_PERMIT_CERT_UID=tailnas >>";
+    broken_on(direct().await, unpermitted, line, no_service, permit).await;
+    let commented = |machine: &Machine| {
+        no_service(machine);
+        machine.permits();
+        let file = machine.path("etc/default/tailscaled");
+        let text = fs::read_to_string(&file).unwrap().replace("TS_PERMIT", "#TS_PERMIT");
+        fs::write(file, text).unwrap();
+    };
+    broken_on(direct().await, unpermitted, "systemctl restart tailscaled", commented, permit).await;
+    let in_the_unit = |machine: &Machine| {
+        machine
+            .fake("systemctl", "case \"$*\" in *Environment*) echo A=1 TS_PERMIT_CERT_UID=tailnas ;; esac");
+    };
+    broken_on(direct().await, unpermitted, line, no_service, in_the_unit).await;
+    let denied = |denied: bool| {
+        move |machine: &Machine| {
+            machine.permits();
+            machine.world.local_api.deny_certificates(denied);
+        }
+    };
+    broken_on(direct().await, unpermitted, line, denied(true), denied(false)).await;
+    let fault = Fault::Status(500, "acme: too many certificates already issued".to_owned());
+    let none = |machine: &Machine| {
+        machine.permits();
+        // The two questions before it, about this machine and the others, are answered.
+        let right = Fault::Slow(Duration::ZERO);
+        for answer in [&right, &right, &fault] {
+            machine.world.local_api.faults().once(answer.clone());
+        }
+    };
+    broken_on(direct().await, "too many certificates", "tailscale cert nas-mcp", none, permit).await;
 }
 
 /// A midclt that remembers what it has made, and gives the groups of reader, writer and maintenance account these numbers.
@@ -779,11 +837,13 @@ async fn the_service_leg() {
         machine.fake("tailscale", "exit 0");
     };
     let fails = |machine: &Machine| {
-        machine.fake("journalctl", "printf 'the NAS was \\033[31mred'");
+        let sandbox = "SANDBOX  WHAT\\n✓ enforced (it is)  x\\n✗ NOT enforced  y\\n2 enforced, 1 not enforced, 0 unknown\\n";
+        let said = format!("printf 'a\\nb\\nc\\n{sandbox}the NAS was \\033[31mred\\n{sandbox}{sandbox}'");
+        machine.fake("journalctl", &said);
         machine.fake("systemctl", "case $1 in restart) echo 'Job failed.' >&2; exit 1 ;; esac");
     };
     broken("systemctl restart tailnas.service: Job failed.", "journalctl -u tailnas", &fails, well).await;
-    broken("It said: the NAS was [31mred", "journalctl -u tailnas", fails, well).await;
+    broken("It said: a b c the NAS was [31mred", "journalctl -u tailnas", fails, well).await;
     let refuses = |machine: &Machine| {
         machine.fake("tailscale", "printf 'Serve is not enabled on your tailnet.\\033[31m' >&2; exit 1");
     };

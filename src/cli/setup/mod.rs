@@ -28,16 +28,15 @@ use crate::nas::{self, By};
 use crate::net::http::Client;
 use crate::oauth::Provider;
 use crate::secret::{Secret, SecretSource};
-use crate::tailnet::{LocalApi, Node, Roster};
+use crate::tailnet::{CertificateError, LocalApi, Node, Roster};
 use crate::telemetry::chain;
 use crate::tools::render;
 
 /// Where the sockets of `tailnas.socket` are changed, below the folder of units.
 const SOCKET_DROP_IN: &str = "tailnas.socket.d/listen.conf";
 
-/// What tailscaled's unit gives it as its environment, and what has to stand there so that the service, which is not
-/// root's, gets the certificate of this machine.
-const TAILSCALED_DEFAULTS: &str = "/etc/default/tailscaled";
+/// What tailscaled must find in its environment so that the service, which is not root's, gets the certificate of this
+/// machine.
 const CERTIFICATE_FOR_US: &str = "TS_PERMIT_CERT_UID=tailnas";
 
 /// What the accounts on the NAS are called, unless somebody says otherwise.
@@ -65,6 +64,9 @@ pub(super) struct Args {
     /// Where units of this machine are changed for systemd
     #[arg(long, default_value = "/etc/systemd/system", value_name = "DIR")]
     units: PathBuf,
+    /// What tailscaled's unit reads its environment from
+    #[arg(long, default_value = "/etc/default/tailscaled", value_name = "FILE")]
+    tailscaled_defaults: PathBuf,
     /// Set nothing up; print what makes the accounts on the NAS by hand
     #[arg(long, conflicts_with = "answers")]
     by_hand: bool,
@@ -138,7 +140,7 @@ async fn walk(args: &Args) -> Result<(), Trouble> {
     };
     keys(&config, &args.credstore, &mut answers).await?;
     log(&config, &args.credstore)?;
-    start(&config, roster.own(), &args.units)?;
+    start(&config, roster.own(), args).await?;
     say(&texts::farewell(&config, &grants::text(&config, &roster)));
     Ok(())
 }
@@ -512,10 +514,45 @@ fn way(units: &Path) -> Way {
     }
 }
 
+/// Whether tailscaled gives the service the certificate of this machine, which it gives to root and to one user whom it
+/// was told. A service that does not get it does not start.
+async fn certificate(config: &Config, defaults: &Path) -> Result<(), Trouble> {
+    let refused = || {
+        Trouble::new(
+            "tailnet: tailscaled does not give the certificate of this machine to the user of the service",
+            format!(
+                "Run: echo {CERTIFICATE_FOR_US} >>{} && systemctl restart tailscaled",
+                defaults.display()
+            ),
+        )
+    };
+    let file = std::fs::read_to_string(defaults).unwrap_or_default();
+    let unit =
+        told("systemctl", &["show", "-P", "Environment", "tailscaled.service"], "Read: journalctl -n 20")?;
+    let says_so = |words: &str| words.trim().replace(['"', '\''], "") == CERTIFICATE_FOR_US;
+    if !file.lines().chain(unit.split_whitespace()).any(says_so) {
+        return Err(refused());
+    }
+    // The first one has to be had from Let's Encrypt, which takes a while and does not always succeed.
+    let host = config.server.url.host();
+    match LocalApi::new(&config.tailnet.socket, Clock::system()).certificate(host).await {
+        Ok(_) => Ok(()),
+        Err(CertificateError::Refused) => Err(refused()),
+        Err(error) => Err(Trouble::new(
+            format!("tailnet: no certificate for {host}: {}", chain(&error)),
+            format!("Run: tailscale cert {host}, and do what it says."),
+        )),
+    }
+}
+
 /// Starts the service, and puts it on the tailnet.
-fn start(config: &Config, own: &Node, units: &Path) -> Result<(), Trouble> {
+async fn start(config: &Config, own: &Node, args: &Args) -> Result<(), Trouble> {
     let direct = config.server.listen.iter().any(|listen| *listen != config::Listen::Systemd);
-    let way = if direct { Way::AsItIs } else { way(units) };
+    let way = if direct { Way::AsItIs } else { way(&args.units) };
+    let ends_tls = config.server.listen.iter().any(|listen| matches!(listen, config::Listen::Tailnet(_)));
+    if ends_tls || way == Way::Tailnet {
+        certificate(config, &args.tailscaled_defaults).await?;
+    }
     let read = "Read: journalctl -u tailnas.socket -n 20";
     // A socket takes new addresses only while nothing holds the old ones.
     if told("systemctl", &["show", "-P", "NeedDaemonReload", "tailnas.socket"], read)?.trim() == "yes" {
@@ -539,10 +576,6 @@ fn start(config: &Config, own: &Node, units: &Path) -> Result<(), Trouble> {
         Way::Tailnet => {
             let addresses: Vec<_> = own.addresses().iter().map(IpAddr::to_string).collect();
             good(&format!("tailnet: it listens on {}, port 443", addresses.join(" and ")));
-            let defaults = std::fs::read_to_string(TAILSCALED_DEFAULTS).unwrap_or_default();
-            if !defaults.lines().any(|line| line.trim() == CERTIFICATE_FOR_US) {
-                say(&texts::permit());
-            }
         }
         Way::AsItIs => {}
     }
@@ -576,10 +609,15 @@ fn is_near(ip: IpAddr) -> bool {
 
 /// What the daemon itself said last, where there is a journal: systemctl says that it failed, and not why.
 fn with_journal(trouble: Trouble) -> Trouble {
-    let last = ["-u", "tailnas.service", "-t", "tailnas", "-n", "4", "-o", "cat", "--no-pager"];
+    let last = ["-u", "tailnas.service", "-t", "tailnas", "-n", "40", "-o", "cat", "--no-pager"];
     let words =
         Command::new("journalctl").args(last).output().map(|output| output.stdout).unwrap_or_default();
-    let words = render::foreign(&String::from_utf8_lossy(&words), LONGEST_WORDS);
+    let words = String::from_utf8_lossy(&words);
+    // Before each start it tells what the sandbox is worth, in a table that has nothing to do with this.
+    let is_of_the_sandbox = |line: &&str| line.contains(" enforced") || line.starts_with("SANDBOX ");
+    let mut lines: Vec<_> = words.lines().rev().filter(|line| !is_of_the_sandbox(line)).take(4).collect();
+    lines.reverse();
+    let words = render::foreign(&lines.join("\n"), LONGEST_WORDS);
     if words.is_empty() {
         return trouble;
     }

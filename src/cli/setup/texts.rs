@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{CERTIFICATE_FOR_US, TAILSCALED_DEFAULTS, Trouble, no_policy_file};
+use super::{Trouble, no_policy_file};
 use crate::config::{self, Config, Pin, Trust};
 use crate::nas::provision::Account;
 use crate::nas::version::Version;
@@ -243,15 +243,6 @@ pub(super) fn sockets(addresses: &[IpAddr]) -> String {
     format!(
         "# Written by `tailnas setup`. FreeBind: the tailnet's interface may get its address later than this starts.\n\
          [Socket]\nListenStream=\n{streams}FreeBind=yes\n"
-    )
-}
-
-/// What tailscaled has to be told for that.
-pub(super) fn permit() -> String {
-    format!(
-        "· tailscaled must give this machine's certificate to the user of the service\n  \
-         → echo {CERTIFICATE_FOR_US} >>{TAILSCALED_DEFAULTS} && systemctl restart tailscaled\n  \
-         Until then tailnas waits for the certificate, and says so in: systemctl status tailnas\n"
     )
 }
 
