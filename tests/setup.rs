@@ -198,8 +198,11 @@ async fn from_nothing_to_an_answered_call() {
     assert!(!ran.text.contains('✗'), "{}", ran.text);
     assert_eq!(
         machine.calls(),
-        "systemctl show -P NeedDaemonReload tailnas.socket\nsystemctl daemon-reload\nsystemctl enable --now tailnas.socket\nsystemctl enable tailnas.service\n\
-         systemctl restart tailnas.service\ntailscale serve --bg --yes unix:/run/tailnas/tailnas.sock\n"
+        "systemctl show -P NeedDaemonReload tailnas.socket\n\
+         systemctl show --timestamp=unix -P ActiveEnterTimestamp tailnas.socket\n\
+         systemctl daemon-reload\nsystemctl enable --now tailnas.socket\nsystemctl enable tailnas.service\n\
+         systemctl restart tailnas.service\n\
+         tailscale serve status --json\ntailscale serve --bg --yes unix:/run/tailnas/tailnas.sock\n"
     );
 
     // The daemon runs as another user, and must be able to read it.
@@ -584,7 +587,9 @@ async fn clients_come_in_as_somebody_chose() {
         machine.calls()
     );
     assert!(!machine.calls().contains("tailscale serve"), "{}", machine.calls());
-    assert!(ran.text.contains("it listens on 127.0.0.100, port 443"), "{}", ran.text);
+    assert!(ran.text.contains("is told to listen on 127.0.0.100, port 443"), "{}", ran.text);
+    // Nobody answers there, and that is not passed over.
+    assert!(ran.text.contains("did not answer from this machine"), "{}", ran.text);
     // A second run leaves it so, and one that begins anew can take it back.
     assert_eq!(machine.setup().await.code, Some(0));
     assert_eq!(fs::read_to_string(&drop_in).unwrap(), written);
@@ -602,6 +607,26 @@ async fn clients_come_in_as_somebody_chose() {
     assert!(theirs.exists() && !drop_in.exists() && !machine.calls().contains("tailscale serve"));
     let lan = |machine: &Machine| machine.answer("listen", "lan");
     broken("lan is no way to listen", "serve, tailnet or systemd", lan, |_| {}).await;
+}
+
+/// Whatever has read the units since, and however often.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_still_listens_where_it_did_is_stopped_first() {
+    let machine = Machine::new().await;
+    machine.answer("listen", "tailnet");
+    machine.permits();
+    for (since, stopped) in [("@1", true), ("@99999999999", false), ("", false)] {
+        let _ = fs::remove_file(machine.path("calls"));
+        machine.fake("systemctl", &format!("case \"$*\" in *ActiveEnterTimestamp*) echo {since} ;; esac"));
+        let ran = machine.setup().await;
+        assert_eq!(ran.code, Some(0), "{}", ran.text);
+        let calls = machine.calls();
+        assert_eq!(
+            calls.contains("systemctl stop tailnas.service tailnas.socket"),
+            stopped,
+            "{since}: {calls}"
+        );
+    }
 }
 
 /// Said before the service is started, which would not get up without the certificate.
@@ -848,6 +873,20 @@ async fn the_service_leg() {
         machine.fake("tailscale", "printf 'Serve is not enabled on your tailnet.\\033[31m' >&2; exit 1");
     };
     broken("Serve is not enabled on your tailnet. [31m", "Run it by hand", refuses, well).await;
+    let serves = |status: &'static str| {
+        move |machine: &Machine| {
+            machine.fake("tailscale", &format!("case \"$*\" in *status*) echo '{status}' ;; esac"));
+        }
+    };
+    let site =
+        r#"{"Web":{"nas-mcp.tail1234.ts.net:443":{"Handlers":{"/":{"Proxy":"http://127.0.0.1:3000"}}}}}"#;
+    let forward = r#"{"TCP":{"443":{"TCPForward":"127.0.0.1:8443"}}}"#;
+    let ours = r#"{"Web":{"nas-mcp.tail1234.ts.net:443":{"Handlers":{
+        "/":{"Proxy":"unix:/run/tailnas/tailnas.sock"},"/x":{"Proxy":"http://127.0.0.1:3000"}}}}}"#;
+    for (theirs, named) in [(site, "127.0.0.1:3000"), (forward, "127.0.0.1:8443")] {
+        let machine = Machine::new().await;
+        broken_on(machine, named, "tailscale serve --https=443 off", serves(theirs), serves(ours)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The one HTTP client of the daemon, with limits that nobody can forget to set.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,18 +69,20 @@ pub enum HttpError {
 impl Client {
     /// A client that trusts the certificates in `ca_file` alone, or the system's roots where there is none.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, ClientError> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one client")]
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("tailnas/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT)
-            .timeout(TOTAL);
+        let mut builder = builder();
         if let Some(path) = ca_file {
             builder = builder.tls_certs_only(certificates(path)?);
         }
         builder.build().map(Self).map_err(ClientError::Tls)
+    }
+
+    /// A client that looks for `host` at these addresses and asks no name server for it.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn at(host: &str, addresses: &[SocketAddr]) -> Result<Self, ClientError> {
+        builder().resolve_to_addrs(host, addresses).build().map(Self).map_err(ClientError::Tls)
     }
 
     /// Sends `request` and reads the answer to its end: at most 64 KiB, within two seconds. Tries a second
@@ -104,6 +107,17 @@ impl Client {
         };
         read(response.map_err(explain)?).await
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one client")]
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("tailnas/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT)
+        .timeout(TOTAL)
 }
 
 /// Whether what is sent to `url` stays between us and that host: `https`, or `http` that does not leave this

@@ -8,7 +8,8 @@ mod files;
 mod texts;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,7 +26,7 @@ use crate::nas::provision::{Account, Admin, Entry};
 use crate::nas::version::NEWEST;
 use crate::nas::visit::{self, TurnedAway};
 use crate::nas::{self, By};
-use crate::net::http::Client;
+use crate::net::http::{Client, HttpError, Response};
 use crate::oauth::Provider;
 use crate::secret::{Secret, SecretSource};
 use crate::tailnet::{CertificateError, LocalApi, Node, Roster};
@@ -46,6 +47,12 @@ const MAINTENANCE: &str = "tailnas-maintenance";
 
 /// Where `tailscale serve` finds us.
 const SERVED: &str = "unix:/run/tailnas/tailnas.sock";
+
+/// How often it is asked whether we answer, where that takes too long; two seconds each.
+const QUESTIONS: usize = 15;
+
+/// Where the name servers of this machine are.
+const NAME_SERVERS: &str = "/etc/resolv.conf";
 
 /// More of a command's words than this is not shown.
 const LONGEST_WORDS: usize = 400;
@@ -555,7 +562,7 @@ async fn start(config: &Config, own: &Node, args: &Args) -> Result<(), Trouble> 
     }
     let read = "Read: journalctl -u tailnas.socket -n 20";
     // A socket takes new addresses only while nothing holds the old ones.
-    if told("systemctl", &["show", "-P", "NeedDaemonReload", "tailnas.socket"], read)?.trim() == "yes" {
+    if holds_old_addresses(&args.units, read)? {
         told("systemctl", &["stop", "tailnas.service", "tailnas.socket"], read)?;
     }
     told("systemctl", &["daemon-reload"], "Read: journalctl -n 20")?;
@@ -568,6 +575,13 @@ async fn start(config: &Config, own: &Node, args: &Args) -> Result<(), Trouble> 
     good("service: tailnas runs, and will after a restart of this machine");
     match way {
         Way::Serve => {
+            if let Some(other) = served_already(own.name()) {
+                return Err(Trouble::new(
+                    format!("tailnet: something else is served at https://{} already: {other}", own.name()),
+                    "Serve it under another port or path (tailscale serve status shows it); or, if it may go, run: \
+                     tailscale serve --https=443 off",
+                ));
+            }
             let mend =
                 "Run it by hand, and do what it says: Serve may have to be allowed for the tailnet once.";
             told("tailscale", &["serve", "--bg", "--yes", SERVED], mend)?;
@@ -575,9 +589,19 @@ async fn start(config: &Config, own: &Node, args: &Args) -> Result<(), Trouble> 
         }
         Way::Tailnet => {
             let addresses: Vec<_> = own.addresses().iter().map(IpAddr::to_string).collect();
-            good(&format!("tailnet: it listens on {}, port 443", addresses.join(" and ")));
+            good(&format!(
+                "tailnet: tailnas.socket is told to listen on {}, port 443",
+                addresses.join(" and ")
+            ));
         }
         Way::AsItIs => {}
+    }
+    if way != Way::AsItIs {
+        let url = config.server.url.as_str();
+        match is_there(config, own).await {
+            Ok(()) => good(&format!("tailnet: {url} answers, and is what clients will be told it is")),
+            Err(why) => say(&texts::unanswered(url, &why)),
+        }
     }
     let outside: Vec<_> = outside(config).iter().map(IpAddr::to_string).collect();
     if !outside.is_empty() {
@@ -586,15 +610,79 @@ async fn start(config: &Config, own: &Node, args: &Args) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// Addresses of the NAS and the provider that the sandbox of the unit does not let us reach, where names tell them.
+/// Whether what `tailnas.socket` is told was changed since it began to listen, however often systemd has read it since.
+fn holds_old_addresses(units: &Path, read: &str) -> Result<bool, Trouble> {
+    if told("systemctl", &["show", "-P", "NeedDaemonReload", "tailnas.socket"], read)?.trim() == "yes" {
+        return Ok(true);
+    }
+    let since = ["show", "--timestamp=unix", "-P", "ActiveEnterTimestamp", "tailnas.socket"];
+    let since = told("systemctl", &since, read)?;
+    let Some(since) = since.trim().strip_prefix('@').and_then(|seconds| seconds.parse::<i64>().ok()) else {
+        return Ok(false);
+    };
+    let folder = units.join(SOCKET_DROP_IN).parent().map(Path::to_owned).unwrap_or_default();
+    let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|file| file.path());
+    // The folder too: it is what changes when a file is taken away.
+    let mut changed = files.chain([folder]).filter_map(|path| std::fs::metadata(path).ok());
+    Ok(changed.any(|meta| meta.mtime() >= since))
+}
+
+/// What somebody has `tailscale serve` pass on where we are to be, in its words.
+fn served_already(name: &str) -> Option<String> {
+    let status = Command::new("tailscale").args(["serve", "status", "--json"]).output().ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+    let other = match &status["Web"][format!("{name}:443")]["Handlers"]["/"] {
+        serde_json::Value::Null => status["TCP"]["443"]["TCPForward"].as_str()?.to_owned(),
+        handler => handler.to_string(),
+    };
+    (!other.contains(SERVED.trim_start_matches("unix:"))).then(|| render::foreign(&other, LONGEST_WORDS))
+}
+
+/// Asks at this machine's own addresses for what every client asks for first: whose resource this is (RFC 9728).
+async fn is_there(config: &Config, own: &Node) -> Result<(), String> {
+    let url = &config.server.url;
+    let addresses: Vec<_> = own.addresses().iter().map(|ip| SocketAddr::new(*ip, url.port())).collect();
+    let client = Client::at(url.host(), &addresses).map_err(|error| chain(&error))?;
+    let metadata = format!("{}/.well-known/oauth-protected-resource{}", url.origin(), url.path());
+    for _ in 0..QUESTIONS {
+        let request = http::Request::get(&metadata).body(Vec::new()).map_err(|error| error.to_string())?;
+        match client.send(request).await {
+            Ok(answer) if is_resource(&answer, url.as_str()) => return Ok(()),
+            Ok(answer) => {
+                return Err(format!("somebody else answers, with status {}", answer.status().as_u16()));
+            }
+            // Behind `tailscale serve`, the first question waits for the certificate.
+            Err(HttpError::TimedOut) => {}
+            Err(error) => return Err(chain(&error)),
+        }
+    }
+    Err(HttpError::TimedOut.to_string())
+}
+
+fn is_resource(answer: &Response, url: &str) -> bool {
+    let body = serde_json::from_slice::<serde_json::Value>(answer.body());
+    answer.status() == http::StatusCode::OK && body.is_ok_and(|body| body["resource"] == url)
+}
+
+/// Addresses of name servers, the NAS and the provider that the sandbox of the unit does not let us reach, where names tell them.
 fn outside(config: &Config) -> Vec<IpAddr> {
     let provider = url::Url::parse(&config.provider.issuer).ok();
     let nas = config.nas.iter().map(|nas| &nas.url);
-    nas.chain(&provider)
-        .filter_map(|url| url.socket_addrs(|| None).ok())
-        .flatten()
-        .map(|address| address.ip())
-        .filter(|ip| !is_near(*ip))
+    let named = nas.chain(&provider).filter_map(|url| url.socket_addrs(|| None).ok()).flatten();
+    let servers = name_servers(&std::fs::read_to_string(NAME_SERVERS).unwrap_or_default());
+    let all: BTreeSet<_> = named.map(|address| address.ip()).chain(servers).collect();
+    all.into_iter().filter(|ip| !is_near(*ip)).collect()
+}
+
+/// Whom the service asks for names itself (resolv.conf(5)).
+fn name_servers(text: &str) -> Vec<IpAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
+            // An address that is good on one interface only is followed by that.
+            address.split('%').next()?.parse().ok()
+        })
         .collect()
 }
 
@@ -640,4 +728,37 @@ fn told(program: &str, args: &[&str], mend: &str) -> Result<String, Trouble> {
 /// A configuration that names other files is somebody's work; what setup writes names none.
 fn no_policy_file(_: &Path) -> Result<String, Complaint> {
     Err(Complaint::new("is not what setup writes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_are_those_of_the_file_and_the_ones_on_the_internet_are_told() {
+        let text = "# mine\nsearch tail1234.ts.net\nnameserver 1.1.1.1\n  nameserver\t100.100.100.100 # MagicDNS\n\
+                    nameserver fe80::1%eth0\nnameserver 2606:4700::1111\nnameserver nobody\noptions nameserver 9.9.9.9\n";
+        let servers = name_servers(text);
+        assert_eq!(servers.len(), 4, "{servers:?}");
+        let outside: Vec<_> = servers.iter().filter(|ip| !is_near(**ip)).map(IpAddr::to_string).collect();
+        assert_eq!(outside, ["1.1.1.1", "2606:4700::1111"]);
+    }
+
+    #[test]
+    fn only_what_calls_itself_this_resource_is_this_server() {
+        let url = "https://nas-mcp.tail1234.ts.net/mcp";
+        let answer = |status: u16, body: &str| {
+            let mut answer = Response::new(body.as_bytes().to_vec());
+            *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            answer
+        };
+        assert!(is_resource(&answer(200, r#"{"resource":"https://nas-mcp.tail1234.ts.net/mcp"}"#), url));
+        for (status, body) in [
+            (200, r#"{"resource":"https://nas-mcp.tail1234.ts.net/"}"#),
+            (404, r#"{"resource":"https://nas-mcp.tail1234.ts.net/mcp"}"#),
+            (200, "<html>"),
+        ] {
+            assert!(!is_resource(&answer(status, body), url), "{status} {body}");
+        }
+    }
 }

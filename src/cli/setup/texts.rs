@@ -246,6 +246,14 @@ pub(super) fn sockets(addresses: &[IpAddr]) -> String {
     )
 }
 
+/// When nobody answered at the URL, which need not mean that others cannot reach it.
+pub(super) fn unanswered(url: &str, why: &str) -> String {
+    format!(
+        "· {url} did not answer from this machine: {why}\n  \
+         → Try it from another node that the policy lets in; 405 is right: curl -i {url}\n"
+    )
+}
+
 /// What the sandbox does not let us reach.
 pub(super) fn outside(addresses: &str) -> String {
     format!(
