@@ -38,6 +38,9 @@ main() {
     [ ! -e "$out" ] || fail "$out exists already; a release is made once"
     version=${version:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
 
+    # Nothing behind a hyphen: whether 1.0.0-rc1 comes before 1.0.0 is not the same for apt, sort and Cargo.
+    [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || fail "$version is no version of a release: three numbers"
+
     if [ -z "$binary" ]; then
         cargo build --profile dist --locked --target "$TARGET" --bin tailnas
         binary=${CARGO_TARGET_DIR:-target}/$TARGET/dist/tailnas
@@ -55,6 +58,7 @@ main() {
     make_package
     packaging/sbom.sh "$version" >"$out/tailnas-$version.cdx.json"
     make_installers
+    cut -d ' ' -f 1,2 "$key.pub" >"$out/release.pub"
     (cd "$out" && sha256sum -- *) >"$work/SHA256SUMS"
     mv "$work/SHA256SUMS" "$out/SHA256SUMS"
     ssh-keygen -q -Y sign -f "$key" -n tailnas-release "$out/SHA256SUMS"
@@ -77,9 +81,14 @@ stage() {
     install -D -m 0644 packaging/man/tailnas.8 "$root$prefix/share/man/man8/tailnas.8"
     mkdir -p "$root$prefix/share/man/man5"
     awk -f packaging/config-man.awk docs/CONFIG.md >"$root$prefix/share/man/man5/tailnas.toml.5"
-    for file in README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT deploy/tailnas.toml docs/*.md; do
-        install -D -m 0644 "$file" "$root$prefix/share/doc/tailnas/$(basename "$file")"
-    done
+    # In the folders that they have in the source, so that what they point to is there.
+    git ls-files -z -- README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md 'LICENSE*' docs deploy systemd >"$work/documents"
+    while IFS= read -rd '' file; do
+        install -D -m 0644 "$file" "$root$prefix/share/doc/tailnas/$file"
+    done <"$work/documents"
+    # The unit names its page.
+    sed -i "s|file:///usr/local/|file://$prefix/|" "$root$prefix/lib/systemd/system/tailnas.service" \
+        "$root$prefix/share/doc/tailnas/systemd/tailnas.service"
 }
 
 archive_of() {

@@ -252,7 +252,7 @@ fn page(catalogue: &Catalogue) -> String {
         "# The tools\n\n\
          Made from the tools themselves by `TAILNAS_WRITE_DOCS=1 cargo test --test tools_docs`; without the variable that test \
          fails where this page is not what the tools are. An example of each answer, and of what each change plans, from a simulated NAS, is in \
-         [tests/tools_docs/snapshots](../tests/tools_docs/snapshots).\n\n\
+         `tests/tools_docs/snapshots` of the source.\n\n\
          Every tool that acts on a NAS takes `nas` as well when more than one is configured, and a list takes `fields`.\n\n\
          A plan is one call that changes the NAS, with one intent before it and one outcome after it on record. What takes two \
          calls is two plans: TrueNAS 26 cannot restart a container, so it is stopped, and when that is done, started.\n\n",
