@@ -33,12 +33,11 @@ pub use store::{Revoked, StoreError};
 /// How long a link to enrol is good.
 pub const INVITED_FOR: Duration = Duration::from_mins(10);
 
-/// How long somebody may take over one ceremony.
+/// How long somebody may take over one ceremony, at least.
 const CEREMONY: Duration = Duration::from_mins(3);
 
-/// Ceremonies under way at a time, in all and for one person.
-const CEREMONIES: usize = 256;
-const CEREMONIES_EACH: usize = 8;
+/// Ceremonies of one kind under way at a time for one person; the oldest gives way. Nobody who has no passkey and no link has any.
+const CEREMONIES_EACH: usize = 256;
 
 /// Passkeys of one person.
 const EACH: usize = 16;
@@ -80,7 +79,7 @@ pub struct Listed {
 }
 
 /// What somebody answers for: one act, spelt out. Two that differ are two.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// To approve the plan with this digest.
     Approve([u8; 32]),
@@ -161,9 +160,6 @@ pub enum PasskeyError {
     /// One person may have only so many.
     #[error("you have {EACH} passkeys here already; revoke one first")]
     TooMany,
-    /// Too much is under way.
-    #[error("too many are being asked for their passkey at the moment; try again in a minute")]
-    Busy,
     /// It took too long, or was used up, or belongs to somebody or something else.
     #[error("this took too long, or was answered already: begin again")]
     NoCeremony,
@@ -190,6 +186,9 @@ enum Ceremony {
     Prove {
         owner: Owner,
         act: Act,
+        /// Those that were asked for, by their names in our store.
+        passkeys: Vec<String>,
+        options: Value,
         state: PasskeyAuthentication,
         until: Duration,
     },
@@ -200,6 +199,17 @@ impl Ceremony {
         match self {
             Self::Enrol { owner, until, .. } | Self::Prove { owner, until, .. } => (owner, *until),
         }
+    }
+
+    /// Whether the one gives way to the other: those of another kind leave each other alone, so that nothing is ever in the way of
+    /// letting the brake go.
+    const fn is_like(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Enrol { .. }, Self::Enrol { .. })
+                | (Self::Prove { act: Act::Approve(_), .. }, Self::Prove { act: Act::Approve(_), .. })
+                | (Self::Prove { act: Act::Thaw, .. }, Self::Prove { act: Act::Thaw, .. })
+        )
     }
 }
 
@@ -317,8 +327,9 @@ impl Passkeys {
         let label = if label.is_empty() { "passkey".to_owned() } else { label };
         let until = self.clock.mono() + CEREMONY;
         let owner = owner.clone();
+        let options = serde_json::to_value(options).map_err(|_| PasskeyError::Malformed)?;
         let ceremony = self.keep(Ceremony::Enrol { owner, invitation, label, handle, state, until })?;
-        Ok(Begun { ceremony, options: serde_json::to_value(options).map_err(|_| PasskeyError::Malformed)? })
+        Ok(Begun { ceremony, options })
     }
 
     /// Ends an enrolment with what the browser's authenticator said. The link is used up then.
@@ -363,7 +374,8 @@ impl Passkeys {
         })
     }
 
-    /// Begins to ask `owner` for one of their passkeys, to answer for `act`.
+    /// Begins to ask `owner` for one of their passkeys, to answer for `act`. Who begins it once more is asked the same: a program with
+    /// the person's node may begin as often as it likes, and what the person has begun stays.
     ///
     /// # Errors
     ///
@@ -371,19 +383,40 @@ impl Passkeys {
     pub fn begin(&self, owner: &Owner, act: Act) -> Result<Begun, PasskeyError> {
         let webauthn = self.webauthn()?;
         let kept = self.store.read()?;
-        let keys: Vec<Passkey> =
-            kept.passkeys.into_iter().filter(|kept| kept.user_id == owner.id).map(|kept| kept.key).collect();
-        if keys.is_empty() {
+        let theirs: Vec<Kept> = kept.passkeys.into_iter().filter(|kept| kept.user_id == owner.id).collect();
+        if theirs.is_empty() {
             return Err(PasskeyError::None(owner.login.clone()));
         }
+        let passkeys: Vec<String> = theirs.iter().map(|kept| kept.id.clone()).collect();
+        if let Some(begun) = self.begun_already(owner, act, &passkeys) {
+            return Ok(begun);
+        }
+        let keys: Vec<Passkey> = theirs.into_iter().map(|kept| kept.key).collect();
         let (options, state) =
             webauthn.start_passkey_authentication(&keys).map_err(|error| not_good(&error))?;
-        let until = self.clock.mono() + CEREMONY;
-        let ceremony = self.keep(Ceremony::Prove { owner: owner.clone(), act, state, until })?;
-        Ok(Begun { ceremony, options: serde_json::to_value(options).map_err(|_| PasskeyError::Malformed)? })
+        let options = serde_json::to_value(options).map_err(|_| PasskeyError::Malformed)?;
+        // Whoever is asked the same later has as long for it.
+        let until = self.clock.mono() + 2 * CEREMONY;
+        let (owner, asked) = (owner.clone(), options.clone());
+        let ceremony = self.keep(Ceremony::Prove { owner, act, passkeys, options: asked, state, until })?;
+        Ok(Begun { ceremony, options })
     }
 
-    /// Ends what [`Passkeys::begin`] began. A challenge is good for one answer, right or wrong.
+    /// What `owner` is asked for `act` already, of the same passkeys and with time enough to answer.
+    fn begun_already(&self, owner: &Owner, act: Act, passkeys: &[String]) -> Option<Begun> {
+        let in_time = self.clock.mono() + CEREMONY;
+        self.under_way().iter().find_map(|(name, ceremony)| match ceremony {
+            Ceremony::Prove { owner: whose, act: what, passkeys: of, options, until, .. }
+                if (whose, *what, &of[..]) == (owner, act, passkeys) && in_time <= *until =>
+            {
+                Some(Begun { ceremony: hex::encode(name), options: options.clone() })
+            }
+            _ => None,
+        })
+    }
+
+    /// Ends what [`Passkeys::begin`] began. A challenge is good for one right answer. A wrong one, which any program with the
+    /// person's node can give, leaves it as it is.
     ///
     /// # Errors
     ///
@@ -391,9 +424,7 @@ impl Passkeys {
     /// user, or its counter shows that the passkey was copied.
     pub fn finish(&self, owner: &Owner, ceremony: &str, answer: Value) -> Result<Present, PasskeyError> {
         let webauthn = self.webauthn()?;
-        let Some(Ceremony::Prove { act, state, .. }) = self.take(owner, ceremony) else {
-            return Err(PasskeyError::NoCeremony);
-        };
+        let state = self.asked(owner, ceremony).ok_or(PasskeyError::NoCeremony)?;
         let answer: PublicKeyCredential =
             serde_json::from_value(answer).map_err(|_| PasskeyError::Malformed)?;
         let result =
@@ -402,6 +433,10 @@ impl Passkeys {
         if !result.user_verified() {
             return Err(PasskeyError::NotGood("it did not verify its user".to_owned()));
         }
+        // Of two that answer it at the same time one has it.
+        let Some(Ceremony::Prove { act, .. }) = self.take(owner, ceremony) else {
+            return Err(PasskeyError::NoCeremony);
+        };
         let now = self.clock.now();
         self.store.change(|kept| {
             // Looked for again: it may have been revoked since it was asked for.
@@ -429,12 +464,28 @@ impl Passkeys {
         let now = self.clock.mono();
         let mut under_way = self.under_way();
         under_way.retain(|_, ceremony| now < ceremony.of().1);
-        let theirs = under_way.values().filter(|other| other.of().0 == ceremony.of().0).count();
-        if under_way.len() >= CEREMONIES || theirs >= CEREMONIES_EACH {
-            return Err(PasskeyError::Busy);
+        let alike = |other: &Ceremony| other.is_like(&ceremony) && other.of().0 == ceremony.of().0;
+        let theirs = under_way.iter().filter(|(_, other)| alike(other));
+        if theirs.clone().count() >= CEREMONIES_EACH {
+            let oldest = theirs.min_by_key(|(_, other)| other.of().1).map(|(name, _)| *name);
+            oldest.and_then(|name| under_way.remove(&name));
         }
         under_way.insert(name, ceremony);
         Ok(hex::encode(name))
+    }
+
+    /// What is asked in the ceremony of this name, if it is `owner`'s.
+    fn asked(&self, owner: &Owner, ceremony: &str) -> Option<PasskeyAuthentication> {
+        let mut name = [0; 32];
+        hex::decode_to_slice(ceremony, &mut name).ok()?;
+        match self.under_way().get(&name)? {
+            Ceremony::Prove { owner: whose, state, until, .. }
+                if whose == owner && self.clock.mono() < *until =>
+            {
+                Some(state.clone())
+            }
+            _ => None,
+        }
     }
 
     /// The ceremony of this name, if it is `owner`'s. It is over with that.
@@ -557,11 +608,13 @@ mod tests {
         let answer = || passkeys.finish_enrolment(&alice(), &ceremony, json!({ "id": 7 }));
         assert!(matches!(answer(), Err(PasskeyError::Malformed)));
         assert!(matches!(answer(), Err(PasskeyError::NoCeremony)));
+        let first = begin();
         for _ in 0..CEREMONIES_EACH {
             begin();
         }
-        let one_more = passkeys.begin_enrolment(&alice(), &secret, "");
-        assert!(matches!(one_more, Err(PasskeyError::Busy)));
+        let late = passkeys.finish_enrolment(&alice(), &first, json!({ "id": 7 }));
+        assert!(matches!(late, Err(PasskeyError::NoCeremony)), "the oldest gave way");
+        assert_eq!(passkeys.under_way().len(), CEREMONIES_EACH);
     }
 
     #[test]

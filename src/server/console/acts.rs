@@ -327,7 +327,6 @@ fn begun(begun: Result<Begun, PasskeyError>) -> Answer {
 fn not_proved(error: &PasskeyError) -> Fault {
     let status = match error {
         PasskeyError::Store(_) | PasskeyError::NoRandomness => StatusCode::SERVICE_UNAVAILABLE,
-        PasskeyError::Busy => StatusCode::TOO_MANY_REQUESTS,
         PasskeyError::Malformed => StatusCode::BAD_REQUEST,
         _ => StatusCode::FORBIDDEN,
     };
