@@ -287,9 +287,14 @@ impl Trial {
     }
 
     async fn nothing_that_is_no_longer_so(&mut self) {
-        let happenings = example(self.spec.name).meanwhile;
-        assert!(!happenings.is_empty(), "{}: say what can happen to its target", self.spec.name);
-        for (what, happens) in happenings {
+        let example = example(self.spec.name);
+        assert!(!example.meanwhile.is_empty(), "{}: say what can happen to its target", self.spec.name);
+        assert!(
+            example.tries_another() != example.never_another.is_some(),
+            "{}: let its target be another under the same name, or say why it cannot be",
+            self.spec.name
+        );
+        for (what, happens) in example.meanwhile {
             let before = self.bench.world.nas.state(|nas| nas.clone());
             let plan = self.plan().await;
             self.bench.world.nas.state(happens);

@@ -74,6 +74,8 @@ pub struct State {
     pub scrub_tasks: Vec<ScrubTask>,
     /// Systems that could be started besides the one that runs.
     pub old_systems: Vec<String>,
+    /// How many days ago these were made.
+    pub days_of_old_systems: i64,
     /// Version of an available update, if there is one.
     pub update: Option<String>,
     /// The Active Directory domain that users are taken from, if there is one.
@@ -692,6 +694,7 @@ impl State {
             disks: disks(),
             scrub_tasks: [1, 2].map(ScrubTask::usual).into(),
             old_systems: vec!["24.10.2.4".to_owned()],
+            days_of_old_systems: 400,
             from_scratch: false,
             tasks_set_to: json!({}),
             update: None,

@@ -85,7 +85,8 @@ fn query(context: &mut Context<'_>) -> Result<Answer, Failure> {
             "can_activate": true,
         })
     };
-    let old = context.state.old_systems.iter().map(|id| row(id, false, 400));
+    let days = context.state.days_of_old_systems;
+    let old = context.state.old_systems.iter().map(|id| row(id, false, days));
     let rows = old.chain([row(running, true, 40)]).collect();
     context.query(rows)
 }
