@@ -326,10 +326,13 @@ impl Dispatcher {
         drop(self.lifecycle.deed(async move {
             let far = |percent| applying.far(percent);
             let settled = aftermath::settle(pending, fleet, clock, lifecycle, far).await;
-            // Only now is it somebody else's turn.
+            // Where the daemon stops first, the plan goes with it; and what waits for its turn gets none, for the NAS is
+            // still at it.
+            let Some(Outcome { status, reason, .. }) = settled else {
+                std::mem::forget(turn);
+                return;
+            };
             drop(turn);
-            // Where the daemon stops first, the plan goes with it.
-            let Some(Outcome { status, reason, .. }) = settled else { return };
             match status {
                 Status::Ok => applying.end(End::Done, &format!("Job {number} of the NAS is done. {text}")),
                 Status::Error => applying.end(End::Failed, &reason.unwrap_or_default()),
