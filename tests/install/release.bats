@@ -295,3 +295,24 @@ owned() {
     succeeds
     never_called '^systemctl (re)?start'
 }
+
+@test "a removal stops it, also where systemd will not have it disabled or cannot be told" {
+    booted active
+    answer systemctl <<'SH'
+case $1 in disable | daemon-reload) exit 1 ;; esac
+SH
+    dpkg_runs prerm remove
+    succeeds
+    grep -qx 'systemctl stop tailnas.socket tailnas.service' "$CALLS"
+    dpkg_runs postrm remove
+    succeeds
+}
+
+@test "a removal that cannot stop it is none" {
+    booted active
+    answer systemctl <<'SH'
+case $1 in stop) exit 1 ;; esac
+SH
+    dpkg_runs prerm remove
+    exits_with 1
+}
