@@ -2,10 +2,12 @@
 //! the console, an authenticator of its own making and all the time it wants. Two of them, whose people may approve each
 //! other's plans. What neither has is a passkey of a person.
 //!
-//! However it goes about it, nothing is lost and nothing stops: [`Treasure::is_whole`] says precisely what that means.
-//! What can be taken back may have happened.
+//! However it goes about it, nothing is lost and nothing stops. What may have happened to the NAS stands in [`Treasure::is_whole`], and
+//! which calls may have done it in [`takes_nobody`]: lists of this test's own, which know nothing of what the daemon says of its tools. All
+//! else of the simulated NAS is as it was.
 //!
-//! `TAILNAS_STEPS` says how many steps it takes, `TAILNAS_SEED` which. A failure names both.
+//! Two runs are always the same, and a third is another each time. `TAILNAS_STEPS` says how many steps each of them takes,
+//! `TAILNAS_SEED` which one there is instead of the three. A failure names both.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may panic")]
 #![expect(clippy::match_bool, clippy::single_match_else, reason = "two choices read best side by side")]
 
@@ -25,7 +27,10 @@ use tailnas::policy::freeze::Freeze;
 use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
-use tailnas_sim::nas::{AppState, Dataset, JobState, ScanState, State};
+use tailnas_sim::nas::{
+    App, AppState, Container, Dataset, JobState, Machine, Scan, ScanState, ScrubTask, SmbShare, Snapshot,
+    State,
+};
 use tailnas_sim::passkey::Passkey;
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY, Person};
 
@@ -74,114 +79,200 @@ struct Treasure {
     before: State,
 }
 
+/// Digits that a date and a time have at least: a snapshot whose name has so many could be taken for one of a schedule.
+const DIGITS_OF_A_TIME: usize = 8;
+
 impl Treasure {
-    /// What was lost or stopped, if anything was.
+    /// What is another, if anything is that may not be without a person. What may is taken out of both, and the rest compared to the
+    /// last field.
     fn is_whole(&self, now: &State) -> Result<(), String> {
-        let was = &self.before;
-        // What was set aside may have its old name again; every other dataset is where it was, with all that is in it.
-        let name = |old: &Dataset, new: &Dataset| {
-            old.name == new.name || old.name.strip_suffix(".quarantine") == Some(new.name.as_str())
-        };
-        // What nobody uses may become readonly: that can be taken back, and nobody feels it.
-        let is_used = |name: &str| {
-            let inside = format!("/mnt/{name}");
-            let paths =
-                was.smb_shares.iter().map(|one| &one.path).chain(was.nfs_shares.iter().map(|one| &one.path));
-            paths
-                .chain(was.apps.iter().filter_map(|one| Some(&one.mount.as_ref()?.0)))
-                .any(|path| path.starts_with(&inside))
-        };
-        for old in &was.datasets {
-            let found = now.datasets.iter().find(|new| new.guid == old.guid);
-            let whole = found.is_some_and(|new| {
-                let room = new.quota.is_none_or(|quota| quota >= new.own);
-                name(old, new)
-                    && room
-                    && (old.own, old.volume) == (new.own, new.volume)
-                    && (old.readonly == new.readonly || !is_used(&old.name))
-            });
-            if !whole {
-                return Err(format!("{old:?} is {found:?}"));
-            }
-        }
-        for old in &was.snapshots {
-            if !now.snapshots.iter().any(|new| new.createtxg == old.createtxg && new.name == old.name) {
-                return Err(format!("the snapshot {} is gone", old.id()));
-            }
-        }
-        let same = |what: &str, was: Value, now: Value| match was == now {
-            true => Ok(()),
-            false => Err(format!("{what}: {was} is {now}")),
-        };
-        let files =
-            |state: &State| json!(state.files.iter().map(|file| format!("{file:?}")).collect::<Vec<_>>());
-        same("files", files(was), files(now))?;
-        // Who can reach what is no wider and no narrower.
-        let shares = |state: &State| {
-            let smb = state.smb_shares.iter();
-            let smb = smb.map(|s| json!([s.id, s.name, s.path, s.enabled, s.readonly, s.guest]));
-            let nfs = state.nfs_shares.iter();
-            let nfs = nfs.map(|s| json!([s.id, s.path, s.enabled, s.readonly, s.networks]));
-            Value::Array(smb.chain(nfs).collect())
-        };
-        same("shares", shares(was), shares(now))?;
-        let pools = |state: &State| {
-            json!(
-                state
-                    .pools
-                    .iter()
-                    .map(|p| format!("{} {:?} {:?}", p.guid, p.status, p.disks))
-                    .collect::<Vec<_>>()
-            )
-        };
-        same("pools", pools(was), pools(now))?;
-        for old in was.pools.iter().filter(|old| old.scan.as_ref().is_some_and(|scan| scan.ended.is_none())) {
-            let scan = now.pools.iter().find(|new| new.guid == old.guid).and_then(|new| new.scan.as_ref());
-            if !scan.is_some_and(|scan| scan.state != ScanState::Canceled && scan.paused.is_none()) {
-                return Err(format!("the scrub of {} was stopped: {scan:?}", old.name));
-            }
-        }
-        same("boot", json!(was.boot_id), json!(now.boot_id))?;
-        let people = |state: &State| json!([format!("{:?}", state.users), format!("{:?}", state.accounts)]);
-        same("people", people(was), people(now))?;
-        for old in was.services.iter().filter(|old| old.running) {
-            if !now.services.iter().any(|new| new.id == old.id && new.running) {
-                return Err(format!("{} no longer runs", old.name));
-            }
-        }
-        for old in &was.apps {
-            let found = now.apps.iter().find(|new| new.name == old.name);
-            let runs = |state| matches!(state, AppState::Running | AppState::Deploying);
-            let as_it_was = found.is_some_and(|new| {
-                let same = (&old.version, &old.config, &old.mount) == (&new.version, &new.config, &new.mount);
-                same && (!runs(old.state) || runs(new.state))
-            });
-            if !as_it_was {
-                return Err(format!("the app {old:?} is {found:?}"));
-            }
-        }
-        for old in was.machines.iter().filter(|old| old.running) {
-            if !now.machines.iter().any(|new| new.id == old.id && new.running) {
-                return Err(format!("the machine {} no longer runs", old.name));
-            }
-        }
-        for old in was.containers.iter().filter(|old| old.running) {
-            if !now.containers.iter().any(|new| new.name == old.name && new.running) {
-                return Err(format!("the container {} no longer runs", old.name));
-            }
-        }
-        for old in was.jobs.iter().filter(|old| !old.state.ended()) {
+        let before = &self.before;
+        for old in before.jobs.iter().filter(|old| !old.state.ended()) {
             if now.job(old.id).is_none_or(|new| new.state == JobState::Aborted) {
                 return Err(format!("{} was broken off", old.method));
             }
         }
-        for old in &was.alerts {
-            if !now.alerts.iter().any(|new| new.uuid == old.uuid) {
-                return Err(format!("the alert {} is gone", old.klass));
+        let mut is = now.clone();
+        // Who is logged in, and what the NAS counts of that, are its own affair.
+        let mut was = now.clone();
+        was.put_back(before.clone());
+        (is.jobs, was.jobs) = (Vec::new(), Vec::new());
+        datasets(before, &mut is)?;
+        snapshots(before, &mut is)?;
+        scrubs(before, &mut is)?;
+        for alert in &mut is.alerts {
+            if let Some(old) = before.alerts.iter().find(|old| old.uuid == alert.uuid) {
+                alert.dismissed = old.dismissed;
             }
         }
-        Ok(())
+        // Of those that do not run this one alone reaches nothing outside of its container.
+        for app in is.apps.iter_mut().filter(|app| app.name == "nextcloud" && app.state == AppState::Running)
+        {
+            app.state = AppState::Stopped;
+        }
+        if format!("{is:?}") == format!("{was:?}") {
+            return Ok(());
+        }
+        let (is, was) = (format!("{is:#?}"), format!("{was:#?}"));
+        let (is, was): (Vec<_>, Vec<_>) = (is.lines().collect(), was.lines().collect());
+        let at = (0..).find(|&at| is.get(at) != was.get(at)).unwrap();
+        let around = |lines: &[&str]| lines[at.saturating_sub(20)..lines.len().min(at + 5)].join("\n");
+        Err(format!("it was\n{}\nand is\n{}", around(&was), around(&is)))
     }
+}
+
+/// Whether this lies in that, or is it.
+fn lies_in(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether what is kept there counts in somebody's quota.
+fn is_limited(before: &State, dataset: &str) -> bool {
+    before.datasets.iter().any(|one| one.quota.is_some() && lies_in(dataset, &one.name))
+}
+
+/// New ones may lie beside the others, empty or as clones that nobody is given, and not too many; those that were there may
+/// be compressed otherwise and have other words.
+fn datasets(before: &State, is: &mut State) -> Result<(), String> {
+    let old_of = |one: &Dataset| before.datasets.iter().find(|old| old.guid == one.guid);
+    for new in is.datasets.iter().filter(|one| old_of(one).is_none()) {
+        let pool = is.datasets.iter().filter(|one| one.pool() == new.pool()).count();
+        let given = before.smb_shares.iter().map(|share| &share.path);
+        let mut given = given.chain(before.nfs_shares.iter().map(|share| &share.path));
+        let path = format!("/mnt/{}", new.name);
+        let shown = new.origin.is_some() && given.any(|folder| lies_in(&path, folder));
+        let of = new.origin.as_deref().and_then(|origin| origin.split_once('@'));
+        let limited = of.is_some_and(|(dataset, _)| is_limited(before, dataset));
+        if new.own > 0 || new.readonly || pool > 256 || shown || limited {
+            return Err(format!("{new:?} was made"));
+        }
+    }
+    is.datasets.retain(|one| old_of(one).is_some());
+    for one in &mut is.datasets {
+        if let Some(old) = old_of(one) {
+            (one.compression, one.comments) = (old.compression.clone(), old.comments.clone());
+        }
+    }
+    Ok(())
+}
+
+/// More may be taken, under names that no schedule goes by, and those that are there may be held, where neither counts in a
+/// quota; neither too often.
+fn snapshots(before: &State, is: &mut State) -> Result<(), String> {
+    let old_of = |one: &Snapshot| {
+        before.snapshots.iter().find(|old| old.createtxg == one.createtxg && old.id() == one.id())
+    };
+    let held = |one: &Snapshot| one.holds.iter().any(|tag| tag == "truenas");
+    for new in is.snapshots.iter().filter(|one| old_of(one).is_none()) {
+        let digits = new.name.bytes().filter(u8::is_ascii_digit).count();
+        let beside = is.snapshots.iter().filter(|one| one.dataset == new.dataset).count();
+        if digits >= DIGITS_OF_A_TIME || is_limited(before, &new.dataset) || beside > 100 {
+            return Err(format!("{} was taken", new.id()));
+        }
+    }
+    if is.snapshots.iter().filter(|one| held(one)).count() > 16 * before.datasets.len() {
+        return Err("more and more is held".to_owned());
+    }
+    is.snapshots.retain(|one| old_of(one).is_some());
+    for one in &mut is.snapshots {
+        if let Some(old) = old_of(one)
+            && held(one)
+            && !held(old)
+            && !is_limited(before, &one.dataset)
+        {
+            one.holds.retain(|tag| tag != "truenas");
+        }
+    }
+    Ok(())
+}
+
+/// A pool may be read through once more, and a schedule switched on, or made where there is none: as the NAS suggests it.
+fn scrubs(before: &State, is: &mut State) -> Result<(), String> {
+    for pool in &mut is.pools {
+        let old = before.pools.iter().find(|old| old.guid == pool.guid).and_then(|old| old.scan.clone());
+        let goes_on = |old: &Scan, new: &Scan| {
+            new.started >= old.started && new.state != ScanState::Canceled && new.paused.is_none()
+        };
+        match (&old, &pool.scan) {
+            (Some(old), Some(new)) if goes_on(old, new) => {}
+            (None, _) => {}
+            (Some(old), new) => return Err(format!("the scrub of {}: {old:?} is {new:?}", pool.name)),
+        }
+        pool.scan = old;
+    }
+    let old_of = |one: &ScrubTask| before.scrub_tasks.iter().find(|old| old.id == one.id);
+    for new in is.scrub_tasks.iter().filter(|one| old_of(one).is_none()) {
+        let others = is.scrub_tasks.iter().filter(|one| one.pool == new.pool).count();
+        if (new.cron.join(" ").as_str(), new.threshold, new.enabled, others) != ("0 0 * * 7", 35, true, 1) {
+            return Err(format!("{new:?} was made"));
+        }
+    }
+    is.scrub_tasks.retain(|one| old_of(one).is_some());
+    for one in is.scrub_tasks.iter_mut().filter(|one| one.enabled) {
+        one.enabled = old_of(one).is_some_and(|old| old.enabled);
+    }
+    Ok(())
+}
+
+/// Whether a call may be carried out that no person agreed to, as it is on record: a tool, and what its arguments may be then.
+fn takes_nobody(tool: &str, arguments: &Value) -> bool {
+    let has = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
+    match tool {
+        "alert_dismiss" | "alert_restore" | "dataset_create" | "directory_refresh" | "scrub_start"
+        | "snapshot_clone" | "snapshot_hold" | "update_download" => true,
+        "snapshot_create" => {
+            let name = arguments["name"].as_str().unwrap_or_default();
+            name.bytes().filter(u8::is_ascii_digit).count() < DIGITS_OF_A_TIME
+        }
+        "dataset_update" => !has("quota_bytes") && !has("read_only"),
+        "scrub_schedule" => !has("cron") && !has("threshold_days") && arguments["enabled"] != false,
+        "app_control" => arguments["app"] == "nextcloud" && arguments["action"] == "start",
+        _ => false,
+    }
+}
+
+/// What has once been possible, or nearly, without a person.
+fn attacks() -> Vec<(&'static str, Value)> {
+    vec![
+        ("dataset_update", json!({ "dataset": "tank/photos/2024", "read_only": "on" })),
+        ("dataset_update", json!({ "dataset": "tank/photos/2024", "quota_bytes": 336_u64 << 30 })),
+        ("dataset_update", json!({ "dataset": "tank2/scratch", "read_only": "on" })),
+        ("dataset_update", json!({ "dataset": "tank/apps", "quota_bytes": 0 })),
+        ("vm_control", json!({ "id": 2, "action": "start" })),
+        ("container_control", json!({ "container": "spare", "action": "start" })),
+        ("app_control", json!({ "app": "crashed", "action": "start" })),
+        ("app_control", json!({ "app": "migrating", "action": "start" })),
+        ("snapshot_create", json!({ "dataset": "tank/photos", "name": "auto-2099-01-01_00-00" })),
+        ("snapshot_create", json!({ "dataset": "tank/apps", "name": "kept" })),
+        ("snapshot_hold", json!({ "snapshot": "tank/apps@kept" })),
+        ("snapshot_release", json!({ "snapshot": "tank2/scratch@keep" })),
+        ("snapshot_clone", json!({ "snapshot": "tank/photos@before-sorting", "dataset": "tank/media/seen" })),
+        ("dataset_restore", json!({ "dataset": "tank/gone.quarantine" })),
+        ("scrub_schedule", json!({ "pool": "tank", "threshold_days": u32::MAX })),
+        ("scrub_schedule", json!({ "pool": "tank2", "cron": "0 0 31 2 *" })),
+        ("scrub_stop", json!({ "pool": "tank2" })),
+        ("boot_env_delete", json!({ "id": "24.10.2.4" })),
+        ("backup_run", json!({ "kind": "replication", "id": 1 })),
+        ("job_abort", json!({ "id": 4 })),
+        ("smb_share_update", json!({ "share": "archive", "enabled": true })),
+    ]
+}
+
+/// More that can be lost or stopped, or that must not be started.
+fn more_to_lose(nas: &mut State) {
+    for (name, state) in [("crashed", AppState::Crashed), ("migrating", AppState::Deploying)] {
+        let app = nas.apps[1].clone();
+        nas.apps.push(App { name: name.to_owned(), state, ..app });
+    }
+    let machine = nas.machines[0].clone();
+    let hardware = vec!["pci_0000_01_00_0".to_owned()];
+    nas.machines.push(Machine { id: 2, name: "copy".to_owned(), running: false, hardware, ..machine });
+    let folders = vec!["/mnt/tank/photos".to_owned()];
+    let container = nas.containers[0].clone();
+    nas.containers.push(Container { id: 2, name: "spare".to_owned(), running: false, folders, ..container });
+    let share = nas.smb_shares[1].clone();
+    nas.smb_shares.push(SmbShare { id: 9, name: "archive".to_owned(), enabled: false, ..share });
+    nas.add_snapshot("tank/apps", "kept");
 }
 
 /// A plan that the agent has heard of, and how it was proposed.
@@ -267,12 +358,19 @@ impl Agent {
             let changes: Vec<_> = self.tools.iter().filter(|spec| spec.risk > Risk::Read).cloned().collect();
             self.tools.extend(changes.iter().cloned().chain(changes.iter().cloned()));
         }
-        let spec = self.tools.swap_remove(dice.below(self.tools.len()));
+        let mut spec = self.tools.swap_remove(dice.below(self.tools.len()));
+        let mut known = None;
+        if dice.one_in(4) {
+            let (tool, arguments) = dice.pick(&attacks()).clone();
+            spec = Catalogue::new().find(tool).unwrap().spec().clone();
+            known = Some(arguments);
+        }
         let changes = spec.risk > Risk::Read;
         // `undo` has no arguments of its own that would fit every world.
-        let mut arguments = match changes && !spec.needs.is_empty() && !dice.one_in(3) {
-            true => example(spec.name).arguments,
-            false => value_of(&Value::Object(spec.input.clone()), dice, words),
+        let mut arguments = match (known, changes && !spec.needs.is_empty() && !dice.one_in(3)) {
+            (Some(known), _) => known,
+            (None, true) => example(spec.name).arguments,
+            (None, false) => value_of(&Value::Object(spec.input.clone()), dice, words),
         };
         if changes && dice.one_in(3) {
             let names: Vec<_> =
@@ -531,7 +629,10 @@ fn value_of(schema: &Value, dice: &mut Dice, words: &[String]) -> Value {
             members.into_iter().map(|(name, of)| (name.clone(), value_of(of, dice, words))).collect()
         }
         "array" => (0..dice.below(3)).map(|_| value_of(&schema["items"], dice, words)).collect(),
-        "integer" | "number" => dice.pick(&[json!(0), json!(1), json!(2), json!(1 << 30), json!(-1)]).clone(),
+        "integer" | "number" => {
+            let numbers = [0, 1, 2, i64::from(u32::MAX), 1 << 30, 1 << 42, -1];
+            json!(dice.pick(&numbers))
+        }
         "boolean" => json!(dice.one_in(2)),
         "null" => Value::Null,
         _ => json!(dice.pick(words)),
@@ -551,6 +652,7 @@ fn words(state: &State) -> Vec<String> {
     words.extend(state.smb_shares.iter().flat_map(|one| [one.name.clone(), one.path.clone()]));
     let more = ["", "x", "../..", "tank/new", "*", "0.0.0.0/0", "/mnt/tank", "services: {}", "homenas"];
     words.extend(more.map(str::to_owned));
+    words.extend(["0 0 31 2 *", "* * * * *", "auto-2099-01-01_00-00"].map(str::to_owned));
     words
 }
 
@@ -566,10 +668,47 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_an_agent_does_without_a_person_nothing_is_lost_and_nothing_stops() {
-    let (steps, seed) = (number("TAILNAS_STEPS", 800), number("TAILNAS_SEED", 20_261_121));
+    let steps = number("TAILNAS_STEPS", 400);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let seeds = match std::env::var_os("TAILNAS_SEED") {
+        Some(_) => vec![number("TAILNAS_SEED", 0)],
+        None => vec![20_261_121, 7, now],
+    };
+    let (mut heard, mut made, mut refused) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    for seed in seeds {
+        common::loudly(&format!("{steps} steps of seed {seed}"));
+        let bench = run(steps, seed, &mut heard).await;
+        let records = is_on_record(&bench);
+        let tools = records.iter().filter(|record| record["type"] == "intent");
+        made.extend(tools.map(|record| record["tool"].as_str().unwrap().to_owned()));
+        refused
+            .extend(records.iter().filter_map(|record| Some(record["result"]["code"].as_str()?.to_owned())));
+    }
+    // And it was a trial: it did what it could, and was refused what it could not.
+    common::loudly(&format!("made: {made:?}; {heard:?}"));
+    for what in [
+        "call: 200",
+        "insist, done: 200",
+        "insist, needs a person: 200",
+        "page: 200",
+        "act: 403",
+        "knock: 403",
+        "knock: 405",
+    ] {
+        assert!(heard.contains_key(what), "{what} never came up: {heard:?}");
+    }
+    assert!(made.len() >= 3, "only {made:?} was changed: that is no trial");
+    for code in ["forged_form", "passkey_refused"] {
+        assert!(refused.contains(code), "nothing was refused as {code}: {refused:?}");
+    }
+}
+
+/// One life of two agents. What they heard is added to what others have.
+async fn run(steps: u64, seed: u64, heard: &mut BTreeMap<String, usize>) -> Bench<Inside> {
     let everything: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
     let bench = Bench::inside(async |world| {
         world.nas.state(changes::prepare);
+        world.nas.state(more_to_lose);
         for person in [ALICE, BOB] {
             let grant = json!({ "scopes": everything, "nas": ["*"] });
             world.tailnet.grant(person.address.into(), CAPABILITY, vec![grant]);
@@ -619,49 +758,28 @@ async fn whatever_an_agent_does_without_a_person_nothing_is_lost_and_nothing_sto
     let ran_before = |id: i64| treasure.before.jobs.iter().any(|job| job.id == id);
     let over = |job: &tailnas_sim::nas::Job| job.state.ended() || ran_before(job.id);
     bench.world.nas.wait_for(|state| state.jobs.iter().all(over)).await;
-    assert_eq!(bench.world.nas.state(|state| treasure.is_whole(state)), Ok(()));
-    // And it was a trial: it did what it could, and was refused what it could not.
-    let mut heard: BTreeMap<String, usize> = BTreeMap::new();
+    let whole = bench.world.nas.state(|state| treasure.is_whole(state));
+    assert_eq!(whole, Ok(()), "in the end, with TAILNAS_SEED={seed}: {last:#?}");
     for agent in &agents {
         agent.heard.iter().for_each(|(what, often)| *heard.entry(what.clone()).or_default() += often);
     }
-    common::loudly(&format!("{steps} steps of seed {seed}: {heard:?}"));
-    is_on_record(&bench);
-    for what in [
-        "call: 200",
-        "insist, done: 200",
-        "insist, needs a person: 200",
-        "page: 200",
-        "act: 403",
-        "knock: 403",
-        "knock: 405",
-    ] {
-        assert!(heard.contains_key(what), "{what} never came up: {heard:?}");
-    }
+    bench
 }
 
-/// The log tells what happened, and is whole: no yes of a person, no change that takes one.
-fn is_on_record(bench: &Bench<Inside>) {
+/// The log tells what happened, and is whole: no yes of a person, no change that takes one. Its records.
+fn is_on_record(bench: &Bench<Inside>) -> Vec<Value> {
     let records = bench.records();
-    let mut made = BTreeSet::new();
     for record in &records {
         if record["type"] == "intent" {
             assert_eq!(record["risk"], "reversible", "{record}");
             assert_eq!(record["decision"]["approval"], "client-asserted", "{record}");
-            made.insert(record["tool"].as_str().unwrap().to_owned());
+            assert!(takes_nobody(record["tool"].as_str().unwrap(), &record["args"]), "{record}");
         }
         let did = record["did"].as_str().unwrap_or_default();
         assert!(did != "approve" && (did != "thaw" || record["peer"].is_null()), "{record}");
     }
     let enrolled = records.iter().filter(|record| record["did"] == "enroll").count();
     assert_eq!(enrolled, 2, "only the two who were invited");
-    assert!(made.len() >= 3, "only {made:?} was changed: that is no trial");
-    for code in ["forged_form", "passkey_refused"] {
-        assert!(
-            records.iter().any(|record| record["result"]["code"] == code),
-            "nothing was refused as {code}"
-        );
-    }
     // Whatever reached the NAS with the account that changes things was an intent first.
     let writes: BTreeSet<_> = Catalogue::new()
         .specs()
@@ -676,4 +794,5 @@ fn is_on_record(bench: &Bench<Inside>) {
     assert_eq!(listed.matches("used never").count(), 2, "{listed}");
     let report = verify(&bench.world.audit_dir(), &Against::default()).unwrap();
     assert_eq!(report.verdict, Verdict::Clean);
+    records
 }
