@@ -1,5 +1,5 @@
-//! Tokens of forms: what a page of ours gave to this person, for this purpose, to be used once. A page elsewhere can
-//! make a browser send a form, and cannot know the token.
+//! Tokens of forms: what a page of ours gave to this person, for this purpose, to be used once; to be asked for a passkey, as
+//! often as they like. A page elsewhere can make a browser send a form, and cannot know the token.
 //!
 //! They prove nothing about a person being there: a program with the person's node can ask for a page too. That is
 //! what passkeys are for.
@@ -29,6 +29,8 @@ pub(super) struct Forms {
 struct Token {
     user: u64,
     purpose: String,
+    /// It is not used up.
+    lasts: bool,
     until: Duration,
 }
 
@@ -43,6 +45,25 @@ impl Forms {
 
     /// A token for `user` to do `purpose` once. Without randomness it is one that nothing takes.
     pub fn issue(&self, user: u64, purpose: impl Into<String>) -> String {
+        self.put(Token { user, purpose: purpose.into(), lasts: false, until: self.clock.mono() + LIFETIME })
+    }
+
+    /// A token for `user` to be asked for their passkey, for `purpose`. That does nothing yet, so each page has the same one: a
+    /// program with the person's node that opens page after page, or sends what it finds there, leaves them theirs.
+    pub fn to_be_asked(&self, user: u64, purpose: impl Into<String>) -> String {
+        let (purpose, page) = (purpose.into(), self.clock.mono() + LIFETIME);
+        let is_this = |token: &Token| {
+            token.lasts && token.user == user && token.purpose == purpose && page <= token.until
+        };
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = out.iter().find(|(_, token)| is_this(token)).map(|(key, _)| hex::encode(key));
+        drop(out);
+        // Who gets it last may let their page lie open as long as anybody.
+        there.unwrap_or_else(|| self.put(Token { user, purpose, lasts: true, until: page + LIFETIME }))
+    }
+
+    fn put(&self, new: Token) -> String {
+        let user = new.user;
         let mut token = [0; 32];
         if getrandom::fill(&mut token).is_err() {
             return String::new();
@@ -56,18 +77,21 @@ impl Forms {
             let oldest = giving_way.min_by_key(|(_, token)| token.until).map(|(key, _)| *key);
             oldest.and_then(|key| out.remove(&key));
         }
-        out.insert(token, Token { user, purpose: purpose.into(), until: now + LIFETIME });
+        out.insert(token, new);
         hex::encode(token)
     }
 
-    /// Takes the token back.
+    /// Takes the token back, unless it is one to be asked with.
     pub fn spend(&self, user: u64, purpose: &str, token: &str) -> Result<(), Spent> {
         let mut key = [0; 32];
         hex::decode_to_slice(token, &mut key).map_err(|_| Spent)?;
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        // Shown for something else, it is used up as well.
-        let token = out.remove(&key).ok_or(Spent)?;
+        let token = out.get(&key).ok_or(Spent)?;
         let good = token.user == user && token.purpose == purpose && self.clock.mono() < token.until;
+        // Shown for something else, it is used up as well.
+        if !token.lasts {
+            out.remove(&key);
+        }
         good.then_some(()).ok_or(Spent)
     }
 }
@@ -90,6 +114,21 @@ mod tests {
         for token in ["", "x", &"0".repeat(64), &"0".repeat(62)] {
             assert_eq!(forms.spend(456, "freeze", token), Err(Spent), "{token:?}");
         }
+    }
+
+    #[test]
+    fn whoever_opens_pages_and_sends_their_forms_leaves_the_person_what_asks_for_a_passkey() {
+        let forms = Forms::new(Clock::system());
+        let theirs = forms.to_be_asked(456, "thaw");
+        for _ in 0..=EACH {
+            forms.issue(456, "freeze");
+            assert_eq!(forms.to_be_asked(456, "thaw"), theirs);
+            assert_eq!(forms.spend(456, "freeze", &theirs), Err(Spent));
+            assert_eq!(forms.spend(456, "thaw", &theirs), Ok(()));
+        }
+        assert_eq!(forms.spend(457, "thaw", &theirs), Err(Spent));
+        assert_ne!(forms.to_be_asked(457, "thaw"), theirs);
+        assert_ne!(forms.to_be_asked(456, "approve 01"), theirs);
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) async fn home(
     let may_brake = console.may_brake(&visitor);
     page(&Home {
         frame: Frame::new("Now", "/console", &visitor),
-        thaw: (may_brake && frozen.is_some()).then(|| console.forms.issue(owner.id, "thaw")),
+        thaw: (may_brake && frozen.is_some()).then(|| console.forms.to_be_asked(owner.id, "thaw")),
         freeze: (may_brake && frozen.is_none()).then(|| console.forms.issue(owner.id, "freeze")),
         frozen: frozen.map(|frozen| in_words(&frozen)),
         waiting: console.waiting(&visitor, owner.id),
@@ -112,7 +112,7 @@ pub(super) async fn plan(
         Decision {
             how,
             can_approve,
-            approve: console.forms.issue(owner.id, format!("approve {id}")),
+            approve: console.forms.to_be_asked(owner.id, format!("approve {id}")),
             refuse: console.forms.issue(owner.id, format!("refuse {id}")),
         }
     });
@@ -239,7 +239,7 @@ pub(super) async fn enroll(
     page(&Enroll {
         frame: Frame::new("Enrol a passkey", "/console/enroll", &visitor),
         login: foreign(&owner.login, 80),
-        form: console.forms.issue(owner.id, "enrol"),
+        form: console.forms.to_be_asked(owner.id, "enrol"),
     })
 }
 

@@ -80,7 +80,7 @@
         const gone = error.name === "NotAllowedError";
         said.textContent = gone ? "No passkey was used, so nothing was done." : error.message;
         button.disabled = false;
-        // Its one use is spent: a new page has a new one.
+        // What it asks about may be another by now: a new page says how it is.
         form.dataset.spent = "yes";
         button.textContent = "Load the page again";
         button.addEventListener("click", (again) => { again.preventDefault(); location.reload(); }, { once: true });
