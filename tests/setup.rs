@@ -11,7 +11,7 @@
 mod common;
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,12 +24,14 @@ use tailnas_sim::daemon::Daemon;
 use tailnas_sim::fault::Fault;
 use tailnas_sim::localapi;
 use tailnas_sim::nas::{Generation, Group, Privilege, User};
+use tailnas_sim::tls::Identity;
 use tailnas_sim::tsidp::TokenSpec;
 use tailnas_sim::world::{CAPABILITY, World};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::process::Command;
+use tokio_rustls::TlsAcceptor;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tailnas");
 
@@ -349,6 +351,20 @@ async fn the_provider_leg() {
         );
     };
     broken("does not say provider", "provider = VALUE", unsaid, nothing).await;
+    // Nobody is asked for what these need, so it is said where it can be written.
+    let refuses =
+        |machine: &Machine| machine.world.tsidp.faults().always(Fault::Status(403, "no".to_owned()));
+    let accepts = |machine: &Machine| machine.world.tsidp.faults().clear();
+    broken("provider:", "config.toml by hand", &refuses, accepts).await;
+    broken("403", "provider.client", refuses, accepts).await;
+    let of_an_unknown_ca = |machine: &Machine| {
+        machine.answer("provider", &format!("https://{}", machine.world.nas.address()));
+    };
+    broken("certificate", "update-ca-certificates", of_an_unknown_ca, nothing).await;
+    let otherwise_spelled = |machine: &Machine| {
+        machine.answer("provider", &machine.world.tsidp.issuer().replace("127.0.0.1", "localhost"));
+    };
+    broken("another issuer", "spelled as the provider spells itself", otherwise_spelled, nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,6 +378,54 @@ async fn the_nas_leg() {
     broken("nobody said that this is the right one", "somebody stands between", other, nothing).await;
     let yes = |machine: &Machine| machine.answer("nas-pin", "yes");
     broken("nobody said that this is the right one", "Compare it", yes, nothing).await;
+    let unsigned = |machine: &Machine| machine.answer("nas-pin", "system");
+    broken("is not accepted", "pin", unsigned, nothing).await;
+    let other = Identity::generate().unwrap();
+    let old = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let web = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
+    for (answer, what) in [(old, "/api/versions is not there"), (web, "/api/versions")] {
+        let address = no_nas(&other, answer).await;
+        let instead = |machine: &Machine| {
+            machine.answer("nas", &address.to_string());
+            machine.answer("nas-pin", other.pin());
+        };
+        broken(what, "a TrueNAS, 25.04 or newer", instead, nothing).await;
+    }
+}
+
+/// Somebody who speaks TLS and is no NAS, with one answer to everything.
+async fn no_nas(identity: &Identity, answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, tls) = (listener.local_addr().unwrap(), TlsAcceptor::from(identity.server_config()));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                // Some only come to see the certificate.
+                let Ok(mut stream) = tls.accept(stream).await else { return };
+                if stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                }
+            });
+        }
+    });
+    address
+}
+
+/// As `sha256sum` prints it, which is what setup says to compare with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_is_taken_as_the_nas_prints_it() {
+    let machine = Machine::new().await;
+    let pin = machine.pin().await;
+    let ran = machine.setup().await;
+    let port = machine.world.nas.address().port();
+    assert!(ran.text.contains(&format!("-connect localhost:{port} ")), "{}", ran.text);
+    fs::remove_file(machine.path("etc/tailnas/config.toml")).unwrap();
+    machine.answer("nas-pin", &format!("{}  -", pin.strip_prefix("sha256:").unwrap()));
+    let ran = machine.setup().await;
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(machine.config().contains(&pin), "{}", machine.config());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -375,7 +439,26 @@ async fn the_key_leg() {
         machine.answer("reader-key-file", path.to_str().unwrap());
     };
     let wrong = |machine: &Machine| put(machine, &format!("1-{}", "x".repeat(64)), 0o600);
-    broken("it refused", "key", wrong, nothing).await;
+    let reader = "tailnas-reader: it refused the login";
+    broken(reader, "made for the user tailnas-reader", wrong, nothing).await;
+    let writer = |machine: &Machine| {
+        machine.write("wrong.key", &format!("2-{}", "x".repeat(64)));
+        machine.answer("writer-key-file", machine.path("wrong.key").to_str().unwrap());
+    };
+    let what = "tailnas-writer: it refused the login";
+    broken(what, "made for the user tailnas-writer", writer, nothing).await;
+    let maintenance = |machine: &Machine| {
+        let username = machine.world.nas.maintenance_key().username;
+        machine.write("wrong.key", &format!("3-{}", "x".repeat(64)));
+        machine.answer("maintenance", &username);
+        machine.answer("maintenance-key-file", machine.path("wrong.key").to_str().unwrap());
+    };
+    let right = |machine: &Machine| {
+        machine.answer("maintenance-key-file", machine.path("maintenance.key").to_str().unwrap());
+        machine.write("maintenance.key", &machine.world.nas.maintenance_key().key);
+    };
+    let username = "tailnas-maintenance";
+    broken(&format!("{username}: it refused the login"), username, maintenance, right).await;
     let exposed = |machine: &Machine| put(machine, &machine.world.nas.reader_key().key, 0o644);
     broken("may be read by others", "reader-key-file", exposed, nothing).await;
     let missing = |machine: &Machine| machine.answer("reader-key-file", "/nowhere/key");

@@ -104,7 +104,7 @@ pub(super) fn help() -> String {
     for question in Question::ALL {
         let _ = write!(help, "\n  {:<20} {}", question.name, question.words);
     }
-    help.push_str("\n\nnas-pin is the pin of the NAS's certificate itself, sha256:…, or system.");
+    help.push_str("\n\nnas-pin is the SHA-256 of the NAS's certificate itself, or system.");
     help
 }
 

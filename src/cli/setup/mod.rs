@@ -140,7 +140,7 @@ async fn walk(args: &Args) -> Result<(), Trouble> {
     let (config, roster) = if args.config.exists() {
         let config = kept(&args.config)?;
         let roster = tailnet(&config.tailnet.socket).await?;
-        provider(&config).await?;
+        provider(&config, None).await?;
         (config, roster)
     } else {
         written(args, &mut answers).await?
@@ -187,9 +187,12 @@ async fn written(args: &Args, answers: &mut Answers) -> Result<(Config, Roster),
     draft.nas = texts::nas_url(&answers.to(&Question::NAS, None)?);
     draft.nas_name = answers.to(&Question::NAS_NAME, Some(&draft.nas_name))?;
     let config = draft.parse(&args.config)?;
-    provider(&config).await?;
+    provider(&config, Some(&args.config)).await?;
     for nas in &config.nas {
         draft.trust = trust(nas, answers).await?;
+    }
+    for nas in &draft.parse(&args.config)?.nas {
+        is_known(nas).await?;
     }
     draft.reader = answers.to(&Question::READER, Some(&draft.reader))?;
     let writer = answers.to(&Question::WRITER, Some(""))?;
@@ -240,7 +243,8 @@ fn provider_name(roster: &Roster) -> Option<String> {
     roster.others().iter().map(Node::name).find(|name| name.starts_with("idp.")).map(str::to_owned)
 }
 
-async fn provider(config: &Config) -> Result<(), Trouble> {
+/// Whether the provider tells us about tokens. `unwritten` is the configuration file where there is none yet.
+async fn provider(config: &Config, unwritten: Option<&Path>) -> Result<(), Trouble> {
     let issuer = &config.provider.issuer;
     let clock = Clock::system();
     let (lifecycle, _deaths) = Lifecycle::new(clock.clone());
@@ -251,7 +255,9 @@ async fn provider(config: &Config) -> Result<(), Trouble> {
     let provider = Provider::new(&config.provider, &config.server.url, http, clock, lifecycle)
         .map_err(|error| refused(&error))?;
     provider.try_out().await.map_err(|no_answer| {
-        Trouble::new(format!("provider: {no_answer}"), doctor::mend_provider(&no_answer, issuer))
+        let in_the_configuration = doctor::mend_provider(&no_answer, issuer);
+        let mend = unwritten.and_then(|file| texts::mend_provider(&no_answer, file));
+        Trouble::new(format!("provider: {no_answer}"), mend.unwrap_or(in_the_configuration))
     })?;
     good(&format!("provider: {issuer} tells us about tokens"));
     Ok(())
@@ -259,21 +265,58 @@ async fn provider(config: &Config) -> Result<(), Trouble> {
 
 /// How the NAS's certificate is to be known: by the one it shows now, once a person has compared it.
 async fn trust(nas: &config::Nas, answers: &mut Answers) -> Result<Trust, Trouble> {
-    let shown = nas::presented_pin(nas).await.map_err(|error| {
-        Trouble::new(
-            format!("NAS: {}", chain(&error)),
-            format!("Is {} its address, is it on, and may this machine reach it?", nas.url),
-        )
-    })?;
-    say(&texts::compare(&shown));
+    let shown = nas::presented_pin(nas).await.map_err(|error| unreached(nas, &error))?;
+    say(&texts::compare(&shown, nas.url.port_or_known_default().unwrap_or(443)));
     let pin = answers.to(&Question::PIN, Some("no"))?;
     match pin.as_str() {
         "system" => Ok(Trust::System),
         "yes" if answers.are_a_persons() => Ok(pinned(shown)),
-        given if given == shown.to_string() => Ok(pinned(shown)),
+        given if is_pin(given, &shown.to_string()) => Ok(pinned(shown)),
         _ => Err(Trouble::new(
             format!("NAS: its certificate is {shown}, and nobody said that this is the right one"),
             "Compare it with what the NAS itself says. If they differ, somebody stands between: find out who.",
+        )),
+    }
+}
+
+/// Whether somebody has given this pin, with or without what stands before its digits; `sha256sum` prints them bare.
+fn is_pin(given: &str, pin: &str) -> bool {
+    let digits = |text: &str| {
+        let word = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        word.trim_start_matches("sha256:").to_owned()
+    };
+    digits(given) == digits(pin)
+}
+
+fn unreached(nas: &config::Nas, error: &dyn std::error::Error) -> Trouble {
+    Trouble::new(
+        format!("NAS: {}", chain(error)),
+        format!("Is {} its address, is it on, and may this machine reach it?", nas.url),
+    )
+}
+
+/// Whether that is a NAS whose certificate holds, and of a generation that we speak to: before anything is written and
+/// anybody is asked for keys.
+async fn is_known(nas: &config::Nas) -> Result<(), Trouble> {
+    let shown = visit::look(nas).await.map_err(|error| unreached(nas, &error))?;
+    if let Err(no_way) = shown.trusted {
+        let mend = match (no_way.advice, &nas.trust) {
+            (None, _) => "Try again; if it stays so, look at the web server of the NAS.",
+            (Some(_), Trust::System) => {
+                "Compare its SHA-256 with what the NAS itself says, and pin it (nas-pin); or have this system trust the CA \
+                 that signed it (update-ca-certificates)."
+            }
+            (Some(_), Trust::Pinned(_) | Trust::CaFile(_)) => {
+                "It is another one than a moment ago: run this again, and compare it anew."
+            }
+        };
+        return Err(Trouble::new(format!("NAS: {}", no_way.what), mend));
+    }
+    match shown.generation {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Trouble::new(
+            format!("NAS: {}", render::foreign(&why, LONGEST_WORDS)),
+            format!("Is {} the address of a TrueNAS, 25.04 or newer, and has it started?", nas.url),
         )),
     }
 }

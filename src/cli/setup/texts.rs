@@ -11,6 +11,7 @@ use super::{Trouble, no_policy_file};
 use crate::config::{self, Config, Pin, Trust};
 use crate::nas::provision::Account;
 use crate::nas::version::Version;
+use crate::oauth::{NoAnswer, Outage};
 
 const HTTPS: u16 = 443;
 
@@ -79,12 +80,35 @@ pub(super) fn nas_url(typed: &str) -> String {
 }
 
 /// How to find out whose certificate it is.
-pub(super) fn compare(shown: &Pin) -> String {
+pub(super) fn compare(shown: &Pin, port: u16) -> String {
     format!(
         "The NAS shows a certificate with this SHA-256:\n\n  {shown}\n\nCompare it with what the NAS itself says. In \
-         its own shell (System > Shell):\n\n  openssl s_client -connect localhost:443 </dev/null 2>/dev/null | openssl \
+         its own shell (System > Shell):\n\n  openssl s_client -connect localhost:{port} </dev/null 2>/dev/null | openssl \
          x509 -outform DER | sha256sum\n\n"
     )
+}
+
+/// What to do about a provider that needs what nobody is asked for here; `None` where that is not so. Setup writes
+/// the configuration for TSIDP alone, with a certificate that this system accepts.
+pub(super) fn mend_provider(no_answer: &NoAnswer, file: &Path) -> Option<String> {
+    let by_hand = |keys: &str| {
+        format!(
+            "write {} by hand, from deploy/tailnas.toml, with {keys} in it. Setup keeps what it finds there",
+            file.display()
+        )
+    };
+    match no_answer.outage() {
+        Outage::Unreachable if no_answer.to_string().contains("certificate") => Some(format!(
+            "Its certificate is not accepted: have this system trust the CA that signed it (update-ca-certificates); \
+             or {}.",
+            by_hand("provider.ca_file")
+        )),
+        Outage::Status(400 | 401 | 403) | Outage::Unrecognised => Some(format!(
+            "It does not accept us. TSIDP must see this node's own tailnet address. For any other provider, {}.",
+            by_hand("provider.kind and provider.client")
+        )),
+        _ => None,
+    }
 }
 
 /// What makes an account with a key, in the shell of the NAS.
