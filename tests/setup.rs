@@ -22,7 +22,7 @@ use tailnas::dispatch::Catalogue;
 use tailnas::nas::By;
 use tailnas_sim::daemon::Daemon;
 use tailnas_sim::fault::Fault;
-use tailnas_sim::localapi;
+use tailnas_sim::localapi::{self, SelfNode};
 use tailnas_sim::nas::{Generation, Group, Privilege, User};
 use tailnas_sim::tls::Identity;
 use tailnas_sim::tsidp::TokenSpec;
@@ -332,6 +332,27 @@ async fn the_tailnet_leg() {
     broken("\"NeedsLogin\"", "tailscale up", state("NeedsLogin"), state("Running")).await;
     let https = |on: bool| move |machine: &Machine| machine.world.tailnet.set_https(on);
     broken("no certificate for nas-mcp.tail1234.ts.net", "Enable HTTPS", https(false), https(true)).await;
+    let nameless = |machine: &Machine| {
+        let status =
+            br#"{"BackendState":"Running","TailscaleIPs":["100.64.0.1"],"Self":{"ID":"n1","DNSName":""}}"#;
+        let answer = Fault::Body("application/json".to_owned(), status.to_vec());
+        machine.world.local_api.faults().once(answer);
+    };
+    broken("has no name on the tailnet", "Enable MagicDNS", nameless, nothing).await;
+    let own = |addresses: &'static [[u8; 4]]| {
+        move |machine: &Machine| {
+            machine.world.tailnet.set_self(SelfNode {
+                host: "nas-mcp".to_owned(),
+                addresses: addresses.iter().map(|address| IpAddr::from(*address)).collect(),
+                tags: vec!["tag:tailnas".to_owned()],
+                user: 1,
+            });
+        }
+    };
+    let direct = Machine::new().await;
+    direct.answer("listen", "tailnet");
+    direct.permits();
+    broken_on(direct, "no address there", "tailscale up", own(&[]), own(&[[127, 0, 0, 100]])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

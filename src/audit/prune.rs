@@ -15,7 +15,11 @@ use crate::state::hand_over;
 #[derive(Debug, thiserror::Error)]
 pub enum NotPruned {
     /// A daemon is writing it.
-    #[error("a tailnas is writing the audit log in {}: stop it first. Nothing was deleted", .0.display())]
+    #[error(
+        "a tailnas is writing the audit log in {}: stop it first, with the socket that would start it again: systemctl \
+         stop tailnas.socket tailnas.service. Nothing was deleted",
+        .0.display()
+    )]
     Running(PathBuf),
     /// It is not what was written.
     #[error("the audit log is damaged, and evidence is not deleted: {0}. Run: tailnas audit verify")]

@@ -21,7 +21,11 @@ use crate::clock::Clock;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process writes it.
-    #[error("another tailnas is writing the audit log in {}. Two cannot share one; stop the other first", .0.display())]
+    #[error(
+        "another tailnas is writing the audit log in {}. Two cannot share one; stop the other first, with its socket: \
+         systemctl stop tailnas.socket tailnas.service",
+        .0.display()
+    )]
     Locked(PathBuf),
     /// It is not what was written.
     #[error(

@@ -105,8 +105,8 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Delete the files of the log in which every record is before SEQ, and keep the hashes of their records. The
-    /// daemon must not be running
+    /// Delete the files of the log in which every record is before SEQ, and keep the hashes of their records. Neither the
+    /// daemon may run nor its socket, which would start it: systemctl stop tailnas.socket tailnas.service
     Prune {
         #[command(flatten)]
         log: Log,
@@ -125,7 +125,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let the key of the log make another one its successor. The daemon must not be running
+    /// Let the key of the log make another one its successor. Neither the daemon may run nor its socket, which would start
+    /// it: systemctl stop tailnas.socket tailnas.service
     RotateKey {
         /// The private key that is to follow, from `tailnas audit keygen`
         next: PathBuf,
@@ -442,8 +443,9 @@ fn run_rotate_key(audit: &Audit, next: &Path, key: Option<&Path>) -> Exit {
     match rotated {
         Ok((opened, public)) => {
             complain(&format!(
-                "{opened}. From here on {} signs it: let audit.signing_key name that key now, and keep its public \
-                 part, below, somewhere else than on this machine.",
+                "{opened}. From here on {} signs it: let audit.signing_key name that key before the daemon starts, and \
+                 keep its public part, below, somewhere else than on this machine. Then: systemctl start tailnas.socket \
+                 tailnas.service",
                 public.name()
             ));
             say(&format!("{public}\n"));
