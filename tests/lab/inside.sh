@@ -139,7 +139,10 @@ step 'clients that come straight to a tailnet address'
 ip address add 100.64.0.1/32 dev lo
 ip address add 100.64.0.7/32 dev lo
 mkdir -p /etc/systemd/system/tailnas.socket.d
-printf '[Socket]\nListenStream=\nListenStream=100.64.0.1:443\nFreeBind=yes\n' >/etc/systemd/system/tailnas.socket.d/listen.conf
+# Two sockets, as setup writes them.
+printf '[Socket]\nListenStream=\nListenStream=100.64.0.1:443\nListenStream=[fd7a:115c:a1e0::1]:443\nFreeBind=yes\n' \
+    >/etc/systemd/system/tailnas.socket.d/listen.conf
+ip address add fd7a:115c:a1e0::1/128 dev lo nodad
 direct() {
     curl -sS --max-time 20 -k --interface 100.64.0.7 --connect-to ::100.64.0.1:443 -w '\n%{http_code}\n' "$URL" \
         -H "Authorization: Bearer $(cat $NEAR/token)" -H 'Content-Type: application/json' \
@@ -152,6 +155,12 @@ other_listener() {
     systemctl start tailnas.socket tailnas.service
 }
 check 'the socket is another one' other_listener
+# Whose resource this is, everybody may ask.
+by_ipv6() {
+    curl -sS --max-time 20 -k --connect-to '::[fd7a:115c:a1e0::1]:443' \
+        "${URL%/mcp}/.well-known/oauth-protected-resource/mcp" | grep -F "\"$URL\""
+}
+check 'it is there under its second address too' by_ipv6
 for _ in $(seq 40); do direct || true; done >/lab/direct 2>&1 &
 for _ in 1 2 3; do
     sleep 0.5
@@ -165,15 +174,27 @@ check 'and the first again' other_listener
 check 'where it serves' answered whoami
 
 step 'start and memory'
+# How many per cent of the next two seconds the processors of this machine have nothing to do.
+idle() {
+    { head -n 1 /proc/stat; sleep 2; head -n 1 /proc/stat; } | awk '{
+        all = 0; for (i = 2; i <= NF; i++) all += $i
+        of_all = all - all_before; of_idle = $5 + $6 - idle_before
+        all_before = all; idle_before = $5 + $6
+    } END { print int(100 * of_idle / of_all) }'
+}
+idle_before=$(idle)
 for _ in 1 2 3 4 5; do
     restart
-    echo $((($(property ActiveEnterTimestampMonotonic) - $(property ExecMainStartTimestampMonotonic)) / 1000))
+    # All of it: with what tries the sandbox before the daemon is run.
+    echo $((($(property ActiveEnterTimestampMonotonic) - $(property InactiveExitTimestampMonotonic)) / 1000))
 done >/lab/ready
-echo "   from start to READY, by systemd: $(paste -sd ' ' /lab/ready) ms"
-if [ "$(cut -d . -f 1 /proc/loadavg)" -lt "$(nproc)" ]; then
-    check 'READY within 150 ms' [ "$(sort -n /lab/ready | head -n 1)" -lt 150 ]
+idle_after=$(idle)
+median=$(sort -n /lab/ready | sed -n 3p)
+echo "   from the start of the unit to READY, by systemd: $(paste -sd ' ' /lab/ready) ms, median $median ms"
+if [ "$idle_before" -ge 90 ] && [ "$idle_after" -ge 90 ]; then
+    check 'READY within 150 ms, in the median' [ "$median" -lt 150 ]
 else
-    echo '   not judged: this machine has other work'
+    echo "   not judged: this machine has other work, it is idle for $idle_before % before and $idle_after % after"
 fi
 # People with a client each, who keep their connection and call once a second.
 tools=(system_info pools_list datasets_list snapshots_list disks_list shares_list apps_list alerts_list)
@@ -187,7 +208,7 @@ wait
 resident() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(property MainPID)/status"; }
 echo "   64 clients, $(grep -cx 200 /lab/crowd) calls; resident: $(resident VmHWM) KiB at most, $(resident VmRSS) KiB now; MemoryPeak: $(property MemoryPeak)"
 check 'all were answered' [ "$(grep -cx 200 /lab/crowd)" = $((64 * 20)) ]
-check 'within 48 MB' [ "$(resident VmHWM)" -lt $((48 * 1000)) ]
+check 'within 48 MB' [ "$(resident VmHWM)" -lt $((48 * 1000 * 1000 / 1024)) ]
 
 step 'reload'
 cp /etc/tailnas/config.toml /lab/config.toml
