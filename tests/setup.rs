@@ -297,6 +297,34 @@ async fn a_second_run_asks_nothing_and_keeps_what_is_there() {
     assert_eq!((machine.config(), fs::read(&key).unwrap()), (config, signing));
 }
 
+/// As `systemd-creds encrypt` leaves them: setup can try none of these, and makes none anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_lie_encrypted_are_there() {
+    let machine = Machine::new().await;
+    assert_eq!(machine.setup().await.code, Some(0));
+    let (clear, sealed) = (machine.path("etc/credstore"), machine.path("etc/credstore.encrypted"));
+    fs::create_dir(&sealed).unwrap();
+    for key in ["nas-reader-key", "audit-signing-key", "audit-hmac-key"] {
+        let name = format!("tailnas.{key}");
+        fs::rename(clear.join(&name), sealed.join(&name)).unwrap();
+    }
+    machine.answers("");
+    let ran = machine.setup().await;
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(ran.text.contains("The key of tailnas-reader lies encrypted"), "{}", ran.text);
+    assert!(!ran.text.contains("shred"), "{}", ran.text);
+    let left: Vec<_> = fs::read_dir(&clear).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["tailnas.nas-writer-key"]);
+    // What lies in clear as well is not hidden by that.
+    fs::write(clear.join("tailnas.nas-reader-key"), "in clear").unwrap();
+    let ran = machine.setup().await;
+    assert!(
+        ran.text.contains("shred -u") && ran.text.contains("credstore/tailnas.nas-reader-key"),
+        "{}",
+        ran.text
+    );
+}
+
 /// Breaks one thing, and wants the ✗ to name it, with the fix; then mends it, and wants setup to come to its end.
 async fn broken(what: &str, fix: &str, break_it: impl Fn(&Machine), mend_it: impl Fn(&Machine)) {
     broken_on(Machine::new().await, what, fix, break_it, mend_it).await;
@@ -956,7 +984,15 @@ async fn the_log_leg() {
         fs::create_dir_all(machine.path("etc/credstore")).unwrap();
         fs::copy(machine.path("audit-signing.key"), key(machine)).unwrap();
     };
-    broken("its key", "Put the key back from your backup", log_without_key, put_back).await;
+    broken("its key", "Put the key back from your backup", &log_without_key, put_back).await;
+    // An empty partition is no log.
+    let machine = Machine::new().await;
+    log_without_key(&machine);
+    fs::remove_file(machine.path("log/audit.jsonl")).unwrap();
+    fs::create_dir(machine.path("log/lost+found")).unwrap();
+    let ran = machine.setup().await;
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(key(&machine).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,19 @@ pub(super) fn place(source: &SecretSource, credstore: &Path) -> PathBuf {
     }
 }
 
+/// Whether a secret is where systemd finds it, in clear or encrypted.
+pub(super) fn is_there(source: &SecretSource, credstore: &Path) -> bool {
+    place(source, credstore).exists() || is_sealed(source, credstore)
+}
+
+/// Whether a secret lies encrypted beside the folder of those in clear (systemd-creds(1)): systemd alone opens it.
+pub(super) fn is_sealed(source: &SecretSource, credstore: &Path) -> bool {
+    let SecretSource::Credential(name) = source else { return false };
+    let mut folder = credstore.as_os_str().to_owned();
+    folder.push(".encrypted");
+    Path::new(&folder).join(format!("tailnas.{name}")).exists()
+}
+
 /// Says early what would come to light late: that we are not root.
 pub(super) fn can_be_written(file: &Path) -> Result<(), Trouble> {
     let there = file.ancestors().skip(1).find(|folder| folder.exists());

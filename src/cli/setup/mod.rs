@@ -1,7 +1,8 @@
 //! `tailnas setup`: from an installed program to a running service, one leg after the other.
 //!
-//! Each leg is tried before the next one is begun, and says ✓, or ✗ with what to do about it. What has been answered
-//! and works is kept, so that a second run goes on where the first one ended.
+//! Each leg is tried before the next one is begun, and says ✓, or ✗ with what to do about it. The configuration is
+//! written once all that it takes has been answered and works; it and each key that works are kept, so that a second run
+//! goes on from there.
 
 mod answers;
 mod files;
@@ -347,13 +348,17 @@ async fn keys(config: &Config, credstore: &Path, answers: &mut Answers) -> Resul
         .collect();
         let without: Vec<_> = accounts
             .iter()
-            .filter(|(login, ..)| !files::place(&login.key, credstore).exists())
+            .filter(|(login, ..)| !files::is_there(&login.key, credstore))
             .map(|(login, ..)| login.username.as_str())
             .collect();
         let mut admin = if without.is_empty() { None } else { admin(nas, &without, answers).await? };
         for (login, question, roles) in accounts {
             let Login { username, key } = login;
             let place = files::place(key, credstore);
+            if files::is_sealed(key, credstore) {
+                say(&texts::sealed(username, place.exists().then_some(place.as_path())));
+                continue;
+            }
             let fresh = !place.exists();
             let is_made = fresh && admin.is_some();
             if fresh {
@@ -466,11 +471,13 @@ async fn let_in(
 /// The keys of the audit log: made once, and never again for a log that is there.
 fn log(config: &Config, credstore: &Path) -> Result<(), Trouble> {
     let dir = &config.audit.dir;
-    let begun = std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some());
+    // A partition of its own has a folder for what is found after a crash.
+    let is_of_a_log = |file: &std::fs::DirEntry| file.file_name() != "lost+found";
+    let begun = std::fs::read_dir(dir).is_ok_and(|files| files.flatten().any(|file| is_of_a_log(&file)));
     let missing: Vec<_> = [&config.audit.hmac_key, &config.audit.signing_key]
         .into_iter()
+        .filter(|source| !files::is_there(source, credstore))
         .map(|source| files::place(source, credstore))
-        .filter(|place| !place.exists())
         .collect();
     if begun && let Some(place) = missing.first() {
         return Err(Trouble::new(

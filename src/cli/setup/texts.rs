@@ -250,6 +250,14 @@ pub(super) fn make_it(username: &str, account: Option<&Account<'_>>) -> String {
     format!("An account {username} with an API key.{}\n", by_hand.unwrap_or_default())
 }
 
+/// A key that nobody but systemd can try; `clear` is where it lies in clear as well.
+pub(super) fn sealed(username: &str, clear: Option<&Path>) -> String {
+    let clear = clear.map_or_else(String::new, |file| {
+        format!("\n  → It lies in clear too, which makes that pointless: shred -u {}", file.display())
+    });
+    format!("· The key of {username} lies encrypted, and was not tried: systemd alone opens it.{clear}\n")
+}
+
 /// Roles that an account does not have.
 pub(super) fn lacks(username: &str, roles: &str) -> String {
     format!(
