@@ -3,7 +3,7 @@
 # the setup, and ends on the URL for MCP clients. Inside that container: upgrades tailnas.
 #
 #   bash tailnas.sh                        asks what it must know
-#   var_disk=8 var_storage=tank bash …     what is written in capitals in `bash tailnas.sh --help` may be set before it
+#   var_disk=8 var_brg=vmbr1 bash …        what `bash tailnas.sh --help` lists may be set before it
 #   bash tailnas.sh --dry-run              says what it would do
 #
 # It fetches nothing that is not pinned: the installer by the hash below, the release by the installer, Tailscale's packages
@@ -18,6 +18,8 @@ BASE_URL=''
 readonly TAILSCALE_KEY=2596A99EAAB33821893C0A79458CA832957F5868
 readonly TAILSCALE_REPOSITORY=https://pkgs.tailscale.com/stable/debian
 readonly INSIDE=/root/tailnas-release
+# What an answer of `tailnas setup` may name a file for.
+readonly SECRETS=(reader_key writer_key maintenance_key admin_password)
 
 work=
 ctid=
@@ -38,16 +40,16 @@ Usage: [var_NAME=VALUE …] bash tailnas.sh [--dry-run]
   var_cpu               cores                               [1]
   var_ram               memory in MiB                       [512]
   var_disk              disk in GiB                         [4]
-  var_storage           storage for the disk                [the first that takes containers]
+  var_container_storage storage for the disk                [the first that takes containers]
   var_template_storage  storage for the template            [the first that takes templates]
-  var_bridge            bridge                              [vmbr0]
-  var_net               "dhcp", or ADDRESS/BITS             [dhcp]
+  var_brg               bridge                              [vmbr0]
+  var_net               "dhcp", or ADDRESS/BITS of IPv4     [dhcp]
   var_gateway           gateway, with an address            []
   var_release           a folder with the release, instead of fetching it
   var_authkey_file      a file with a Tailscale auth key, instead of a login in the browser
   var_answers           answers for `tailnas setup`; with them nothing is asked
-  var_reader_key_file, var_writer_key_file
-                        files with the NAS's API keys, for those answers
+  var_reader_key_file, var_writer_key_file, var_maintenance_key_file, var_admin_password_file
+                        files on this host, for those answers: the NAS's API keys, or its administrator's password
 TEXT
 }
 
@@ -180,9 +182,9 @@ read_wishes() {
     cpu=${var_cpu:-1}
     ram=${var_ram:-512}
     disk=${var_disk:-4}
-    storage=${var_storage:-}
+    storage=${var_container_storage:-}
     template_storage=${var_template_storage:-}
-    bridge=${var_bridge:-vmbr0}
+    bridge=${var_brg:-vmbr0}
     net=${var_net:-dhcp}
     gateway=${var_gateway:-}
     form ctid "$ctid" '^([1-9][0-9]{2,8})?$'
@@ -190,14 +192,19 @@ read_wishes() {
     form cpu "$cpu" '^[1-9][0-9]{0,2}$'
     form ram "$ram" '^[1-9][0-9]{1,6}$'
     form disk "$disk" '^[1-9][0-9]{0,4}$'
-    form storage "$storage" '^([A-Za-z][A-Za-z0-9._-]*)?$'
+    form container_storage "$storage" '^([A-Za-z][A-Za-z0-9._-]*)?$'
     form template_storage "$template_storage" '^([A-Za-z][A-Za-z0-9._-]*)?$'
-    form bridge "$bridge" '^[A-Za-z][A-Za-z0-9_.-]{0,14}$'
-    form net "$net" '^(dhcp|[0-9a-fA-F.:]+/[0-9]{1,3})$'
-    form gateway "$gateway" '^[0-9a-fA-F.:]*$'
-    local file
-    for file in "${var_authkey_file:-}" "${var_answers:-}" "${var_reader_key_file:-}" "${var_writer_key_file:-}"; do
+    form brg "$bridge" '^[A-Za-z][A-Za-z0-9_.-]{0,14}$'
+    form net "$net" '^(dhcp|[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2})$'
+    form gateway "$gateway" '^([0-9]{1,3}(\.[0-9]{1,3}){3})?$'
+    local file secret
+    for file in "${var_authkey_file:-}" "${var_answers:-}"; do
         [ -z "$file" ] || [ -r "$file" ] || die "$file cannot be read"
+    done
+    for secret in "${SECRETS[@]}"; do
+        file=var_${secret}_file
+        [ -z "${!file:-}" ] || [ -r "${!file}" ] || die "${!file} cannot be read"
+        [ -z "${!file:-}" ] || [ -n "${var_answers:-}" ] || die "var_${secret}_file goes with var_answers"
     done
 }
 
@@ -219,7 +226,7 @@ check_host() {
     ! pct status "$ctid" >/dev/null 2>&1 || die "there is a container $ctid already. Set var_ctid"
     storage=${storage:-$(first_storage rootdir)}
     template_storage=${template_storage:-$(first_storage vztmpl)}
-    [ -n "$storage" ] || die 'no storage takes containers. Set var_storage'
+    [ -n "$storage" ] || die 'no storage takes containers. Set var_container_storage'
     [ -n "$template_storage" ] || die 'no storage takes templates. Set var_template_storage'
     local room
     room=$(pvesm status --storage "$storage" | awk 'NR == 2 { print $6 }')
@@ -333,12 +340,12 @@ set_up() {
         return 0
     fi
     cp "$var_answers" "$work/answers"
-    local account key
-    for account in reader writer; do
-        key=var_${account}_key_file
-        if [ -n "${!key:-}" ]; then
-            change pct push "$ctid" "${!key}" "$INSIDE/$account.key" --perms 0600
-            printf '\n%s-key-file = %s\n' "$account" "$INSIDE/$account.key" >>"$work/answers"
+    local secret file
+    for secret in "${SECRETS[@]}"; do
+        file=var_${secret}_file
+        if [ -n "${!file:-}" ]; then
+            change pct push "$ctid" "${!file}" "$INSIDE/$secret" --perms 0600
+            printf '\n%s-file = %s\n' "${secret//_/-}" "$INSIDE/$secret" >>"$work/answers"
         fi
     done
     change pct push "$ctid" "$work/answers" "$INSIDE/answers" --perms 0600
