@@ -371,3 +371,29 @@ fn what_a_user_may_not_do_anyway_is_not_taken_for_the_sandbox() {
         );
     }
 }
+
+/// The names that a help lists under `Commands:`.
+fn commands(help: &str) -> Vec<String> {
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // What a line is gone on with stands further to the right.
+    let names = listed.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_manual_names_each_command() {
+    let manual = include_str!("../packaging/man/tailnas.8");
+    let bold: Vec<_> = manual
+        .lines()
+        .filter(|line| line.starts_with(".B"))
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '\\'))
+        .map(|word| word.replace('\\', ""))
+        .collect();
+    let help = tailnas(&["--help"]);
+    let top = commands(&text(&help));
+    assert!(top.len() > 10, "{top:?}");
+    for command in top.iter().filter(|command| *command != "help") {
+        assert!(bold.contains(command), "packaging/man/tailnas.8 has no {command}");
+    }
+}
