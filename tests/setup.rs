@@ -490,6 +490,7 @@ async fn the_key_leg() {
     let wrong = |machine: &Machine| put(machine, &format!("1-{}", "x".repeat(64)), 0o600);
     let reader = "tailnas-reader: it refused the login";
     broken(reader, "made for the user tailnas-reader", wrong, nothing).await;
+    broken(reader, "(Credentials > Users > API Keys), give that one.", wrong, nothing).await;
     let writer = |machine: &Machine| {
         machine.write("wrong.key", &format!("2-{}", "x".repeat(64)));
         machine.answer("writer-key-file", machine.path("wrong.key").to_str().unwrap());

@@ -41,6 +41,9 @@ impl Account {
     }
 }
 
+/// What is done with another key where there is a service that uses it: a part of hints.
+pub(super) const PUT_IN_PLACE: &str = "put it in place and run: systemctl restart tailnas";
+
 /// Why there is no session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -216,8 +219,7 @@ fn not_proven(fault: Fault) -> Trouble {
     let (reason, hint): (_, String) = match fault {
         Fault::KeyForm => (
             "the API key has not the form NUMBER-TEXT",
-            "Copy the whole key, with the number in front, put it in place and run: systemctl restart tailnas"
-                .into(),
+            format!("Copy the whole key, with the number in front, {PUT_IN_PLACE}"),
         ),
         Fault::Username => (
             "the user name is empty or has a comma or an equals sign in it, which this login cannot carry",
@@ -259,15 +261,15 @@ fn judge(verdict: &Verdict, username: &str) -> Result<(), Trouble> {
             "the user name and the API key do not belong together, or the key is no more",
             format!(
                 "Check that the key was made for the user {username}, or make a new one \
-                 (Credentials > Users > API Keys), put it in place and run: systemctl restart tailnas. From TrueNAS 26 on \
-                 a proxy that ends TLS between the two makes the login fail too: connect to the NAS itself."
+                 (Credentials > Users > API Keys), {PUT_IN_PLACE}. From TrueNAS 26 on a proxy that ends TLS \
+                 between the two makes the login fail too: connect to the NAS itself."
             ),
         ),
         "EXPIRED" => (
             "the API key has expired or was revoked",
             format!(
                 "The NAS revokes a key that was ever sent without TLS, through a proxy too. Make a new key for \
-                 {username}, put it in place and run: systemctl restart tailnas"
+                 {username}, {PUT_IN_PLACE}"
             ),
         ),
         "OTP_REQUIRED" => (

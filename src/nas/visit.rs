@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::{Live, connect};
-use super::login::{Account, Trouble};
+use super::login::{Account, PUT_IN_PLACE, Trouble};
 use super::methods::api_key::{Keys, numbered};
 use super::methods::{Listed, Method as _};
 use super::rpc::{Budget, Failure};
@@ -58,6 +58,14 @@ pub struct TurnedAway {
     pub reason: String,
     /// What to do about it.
     pub hint: String,
+}
+
+impl TurnedAway {
+    /// What to do where the key is only about to be given, and there is no service yet that would have to be restarted.
+    #[must_use]
+    pub fn hint_before_there_is_a_service(&self) -> String {
+        self.hint.replace(PUT_IN_PLACE, "give that one")
+    }
 }
 
 /// An account that was let in.

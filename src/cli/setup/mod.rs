@@ -462,8 +462,9 @@ async fn let_in(
             }
             Ok(())
         }
-        Err(TurnedAway { reason, hint }) => {
-            Err(Trouble::new(format!("NAS: {}: {reason}", login.username), hint))
+        Err(turned_away) => {
+            let what = format!("NAS: {}: {}", login.username, turned_away.reason);
+            Err(Trouble::new(what, turned_away.hint_before_there_is_a_service()))
         }
     }
 }
