@@ -115,7 +115,7 @@ impl Treasure {
         }
         let (is, was) = (format!("{is:#?}"), format!("{was:#?}"));
         let (is, was): (Vec<_>, Vec<_>) = (is.lines().collect(), was.lines().collect());
-        let at = (0..).find(|&at| is.get(at) != was.get(at)).unwrap();
+        let at = (0..=is.len()).find(|&at| is.get(at) != was.get(at)).unwrap_or_default();
         let around = |lines: &[&str]| lines[at.saturating_sub(20)..lines.len().min(at + 5)].join("\n");
         Err(format!("it was\n{}\nand is\n{}", around(&was), around(&is)))
     }
