@@ -1,5 +1,6 @@
 //! The one thread that writes: everything that waits goes out in one write and one sync, and then everybody is
-//! told. There is no timer; while one sync takes its time, the next batch gathers.
+//! told. While one sync takes its time, the next batch gathers; and for a moment after it, where those who were told are
+//! soon back.
 
 use std::io;
 use std::sync::Arc;

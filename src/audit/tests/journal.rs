@@ -523,6 +523,17 @@ fn a_full_queue_refuses_the_new_and_keeps_room_for_what_closes_the_old() {
 }
 
 #[test]
+fn nobody_is_waited_for_long_whatever_the_clock_says() {
+    let queue = Queue::new(clock());
+    assert_eq!(queue.gather(8), 0, "nobody came");
+    queue.tell(Job { event: b"{}".to_vec(), ack: Ack::Nobody });
+    assert_eq!(queue.gather(8), 0, "who was there before did not come");
+    queue.stop();
+    assert_eq!(queue.gather(usize::MAX), 0);
+    assert_eq!(queue.take(Duration::ZERO).jobs.len(), 1);
+}
+
+#[test]
 fn an_end_that_cannot_be_written_gives_its_room_back() {
     let queue = Arc::new(Queue::new(clock()));
     let brief = Brief { req: RequestId::default(), tool: "t".repeat(20_000), nas: None, target: None };
