@@ -380,6 +380,7 @@ async fn what_fills_a_pool_bit_by_bit_takes_a_person_in_the_end() {
     }
     make(&alice, "snapshot_create", &json!({ "dataset": "tank2", "name": "all" })).await;
 
+    // Each of another name: of the same the plan that waits would be answered.
     let clone = |dataset: &str| json!({ "snapshot": "tank/photos@before-sorting", "dataset": dataset });
     bench.world.nas.state(|nas| {
         for number in 0..15 {
@@ -395,7 +396,7 @@ async fn what_fills_a_pool_bit_by_bit_takes_a_person_in_the_end() {
         nas.datasets.retain(|one| one.origin.is_none());
         nas.datasets.iter_mut().find(|one| one.name == "tank/photos").unwrap().quota = Some(2 << 40);
     });
-    let (planned, text) = plan(&alice, "snapshot_clone", &clone("tank/e")).await;
+    let (planned, text) = plan(&alice, "snapshot_clone", &clone("tank/f")).await;
     assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
     assert!(text.contains("counts in the quota of tank/photos (2.00 TiB"), "{text}");
 
@@ -406,7 +407,7 @@ async fn what_fills_a_pool_bit_by_bit_takes_a_person_in_the_end() {
     });
     make(&alice, "dataset_create", &json!({ "dataset": "tank/256" })).await;
     for (tool, arguments) in
-        [("dataset_create", json!({ "dataset": "tank/257" })), ("snapshot_clone", clone("tank/e"))]
+        [("dataset_create", json!({ "dataset": "tank/257" })), ("snapshot_clone", clone("tank/g"))]
     {
         let (planned, text) = plan(&alice, tool, &arguments).await;
         assert_eq!(planned["effect"]["risk"], "disruptive", "{text}");
