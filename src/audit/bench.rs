@@ -64,16 +64,9 @@ pub fn measure(dir: &Path, clock: &Clock, lifecycle: &Lifecycle) -> io::Result<M
 
 fn measure_in(place: &Path, clock: &Clock, lifecycle: &Lifecycle) -> io::Result<Measured> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut written = vec![raw(&place.join("raw"), clock)?];
-    for writers in [1, 16, 64, 256] {
-        let journal = open(&place.join(format!("{writers}-writers")), clock, lifecycle)?;
-        written.push(runtime.block_on(log(journal, writers, clock, lifecycle))?);
-    }
-    written.push(raw(&place.join("raw-again"), clock)?);
-
+    // First, for how long a record is.
     let dir = place.join("to-verify");
-    let journal = open(&dir, clock, lifecycle)?;
-    runtime.block_on(fill(journal, lifecycle))?;
+    runtime.block_on(fill(open(&dir, clock, lifecycle)?, lifecycle))?;
     let began = clock.mono();
     let report = verify(&dir, &Against::default()).map_err(io::Error::other)?;
     let took = clock.mono().saturating_sub(began);
@@ -81,13 +74,21 @@ fn measure_in(place: &Path, clock: &Clock, lifecycle: &Lifecycle) -> io::Result<
         fs::read_dir(&dir)?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let verified_per_second = report.records as f64 / took.as_secs_f64();
-    Ok(Measured { written, verified_per_second, bytes_per_record: bytes / report.records.max(1) })
+    let bytes_per_record = bytes / report.records.max(1);
+
+    let mut written = vec![raw(&place.join("raw"), bytes_per_record, clock)?];
+    for writers in [1, 16, 64, 256] {
+        let journal = open(&place.join(format!("{writers}-writers")), clock, lifecycle)?;
+        written.push(runtime.block_on(log(journal, writers, clock, lifecycle))?);
+    }
+    written.push(raw(&place.join("raw-again"), bytes_per_record, clock)?);
+    Ok(Measured { written, verified_per_second, bytes_per_record })
 }
 
 /// One record after the other, each synced by itself.
-fn raw(path: &Path, clock: &Clock) -> io::Result<Rate> {
+fn raw(path: &Path, length: u64, clock: &Clock) -> io::Result<Rate> {
     let mut file = File::options().append(true).create_new(true).open(path)?;
-    let record = [b'x'; 1000];
+    let record = vec![b'x'; usize::try_from(length).unwrap_or_default()];
     let (began, mut times) = (clock.mono(), Vec::new());
     while clock.mono().saturating_sub(began) < LONG {
         let before = clock.mono();
