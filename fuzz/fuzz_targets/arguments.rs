@@ -8,7 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 use tailnas::audit::Hasher;
 use tailnas::dispatch::{Catalogue, Item, fuzzing::redacted};
-use tailnas::domain::name::{AppName, DatasetPath, FilePath, ShareName, SnapshotName};
+use tailnas::domain::name::{AppName, DatasetPath, FilePath, ShareName, SnapshotLabel};
+use tailnas::domain::text::is_harmless;
 use tailnas::secret::Secret;
 use tailnas::tools::{BadArguments, Kind, Log};
 
@@ -54,9 +55,23 @@ fuzz_target!(|data: &[u8]| {
 fn is_name(target: &str) -> bool {
     let app = target.strip_prefix("app ").is_some_and(|name| name.parse::<AppName>().is_ok());
     let smb = target.strip_prefix("SMB ").is_some_and(|name| name.parse::<ShareName>().is_ok());
-    let nfs = target.strip_prefix("NFS /mnt/").is_some_and(|path| path.parse::<FilePath>().is_ok());
+    let nfs = target.strip_prefix("NFS ").is_some_and(|path| path.parse::<FilePath>().is_ok());
     app || smb || nfs
-        || target.parse::<SnapshotName>().is_ok()
+        || CLEANED.iter().any(|(kind, longest)| {
+            target.strip_prefix(kind).is_some_and(|words| is_one_harmless_line(words, *longest))
+        })
+        // One that is to be made is put together from its parts, and may be longer than ZFS allows for both.
+        || target.split_once('@').is_some_and(|(dataset, label)| {
+            dataset.parse::<DatasetPath>().is_ok() && label.parse::<SnapshotLabel>().is_ok()
+        })
         || target.parse::<DatasetPath>().is_ok()
         || target.parse::<FilePath>().is_ok()
+}
+
+/// What the NAS names as it likes: no grammar of ours holds, so the log has it cleaned and cut to so many characters.
+const CLEANED: [(&str, usize); 3] = [("update ", 60), ("container ", 100), ("boot environment ", 200)];
+
+/// Cut, it ends with one character more: an ellipsis.
+fn is_one_harmless_line(words: &str, longest: usize) -> bool {
+    words.chars().count() <= longest + 1 && words.chars().all(is_harmless)
 }
