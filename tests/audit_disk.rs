@@ -18,13 +18,15 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use common::{Bench, did_not_run, eventually};
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 use tailnas::audit::verify::{Against, verify};
 use tailnas::audit::{Journal, Settings, Signer};
 use tailnas::clock::Clock;
 use tailnas::lifecycle::Lifecycle;
 use tailnas::policy::freeze::{Freeze, Frozen};
 use tailnas::secret::Secret;
+use tailnas_sim::client::Client;
 use tailnas_sim::world::{ALICE, BOB};
 
 /// Signs the log of a test.
@@ -92,6 +94,22 @@ async fn change(bench: &Bench, name: &str) -> Option<String> {
     answer.is_error().then(|| answer.text())
 }
 
+/// How `/readyz` answers, and what of it all is missing, with a reason.
+async fn missing(bench: &Bench) -> (u16, Value) {
+    let at = bench.world.metrics_address();
+    let monitor = Client { server: at, host: at.to_string(), token: None, ..bench.client(ALICE) };
+    let answer = monitor.send(Method::GET, "/readyz", &[], "").await.unwrap();
+    let report = answer.json();
+    let parts = [
+        ("tailscaled", &report["tailscaled"]),
+        ("provider", &report["provider"]),
+        ("homenas", &report["nas"]["homenas"]),
+        ("audit", &report["audit"]),
+    ];
+    let gone = parts.into_iter().filter(|(_, part)| part["ok"] != true && part["why"].is_string());
+    (answer.status.as_u16(), gone.map(|(name, _)| json!(name)).collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them_go_on() {
     if !is_root() {
@@ -119,9 +137,12 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     let refused_at = bench.nas_calls().len();
     assert_eq!(change(&bench, "refused").await.map(|_| bench.nas_calls().len()), Some(refused_at));
     assert!(refused_at >= before);
+    let audit = json!(["audit"]);
+    eventually("the log is missed", async || missing(&bench).await == (503, audit.clone())).await;
 
     fs::remove_file(&filler).unwrap();
     eventually("changes are made again", async || change(&bench, "after").await.is_none()).await;
+    eventually("nothing is missed", async || missing(&bench).await == (200, json!([]))).await;
     for kind in ["suspended", "resumed"] {
         bench.record(kind, |record| record["type"] == kind).await;
     }
@@ -143,7 +164,7 @@ async fn a_disk_that_fills_up_stops_changes_and_a_disk_with_room_again_lets_them
     // Refusals wait: what anybody can cause takes none of the last room.
     bench.client(BOB).call("alerts_list", json!({})).await.unwrap();
     bench.client(ALICE).call("system_info", json!({})).await.unwrap();
-    let held = |record: &serde_json::Value| record["type"] == "denied" && record["tool"] == "alerts_list";
+    let held = |record: &Value| record["type"] == "denied" && record["tool"] == "alerts_list";
     assert!(!bench.records().iter().any(held));
     fs::remove_file(&filler).unwrap();
     bench.record("the refusal", held).await;

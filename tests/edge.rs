@@ -704,6 +704,37 @@ async fn what_is_missing_is_named_and_only_on_the_listener_for_it() {
     missing("/nas/homenas").await;
 }
 
+/// It says "not active" of every token to a client it does not know, and so it does while somebody guesses: an alarm, and
+/// nothing that a stranger could take us out of service with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_knows_no_token_is_an_alarm_and_no_outage() {
+    let bench = Bench::complete().await;
+    let at = bench.world.metrics_address();
+    let alice = bench.client(ALICE);
+    let alarms = || bench.log().matches("the provider may not recognise us").count();
+    let provider = async || {
+        let (status, text) = look(at, "/readyz").await;
+        (status, serde_json::from_str::<Value>(&text).unwrap()["provider"].clone())
+    };
+    for number in 0..9 {
+        let guess = Client { token: Some(format!("no-such-token-{number}")), ..alice.clone() };
+        assert_eq!(guess.call("whoami", json!({})).await.unwrap().status, 401, "{number}");
+    }
+    assert_eq!(alarms(), 0, "{}", bench.log());
+    let tenth = Client { token: Some("no-such-token".to_owned()), ..alice.clone() };
+    assert_eq!(tenth.call("whoami", json!({})).await.unwrap().status, 401);
+    eventually("the alarm", async || alarms() == 1).await;
+    let doubted = |part: &Value| part["why"].as_str().is_some_and(|why| why.contains("may not recognise us"));
+    eventually("it is told on /readyz", async || doubted(&provider().await.1)).await;
+    let (status, part) = provider().await;
+    assert_eq!((status, &part["ok"]), (200, &json!(true)), "{part}");
+    // A token that it knows ends the doubt.
+    assert!(!bench.client(ALICE).call("whoami", json!({})).await.unwrap().is_error());
+    eventually("the doubt is over", async || !doubted(&provider().await.1)).await;
+    assert_eq!(alarms(), 1, "{}", bench.log());
+    bench.no_secret_is_written().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_let_in_just_before_a_stop_is_answered() {
     let mut bench = Bench::start().await;

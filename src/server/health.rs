@@ -186,7 +186,7 @@ pub struct Report {
 pub struct Part {
     /// Whether it does its work.
     pub ok: bool,
-    /// Why not.
+    /// Why not; where it does, what casts doubt on that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Since when, as far as we have looked.
@@ -307,10 +307,14 @@ impl Vitals {
             let before = before.and_then(|before| before.nas.get(name.as_str()));
             (name.to_string(), Part::seen(judged(&nas.status()), before, now))
         });
+        let mut provider = Part::seen(provider, before.map(|before| &before.provider), now);
+        if provider.ok {
+            provider.why = self.doubt();
+        }
         let report = Report {
             ready: false,
             tailscaled: Part::seen(tailscaled, before.map(|before| &before.tailscaled), now),
-            provider: Part::seen(provider, before.map(|before| &before.provider), now),
+            provider,
             nas: nas.collect(),
             audit: Part::seen(self.audit(), before.map(|before| &before.audit), now),
         };
@@ -335,6 +339,15 @@ impl Vitals {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What is told of a provider that answers. No more than that: whoever tries ten tokens brings it about, and a
+    /// stranger is not to decide whether we are ready.
+    fn doubt(&self) -> Option<String> {
+        (self.gate.provider().outage() == Some(Outage::Unrecognised)).then(|| {
+            "it said of every token lately that it is not active: it may not recognise us, or somebody tries tokens"
+                .to_owned()
+        })
     }
 
     fn audit(&self) -> Result<(), String> {
