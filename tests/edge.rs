@@ -67,6 +67,20 @@ fn head(bench: &Bench, client: &Client, more: &str) -> String {
     )
 }
 
+/// How many of the calls that reached the NAS somebody may have caused: when its own keys end, the daemon asks by itself.
+fn nas_was_asked(bench: &Bench) -> usize {
+    bench.nas_calls().iter().filter(|method| *method != "api_key.query").count()
+}
+
+/// Stops the daemon, so that all its records are on disk, and looks that no refusal is among them: who sent no request
+/// was refused none, and whoever opens connections fills no log.
+async fn nobody_was_refused(mut bench: Bench) {
+    assert!(bench.daemon.stop().await.unwrap().success(), "{}", bench.log());
+    let refused = |record: &Value| matches!(record["type"].as_str(), Some("auth_fail" | "denied"));
+    let refusals: Vec<_> = bench.records().into_iter().filter(refused).collect();
+    assert!(refusals.is_empty(), "{refusals:#?}");
+}
+
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
 fn status(answer: &str) -> &str {
@@ -79,7 +93,8 @@ fn about(seconds: f64, took: Duration) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_heads_are_closed_after_five_seconds() {
-    let bench = Bench::start().await;
+    let bench = Bench::complete().await;
+    let before = nas_was_asked(&bench);
     let mut silent = connect_from(&bench, ALICE.address).await;
     let mut preface = connect_from(&bench, ALICE.address).await;
     preface.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
@@ -107,6 +122,9 @@ async fn slow_heads_are_closed_after_five_seconds() {
     assert!(!frames.contains("HTTP/1.1 2"), "{frames}");
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     trickle.abort();
+    assert_eq!(nas_was_asked(&bench), before);
+    bench.no_secret_is_written().await;
+    nobody_was_refused(bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,8 +147,9 @@ async fn a_kept_connection_may_be_idle_for_longer_than_a_head_may_take() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_are_answered_408_after_ten_seconds() {
-    let bench = Bench::start().await;
+    let bench = Bench::complete().await;
     let alice = bench.client(ALICE);
+    let before = nas_was_asked(&bench);
     for framing in ["Content-Length: 1000\r\n", "Transfer-Encoding: chunked\r\n"] {
         let (mut reader, mut writer) = connect_from(&bench, ALICE.address).await.into_split();
         let begin = format!("{}\r\n", head(&bench, &alice, framing));
@@ -148,11 +167,15 @@ async fn slow_bodies_are_answered_408_after_ten_seconds() {
         assert!(about(10.0, started.elapsed()), "{framing}: {:?}", started.elapsed());
         trickle.abort();
     }
+    bench.record("the bodies", |r| r["type"] == "denied" && r["result"]["code"] == "body_slow").await;
+    assert_eq!(nas_was_asked(&bench), before);
+    bench.no_secret_is_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_are_capped_and_the_others_are_served() {
     let bench = Bench::complete().await;
+    let before = nas_was_asked(&bench);
     let wanted: usize = std::env::var("TAILNAS_TEST_CONNECTIONS").map_or(700, |text| text.parse().unwrap());
     // Here too each takes a file, and 1024 is the usual limit.
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -169,6 +192,7 @@ async fn idle_connections_are_capped_and_the_others_are_served() {
     let open = eventually_open(&held).await;
     assert_eq!(open, 15 * EACH, "of {} connections", held.len());
     assert!(open < IN_ALL);
+    assert_eq!(nas_was_asked(&bench), before);
     // Alice's address has places of its own.
     let (alice, bob) = (bench.client(ALICE), bench.client(BOB));
     assert!(!alice.call("pools_list", json!({})).await.unwrap().is_error());
@@ -177,6 +201,8 @@ async fn idle_connections_are_capped_and_the_others_are_served() {
         others.push(connect_from(&bench, BOB.address).await);
     }
     assert!(!bob.call("pools_list", json!({})).await.unwrap().is_error(), "the last place of bob's");
+    bench.no_secret_is_written().await;
+    nobody_was_refused(bench).await;
 }
 
 /// How many of these connections are still open.
@@ -191,6 +217,7 @@ async fn eventually_open(held: &[TcpStream]) -> usize {
 async fn the_newest_is_refused_when_all_places_are_taken() {
     let bench = Bench::complete().await;
     let alice = bench.client(ALICE);
+    let before = nas_was_asked(&bench);
     let mut serving = connect_from(&bench, ALICE.address).await;
     let request = format!("{}Content-Length: {}\r\n\r\n{LIST}", head(&bench, &alice, ""), LIST.len());
     serving.write_all(request.as_bytes()).await.unwrap();
@@ -210,6 +237,9 @@ async fn the_newest_is_refused_when_all_places_are_taken() {
         bob.call("whoami", json!({})).await.is_ok_and(|answer| !answer.is_error())
     })
     .await;
+    assert_eq!(nas_was_asked(&bench), before);
+    bench.no_secret_is_written().await;
+    nobody_was_refused(bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,8 +335,9 @@ async fn what_is_behind_a_doubtful_end_is_never_a_second_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_more_than_256_kibibytes_is_too_large() {
     const MOST: usize = 256 * 1024;
-    let bench = Bench::start().await;
+    let bench = Bench::complete().await;
     let alice = bench.client(ALICE);
+    let before = nas_was_asked(&bench);
     // With a length, nothing of it is read.
     let mut stream = connect_from(&bench, ALICE.address).await;
     let begin =
@@ -329,6 +360,9 @@ async fn a_body_of_more_than_256_kibibytes_is_too_large() {
         assert_eq!(status(&String::from_utf8_lossy(&answer[..length])), expected);
         sending.abort();
     }
+    bench.record("the body", |r| r["type"] == "denied" && r["result"]["code"] == "body_too_large").await;
+    assert_eq!(nas_was_asked(&bench), before);
+    bench.no_secret_is_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -508,6 +542,7 @@ async fn one_callers_flood_is_refused_and_anothers_calls_are_not() {
     );
     eventually("alice is served again", async || !alice.call("whoami", json!({})).await.unwrap().is_error())
         .await;
+    bench.no_secret_is_written().await;
 }
 
 /// Whoever reaches the port can do all this as often as they like.

@@ -131,6 +131,7 @@ async fn who_may_listen_no_more_hears_no_more() {
         "{events:#?}"
     );
     assert_eq!(bob.modern("subscriptions/listen", asked).await.unwrap().status, 401);
+    bench.no_secret_is_written().await;
 }
 
 /// E06: what was begun while the token was good comes to its end, and that is on record.
@@ -152,6 +153,7 @@ async fn a_change_outlives_the_token_that_it_was_asked_for_with() {
     bench.record("its outcome", |r| r["type"] == "outcome" && r["result"]["status"] == "ok").await;
     let again = json!({ "dataset": "tank/photos", "name": "again" });
     assert_eq!(alice.call("snapshot_create", again).await.unwrap().status, 401);
+    bench.no_secret_is_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

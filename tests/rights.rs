@@ -182,6 +182,7 @@ async fn a_wrong_configuration_changes_nothing_and_a_right_one_everything_at_onc
         refused += u32::from(call("pools_list").await.is_error());
     }
     assert!(refused > 0, "one call a second, and ten were let through at once");
+    bench.no_secret_is_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,6 +369,7 @@ async fn another_provider_is_told_what_to_ask_for_and_a_token_without_it_sends_f
     ] {
         assert_eq!(token(name, change).call("whoami", json!({})).await.unwrap().status, 401, "{name}");
     }
+    bench.no_secret_is_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

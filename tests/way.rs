@@ -479,6 +479,7 @@ async fn a_client_that_hangs_up_ends_a_read_and_not_a_change() {
     assert!(change.await.unwrap_err().is_cancelled(), "it hung up while the NAS was at it");
     let outcome = bench.record("the outcome", |r| r["type"] == "outcome").await;
     assert_eq!(outcome["result"]["status"], "ok", "{outcome}");
+    bench.no_secret_is_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

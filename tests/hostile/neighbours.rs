@@ -291,6 +291,7 @@ async fn nonsense(fault: Fault) {
     assert!(answer.text().contains("Nothing was changed"), "{what}: {}", answer.text());
     bench.world.nas.faults_of("pool.query").clear();
     bench.nas_is_up().await;
+    bench.no_secret_is_written().await;
 }
 
 /// G26: a large answer is one as long as it is not too large.
@@ -300,4 +301,5 @@ async fn fifty_mebibytes_are_an_answer() {
     bench.world.nas.faults_of("pool.query").once(Fault::Oversize(50 << 20));
     let answer = bench.client(ALICE).call("pools_list", json!({})).await.unwrap();
     assert!(!answer.is_error() && answer.body.len() < 1 << 20, "{}", answer.text());
+    bench.no_secret_is_written().await;
 }

@@ -62,16 +62,19 @@ async fn only_listed_clients_are_let_in() {
         configure(world, "[provider]\n", "[provider]\nclients = [\"6e52117d3075041c33c9bdceddbcfef1\"]\n");
     })
     .await;
+    bench.nas_is_up().await;
     let alice = bench.client(ALICE);
     assert!(!alice.call("whoami", json!({})).await.unwrap().is_error());
+    let before = bench.nas_calls().len();
     for client_id in ["another", "6E52117D3075041C33C9BDCEDDBCFEF1", ""] {
         let spec = TokenSpec {
             client_id: client_id.to_owned(),
             ..TokenSpec::new("alice@example.com", &bench.world.mcp_url())
         };
         let other = Client { token: Some(bench.world.tsidp.mint(spec)), ..alice.clone() };
-        assert_eq!(other.call("whoami", json!({})).await.unwrap().status, 403, "{client_id:?}");
+        assert_eq!(other.call("pools_list", json!({})).await.unwrap().status, 403, "{client_id:?}");
     }
+    assert_eq!(bench.nas_calls().len(), before, "C26");
     bench.record("the client", |r| r["type"] == "auth_fail" && r["result"]["code"] == "client").await;
     bench.no_secret_is_written().await;
 }
@@ -172,7 +175,9 @@ async fn a_provider_that_forgot_is_no_outage() {
     let bench = Bench::complete().await;
     let alice = bench.client(ALICE);
     bench.world.tsidp.restart().await.unwrap();
+    let before = bench.nas_calls().len();
     assert_eq!(alice.call("pools_list", json!({})).await.unwrap().status, 401);
+    assert_eq!(bench.nas_calls().len(), before, "E11");
     let again = bench.client(ALICE);
     eventually("a new token is good", async || {
         !again.call("pools_list", json!({})).await.unwrap().is_error()
