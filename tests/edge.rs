@@ -145,31 +145,66 @@ async fn a_kept_connection_may_be_idle_for_longer_than_a_head_may_take() {
     assert!(about(5.0, started.elapsed()), "{:?}", started.elapsed());
 }
 
+/// The beginning of the answer to a request of alice's whose body never ends, and when it came.
+async fn trickled(bench: &Bench, head: &str, framing: &str) -> (String, Duration) {
+    let (mut reader, mut writer) = connect_from(bench, ALICE.address).await.into_split();
+    let begin = format!("{head}{framing}\r\n");
+    let chunked = framing.starts_with('T');
+    let started = Instant::now();
+    let trickle = tokio::spawn(async move {
+        writer.write_all(begin.as_bytes()).await.unwrap();
+        while writer.write_all(if chunked { b"1\r\n \r\n" } else { b" " }).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+    let mut answer = vec![0; 4096];
+    let length = reader.read(&mut answer).await.unwrap();
+    let took = started.elapsed();
+    trickle.abort();
+    (String::from_utf8_lossy(&answer[..length]).into_owned(), took)
+}
+
+const FRAMINGS: [&str; 2] = ["Content-Length: 1000\r\n", "Transfer-Encoding: chunked\r\n"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_are_answered_408_after_ten_seconds() {
     let bench = Bench::complete().await;
-    let alice = bench.client(ALICE);
+    let head = head(&bench, &bench.client(ALICE), "");
     let before = nas_was_asked(&bench);
-    for framing in ["Content-Length: 1000\r\n", "Transfer-Encoding: chunked\r\n"] {
-        let (mut reader, mut writer) = connect_from(&bench, ALICE.address).await.into_split();
-        let begin = format!("{}\r\n", head(&bench, &alice, framing));
-        let chunked = framing.starts_with('T');
-        let started = Instant::now();
-        let trickle = tokio::spawn(async move {
-            writer.write_all(begin.as_bytes()).await.unwrap();
-            while writer.write_all(if chunked { b"1\r\n \r\n" } else { b" " }).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-        });
-        let mut answer = vec![0; 4096];
-        let length = reader.read(&mut answer).await.unwrap();
-        assert_eq!(status(&String::from_utf8_lossy(&answer[..length])), "408", "{framing}");
-        assert!(about(10.0, started.elapsed()), "{framing}: {:?}", started.elapsed());
-        trickle.abort();
+    for framing in FRAMINGS {
+        let (answer, took) = trickled(&bench, &head, framing).await;
+        assert_eq!(status(&answer), "408", "{framing}: {answer}");
+        assert!(about(10.0, took), "{framing}: {took:?}");
     }
     bench.record("the bodies", |r| r["type"] == "denied" && r["result"]["code"] == "body_slow").await;
     assert_eq!(nas_was_asked(&bench), before);
     bench.no_secret_is_written().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_forms_are_answered_408_after_ten_seconds() {
+    let bench = Bench::start().await;
+    let head = |path: &str, kind: &str| {
+        let (host, origin) = (bench.world.address(), bench.world.origin());
+        format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nContent-Type: {kind}\r\n")
+    };
+    // What a page sends, and what our script does.
+    let form = head("/console/freeze", "application/x-www-form-urlencoded");
+    let script = head("/console/thaw/begin", "application/json");
+    let [length, chunked] = FRAMINGS;
+    let (of_page, of_script) =
+        tokio::join!(trickled(&bench, &form, length), trickled(&bench, &script, chunked));
+    for (answer, took) in [of_page, of_script] {
+        assert_eq!(status(&answer), "408", "{answer}");
+        assert!(about(10.0, took), "{took:?}: {answer}");
+    }
+    let record = bench.record("a slow form", |record| record.to_string().contains("\"body_slow\"")).await;
+    assert_eq!(record["peer"]["user"], "alice@example.com", "{record}");
+    // And one that says that it is too large is not waited for.
+    let mut stream = connect_from(&bench, ALICE.address).await;
+    stream.write_all(format!("{form}Content-Length: 65537\r\n\r\n").as_bytes()).await.unwrap();
+    let answer = so_far(&mut stream, Duration::from_secs(5)).await;
+    assert_eq!(status(&answer), "413", "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,15 +2,13 @@
 //! as JSON-RPC says and not by a bare HTTP status.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
-use hyper::body::Body as _;
+use http_body_util::{BodyExt as _, Collected};
 use serde_json::Value;
 
 use crate::audit::Refused;
@@ -19,12 +17,10 @@ use crate::mcp::{self, Unserved, error_body};
 use crate::net::json::{Extent, Unambiguous};
 
 use super::LARGEST_BODY;
+use super::body;
 use super::mirror;
 use super::refusal::Refusal;
 use super::step_up::Called;
-
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest id of a request, in bytes.
 const LONGEST_ID: usize = 128;
@@ -46,17 +42,15 @@ const INVALID_PARAMS: i32 = -32602;
 
 /// Reads the body and lets it through if it is one JSON-RPC request or notification.
 pub async fn check(request: Request, next: Next) -> Response {
-    let (mut head, body) = request.into_parts();
+    let (mut head, unread) = request.into_parts();
     let who = head.extensions.get::<Arc<Caller>>().map(|caller| caller.who()).unwrap_or_default();
-    let message = match read(body).await {
+    let message = match body::read(unread, LARGEST_BODY).await {
         Ok(bytes) => judge(&bytes).map(|message| (bytes, message)).map_err(|fault| {
             let reason = fault.word();
             let (id, code, words) = fault.answer();
             Refusal::of_message(StatusCode::BAD_REQUEST, reason, error_body(&id, code, words)).of(who.clone())
         }),
-        Err((status, reason, words)) => {
-            Err(Refusal::new(status, reason, words).of(who.clone()).about(Refused::Message))
-        }
+        Err(refusal) => Err(refusal.of(who.clone())),
     };
     let (bytes, message) = match message {
         Ok(sound) => sound,
@@ -80,22 +74,6 @@ pub async fn check(request: Request, next: Next) -> Response {
         return of_the_sdk(response).await.of(who).into_response();
     }
     response
-}
-
-/// The bytes of a body, or what is wrong with how it came.
-async fn read(body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
-    const TOO_LARGE: (StatusCode, &str, &str) =
-        (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is too large");
-    // One that says so beforehand is not read at all.
-    if body.size_hint().lower() > LARGEST_BODY as u64 {
-        return Err(TOO_LARGE);
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "body_broken", "the body broke off")),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "body_slow", "the body took too long")),
-    }
 }
 
 /// A request that is sound JSON-RPC and not one that we serve.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod admit;
+mod body;
 pub mod console;
 mod envelope;
 mod guard;

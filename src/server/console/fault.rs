@@ -118,6 +118,8 @@ pub(super) fn on_a_page(mut response: Response, id: Option<RequestId>) -> Respon
 fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::FORBIDDEN => "Not admitted",
+        StatusCode::REQUEST_TIMEOUT => "Too slow",
+        StatusCode::PAYLOAD_TOO_LARGE => "Too large",
         StatusCode::TOO_MANY_REQUESTS => "Too much at once",
         StatusCode::SERVICE_UNAVAILABLE => "Not at the moment",
         _ => "This is no page",

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 
 use super::admit::{self, Admission};
+use super::body;
 use super::health::Watch;
 use super::refusal::Refusal;
 use crate::audit::{self, Did, Journal, NotRecorded, Personal, Refused};
@@ -212,13 +214,25 @@ pub(super) fn router(console: Arc<Console>, admission: Arc<Admission>) -> Router
         .route("/console/freeze", post(acts::freeze))
         .route("/console/thaw/begin", post(acts::begin_thaw))
         .route("/console/thaw/finish", post(acts::finish_thaw))
+        .route_layer(from_fn(with_its_body))
         .route_layer(from_fn_with_state(admission, admit::visitor))
         .merge(files)
         .with_state(console)
         // On these routes alone: a path that is nobody's is answered as one.
-        .route_layer(DefaultBodyLimit::max(LARGEST_BODY))
         .route_layer(from_fn(from_a_page_of_ours))
         .route_layer(from_fn(with_headers))
+}
+
+/// The whole of a form, once it is known whose it is and before anything of it counts.
+async fn with_its_body(request: Request, next: Next) -> Response {
+    let (head, unread) = request.into_parts();
+    match body::read(unread, LARGEST_BODY).await {
+        Ok(bytes) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(refusal) => {
+            let who = head.extensions.get::<Visitor>().map(|caller| caller.who()).unwrap_or_default();
+            refusal.of(who).into_response()
+        }
+    }
 }
 
 /// What a browser says about where a request comes from. Our pages are never a part of others', and nothing is done
