@@ -26,8 +26,8 @@ use crate::load::{self, Caller, Target};
 const PEOPLE: u8 = 16;
 
 /// Limits out of the way, by ordinary keys: one caller may make 20 calls a second by default.
-const LIMITS: &str = "\n[limits]\ncalls_per_second = 10000\nburst = 10000\ncalls_in_flight = 10000\n\
-                      calls_in_flight_in_all = 10000\n";
+const LIMITS: &str = "\n[limits]\ncalls_per_second = 10000\nburst = 10000\ncalls_per_second_in_all = 10000\n\
+                      burst_in_all = 10000\ncalls_in_flight = 10000\ncalls_in_flight_in_all = 10000\n";
 
 /// How long the daemon remembers what the provider said of a token; FastMCP is told to do the same.
 const INTROSPECTION_SECONDS: u64 = 30;

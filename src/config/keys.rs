@@ -172,6 +172,8 @@ pub(super) const LIMITS: Shape = Shape {
     keys: &[
         key("calls_per_second", "calls_per_second = 20"),
         key("burst", "burst = 40"),
+        key("calls_per_second_in_all", "calls_per_second_in_all = 200"),
+        key("burst_in_all", "burst_in_all = 400"),
         key("calls_in_flight", "calls_in_flight = 8"),
         key("calls_in_flight_in_all", "calls_in_flight_in_all = 64"),
     ],

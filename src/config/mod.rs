@@ -375,6 +375,10 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// Calls that one caller can make at once after a pause.
     pub burst: u32,
+    /// Calls of all callers in a second, in the long run.
+    pub calls_per_second_in_all: u32,
+    /// Calls that all callers together can make at once after a pause.
+    pub burst_in_all: u32,
     /// Calls of one caller that are in progress at one time.
     pub calls_in_flight: u32,
     /// Calls of all callers that are in progress at one time.

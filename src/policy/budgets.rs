@@ -40,8 +40,10 @@ struct Inner {
     spent: Mutex<Spent>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Spent {
+    /// Of all callers.
+    calls: Bucket,
     in_flight: u32,
     callers: HashMap<Purse, Account>,
     nodes: HashMap<(Knock, Option<IpAddr>), Bucket>,
@@ -120,6 +122,8 @@ enum Exceeded {
     Knocks(Knock, Rate),
     /// Calls of this caller in progress.
     Caller(u32),
+    /// Calls of everybody in a time.
+    CallsInAll(Rate),
     /// Calls of everybody in progress.
     InAll(u32),
 }
@@ -128,7 +132,9 @@ impl Budgets {
     /// Budgets of `limits`, with nothing spent yet.
     #[must_use]
     pub fn new(limits: Limits, clock: Clock) -> Self {
-        Self(Arc::new(Inner { limits: Mutex::new(limits), clock, spent: Mutex::default() }))
+        let calls = Bucket::full(Rate::in_all(limits), clock.mono());
+        let spent = Spent { calls, in_flight: 0, callers: HashMap::new(), nodes: HashMap::new() };
+        Self(Arc::new(Inner { limits: Mutex::new(limits), clock, spent: Mutex::new(spent) }))
     }
 
     /// From the next call on these limits count. What was spent stays spent.
@@ -140,22 +146,22 @@ impl Budgets {
         *self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one call out of a budget.
+    /// Takes one call out of a caller's budget and out of everybody's: out of both, or of neither.
     ///
     /// # Errors
     ///
     /// Which of them is used up, and when to try again.
     pub fn spend(&self, purse: Purse) -> Result<Spending, TooMany> {
-        let Limits { calls_per_second, burst, calls_in_flight, calls_in_flight_in_all } = self.limits();
-        let rate = Rate { per_second: calls_per_second, burst };
+        let limits = self.limits();
+        let Limits { calls_in_flight, calls_in_flight_in_all, .. } = limits;
+        let (rate, rate_in_all) = (Rate::of_one(limits), Rate::in_all(limits));
         let now = self.0.clock.mono();
         let mut spent = self.spent();
-        if spent.callers.len() >= REMEMBERED {
-            spent.callers.retain(|_, account| account.in_flight > 0 || !account.calls.is_full(rate, now));
+        let Spent { calls, in_flight, callers, nodes: _ } = &mut *spent;
+        if callers.len() >= REMEMBERED {
+            callers.retain(|_, account| account.in_flight > 0 || !account.calls.is_full(rate, now));
         }
-        let in_all = spent.in_flight;
-        let account = spent
-            .callers
+        let account = callers
             .entry(purse.clone())
             .or_insert_with(|| Account { calls: Bucket::full(rate, now), in_flight: 0 });
         let exceeded = |what, retry_after| Err(TooMany { what, retry_after });
@@ -165,12 +171,16 @@ impl Budgets {
         if account.in_flight >= calls_in_flight {
             return exceeded(Exceeded::Caller(calls_in_flight), SOON);
         }
-        if in_all >= calls_in_flight_in_all {
+        if let Some(wait) = calls.fill(rate_in_all, now) {
+            return exceeded(Exceeded::CallsInAll(rate_in_all), wait);
+        }
+        if *in_flight >= calls_in_flight_in_all {
             return exceeded(Exceeded::InAll(calls_in_flight_in_all), SOON);
         }
         account.calls.take();
         account.in_flight += 1;
-        spent.in_flight += 1;
+        calls.take();
+        *in_flight += 1;
         Ok(Spending { budgets: self.clone(), purse })
     }
 
@@ -217,6 +227,18 @@ impl Knock {
             per_second: times * calls_per_second.max(LEAST.per_second),
             burst: times * burst.max(LEAST.burst),
         }
+    }
+}
+
+impl Rate {
+    /// Of the calls of one caller.
+    const fn of_one(Limits { calls_per_second, burst, .. }: Limits) -> Self {
+        Self { per_second: calls_per_second, burst }
+    }
+
+    /// Of the calls of all callers together.
+    const fn in_all(Limits { calls_per_second_in_all, burst_in_all, .. }: Limits) -> Self {
+        Self { per_second: calls_per_second_in_all, burst: burst_in_all }
     }
 }
 
@@ -287,6 +309,12 @@ impl fmt::Display for TooMany {
                 };
                 write!(f, "one node may make {per_second} {what} a second, and {burst} at once after a pause")
             }
+            Exceeded::CallsInAll(Rate { per_second, burst }) => {
+                write!(
+                    f,
+                    "all callers together may make {per_second} calls a second, and {burst} at once after a pause"
+                )
+            }
             Exceeded::Caller(most) => write!(f, "one caller may have {most} calls in progress"),
             Exceeded::InAll(most) => write!(f, "all callers together may have {most} calls in progress"),
         }
@@ -304,8 +332,14 @@ mod tests {
     use super::*;
     use crate::clock::Tell;
 
-    const LIMITS: Limits =
-        Limits { calls_per_second: 20, burst: 40, calls_in_flight: 8, calls_in_flight_in_all: 12 };
+    const LIMITS: Limits = Limits {
+        calls_per_second: 20,
+        burst: 40,
+        calls_per_second_in_all: 10_000,
+        burst_in_all: 10_000,
+        calls_in_flight: 8,
+        calls_in_flight_in_all: 12,
+    };
 
     #[derive(Clone, Default)]
     struct Hand(Arc<AtomicU64>);
@@ -360,6 +394,27 @@ mod tests {
         assert!(budgets.spend(Purse::User(4)).is_ok());
         drop(held);
         assert!(budgets.spend(Purse::User(3)).is_ok());
+    }
+
+    #[test]
+    fn all_callers_together_have_a_rate_and_what_is_refused_costs_nobody_a_call() {
+        let (budgets, hand) = budgets();
+        budgets.use_limits(Limits { calls_per_second_in_all: 50, burst_in_all: 100, ..LIMITS });
+        assert_eq!([1, 2, 3].map(|user| calls(&budgets, user)), [40, 40, 20]);
+        for _ in 0..100 {
+            let too_many = budgets.spend(Purse::User(4)).unwrap_err();
+            assert_eq!(too_many.retry_after(), Duration::from_millis(20));
+            assert!(too_many.to_string().contains("all callers together may make 50 calls"), "{too_many}");
+        }
+        turn(&hand, 1000);
+        assert_eq!(calls(&budgets, 4), 40, "nothing was taken from who was refused");
+        assert_eq!(calls(&budgets, 1), 10, "what is left of everybody's");
+        turn(&hand, 3_600_000);
+        assert_eq!(
+            [1, 2, 3].map(|user| calls(&budgets, user)),
+            [40, 40, 20],
+            "nobody saves up more than a burst"
+        );
     }
 
     #[test]
