@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use common::changes::{self, example};
 use common::{Bench, Inside};
@@ -17,8 +19,10 @@ use tailnas::tools::Spec;
 use tailnas_sim::browser::Browser;
 use tailnas_sim::client::{Answer, Client};
 use tailnas_sim::fault::{Fault, Gate};
+use tailnas_sim::localapi::User;
 use tailnas_sim::nas::Generation;
 use tailnas_sim::passkey::Passkey;
+use tailnas_sim::tsidp::TokenSpec;
 use tailnas_sim::world::{ALICE, BOB, CAPABILITY, Person, World};
 
 /// How many tools are tried at a time.
@@ -639,6 +643,63 @@ async fn a_person_who_says_no_is_heard_and_a_plan_can_be_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sixteen_plans_of_one_caller_wait_and_128_in_all_and_the_next_one_is_told_when_to_come_back() {
+    const EACH: usize = 16;
+    let bench = bench().await;
+    let caller = |number: u8| {
+        let (world, address) = (&bench.world, Ipv4Addr::new(127, 0, 3, number));
+        let login = format!("{number}@example.com");
+        let user = User::new(1000 + u64::from(number), &login, &login);
+        world.tailnet.add_user_node(address.into(), &format!("node-{number}"), user);
+        let rights = json!({ "scopes": ALICE.scopes, "nas": ["*"] });
+        world.tailnet.grant(address.into(), CAPABILITY, vec![rights]);
+        let lifetime = Duration::from_hours(10_000);
+        let spec = TokenSpec { lifetime, ..TokenSpec::new(&login, &world.mcp_url()) };
+        Client { from: address.into(), token: Some(world.tsidp.mint(spec)), ..bench.client(ALICE) }
+    };
+    let example = example("snapshot_create").arguments;
+    let plan = async |client: &Client, number: usize| {
+        call(client, "snapshot_create", &with(&example, "name", &json!(format!("planned-{number}")))).await
+    };
+    let taken = async |client: &Client, number: usize| {
+        let answer = plan(client, number).await;
+        assert!(!answer.is_error() && answer.text().contains("NOT DONE YET"), "{number}: {}", answer.text());
+    };
+    // In how many seconds there is room again.
+    let refused = async |client: &Client, why: &str| {
+        let answer = plan(client, EACH).await;
+        let text = answer.text();
+        assert!(answer.is_error() && text.contains(why) && text.contains("Nothing was changed"), "{text}");
+        let lower = text.to_lowercase();
+        let (_, wait) = lower.split_once("try again in ").unwrap();
+        wait.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+
+    let first = caller(1);
+    taken(&first, 0).await;
+    // The first of all plans is five minutes older than the others.
+    bench.daemon.clock.pass(300);
+    for number in 1..EACH {
+        taken(&first, number).await;
+    }
+    let wait = refused(&first, "16 plans of yours are waiting already").await;
+    assert!((300..=600).contains(&wait), "{wait}");
+    taken(&first, 0).await;
+    for number in 2..=8 {
+        let client = caller(number);
+        for number in 0..EACH {
+            taken(&client, number).await;
+        }
+    }
+    let last = caller(9);
+    let wait = refused(&last, "128 plans are waiting already").await;
+    assert!((300..=600).contains(&wait), "{wait}");
+    bench.daemon.clock.pass(wait);
+    taken(&last, 0).await;
+    refused(&last, "128 plans are waiting already").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn frozen_changes_are_neither_planned_nor_made_until_thawed() {
     let bench = bench().await;
     let alice = bench.client(ALICE);
@@ -865,7 +926,7 @@ async fn who_waits_for_a_plan_hears_how_far_the_nas_is_with_it() {
     let bench = bench().await;
     // Slow enough that somebody looks at it in between: a hundred steps.
     bench.world.nas.state(|nas| {
-        (nas.pace.scrub_step, nas.pace.scrub_percent) = (std::time::Duration::from_millis(50), 1.0);
+        (nas.pace.scrub_step, nas.pace.scrub_percent) = (Duration::from_millis(50), 1.0);
     });
     let alice = bench.patient_client(ALICE);
     let scrub = example("scrub_start").arguments;

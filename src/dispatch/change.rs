@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -465,18 +466,23 @@ impl Dispatcher {
 
     fn not_taken(&self, call: &Call, spec: &Spec, nas: &Nas, why: &NotTaken) -> Reply {
         let (code, next_step) = match why {
-            NotTaken::Frozen(_) => ("frozen", THAWED_BY),
-            NotTaken::TooMany => {
-                ("too_many_plans", "Have them approved or refused, or take some back with plan_cancel.")
-            }
-            NotTaken::Full => ("too_many_plans", "Try again when some of them are over."),
+            NotTaken::Frozen(_) => ("frozen", THAWED_BY.to_owned()),
+            NotTaken::TooMany(wait) => (
+                "too_many_plans",
+                format!(
+                    "Have them approved or refused, or take some back with plan_cancel. Or try again {}.",
+                    expired_in(*wait)
+                ),
+            ),
+            NotTaken::Full(wait) => ("too_many_plans", format!("Try again {}.", expired_in(*wait))),
+            NotTaken::AtWork => ("too_many_plans", "Try again when some of them have ended.".to_owned()),
         };
         self.note(call, Some(spec), Some(nas), code);
         Reply::Failed(Failure {
             code,
             what: format!("No plan is taken: {why}."),
             meaning: NOTHING_CHANGED.to_owned(),
-            next_step: next_step.to_owned(),
+            next_step,
             ..Failure::default()
         })
     }
@@ -598,6 +604,12 @@ impl Errand<'_> {
             progress.tell(done, total, now);
         }
     }
+}
+
+/// When there is room for another plan at the latest.
+fn expired_in(wait: Duration) -> String {
+    // Rounded up: never too early.
+    format!("in {} s, when the oldest of them has expired", wait.as_secs() + 1)
 }
 
 /// A draft as the audit log counts it: what it says is in the plan.

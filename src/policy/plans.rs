@@ -195,12 +195,15 @@ pub enum NotTaken {
     /// Changes are frozen.
     #[error("{0}")]
     Frozen(Frozen),
-    /// The caller has as many waiting as one may have.
+    /// The caller has as many waiting as one may have, the oldest of them for this long yet.
     #[error("{WAITING_EACH} plans of yours are waiting already")]
-    TooMany,
-    /// There are as many as there may be.
+    TooMany(Duration),
+    /// There are as many waiting as there may be, the oldest of them for this long yet.
     #[error("{WAITING_IN_ALL} plans are waiting already")]
-    Full,
+    Full(Duration),
+    /// As many as are kept wait or are being carried out.
+    #[error("{KEPT} plans are waiting or being carried out already")]
+    AtWork,
 }
 
 /// Why a plan cannot be carried out, refused or taken back now.
@@ -362,16 +365,18 @@ impl Plans {
         if let Some(same) = waiting().find(|entry| entry.plan.digest == digest) {
             return Ok(same.view());
         }
-        if waiting().count() >= WAITING_IN_ALL {
-            return Err(NotTaken::Full);
+        let now = self.0.clock.mono();
+        if let Some(until) = no_room(waiting(), WAITING_IN_ALL) {
+            return Err(NotTaken::Full(until.saturating_sub(now)));
         }
-        if waiting().filter(|entry| entry.plan.owner.purse == owner.purse).count() >= WAITING_EACH {
-            return Err(NotTaken::TooMany);
+        let own = waiting().filter(|entry| entry.plan.owner.purse == owner.purse);
+        if let Some(until) = no_room(own, WAITING_EACH) {
+            return Err(NotTaken::TooMany(until.saturating_sub(now)));
         }
         while book.len() >= KEPT {
             let over = book.iter().filter(|(_, entry)| matches!(entry.state, State::Over { .. }));
             let Some(oldest) = over.map(|(id, entry)| (entry.until, *id)).min() else {
-                return Err(NotTaken::Full);
+                return Err(NotTaken::AtWork);
             };
             book.remove(&oldest.1);
         }
@@ -394,7 +399,7 @@ impl Plans {
             expires: proposed + TimeDelta::from_std(LIFETIME).unwrap_or_default(),
             digest,
         });
-        let until = self.0.clock.mono() + LIFETIME;
+        let until = now + LIFETIME;
         let entry = Entry { plan: Arc::clone(&plan), state: State::Waiting, until };
         let view = entry.view();
         book.insert(plan.id, entry);
@@ -654,6 +659,12 @@ impl Plans {
     fn tell(&self) {
         self.0.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
+}
+
+/// Until when, on the steady clock, the oldest of these plans waits, where there are as many as there may be.
+fn no_room<'e>(waiting: impl Iterator<Item = &'e Entry>, most: usize) -> Option<Duration> {
+    let until: Vec<Duration> = waiting.map(|entry| entry.until).collect();
+    until.iter().min().copied().filter(|_| until.len() >= most)
 }
 
 impl Lane {
