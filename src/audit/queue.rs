@@ -48,7 +48,7 @@ pub enum NotRecorded {
     /// The log failed and is written no more.
     #[error("the audit log is dead since it could not be written: {0}")]
     Dead(Arc<str>),
-    /// There is hardly any room left.
+    /// There is hardly any room left, or nobody knows how much.
     #[error("the audit log takes in nothing new: {0}")]
     Suspended(Arc<str>),
     /// The disk does not come to an end with what it was given.

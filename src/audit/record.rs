@@ -89,7 +89,7 @@ pub enum Event {
     Checkpoint(Signed),
     /// The file is full, and the log goes on in another one.
     Rotate(Rotate),
-    /// There is hardly any room left: nothing new is let in.
+    /// There is hardly any room left, or nobody knows how much: nothing new is let in.
     Suspended(Space),
     /// There is room again.
     Resumed(Space),
@@ -471,8 +471,9 @@ pub struct Key {
 /// How much room there is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {
-    /// Bytes that are free on its disk.
-    pub free: u64,
+    /// Bytes that are free on its disk; absent where that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub free: Option<u64>,
 }
 
 /// The wall clock was set.

@@ -374,8 +374,8 @@ fn line(record: &Record) -> String {
         Event::Key(key) => format!("key       {}", key.vkey),
         Event::Checkpoint(_) => format!("checkpoint of the {seq} records before it"),
         Event::Rotate(rotate) => format!("rotate    the log goes on in {}", rotate.to),
-        Event::Suspended(space) => format!("suspended {} MiB are free", space.free >> 20),
-        Event::Resumed(space) => format!("resumed   {} MiB are free", space.free >> 20),
+        Event::Suspended(space) => format!("suspended {}", room(space)),
+        Event::Resumed(space) => format!("resumed   {}", room(space)),
         Event::ClockStep(step) => format!("clock_step by {} ms", step.by_ms),
         Event::Heartbeat {} => "heartbeat".to_owned(),
         Event::Lost(lost) => {
@@ -386,6 +386,13 @@ fn line(record: &Record) -> String {
         }
     };
     format!("{ts} #{seq} {what}")
+}
+
+fn room(space: &record::Space) -> String {
+    match space.free {
+        Some(free) => format!("{} MiB are free", free >> 20),
+        None => "how much is free cannot be told".to_owned(),
+    }
 }
 
 fn deed(act: &Act) -> String {

@@ -65,7 +65,8 @@ pub(super) struct Writer {
     /// When the last record was made.
     last_at: Duration,
     sinks: Arc<Sinks>,
-    suspended: bool,
+    /// Why nothing new is let in; `None` while it is.
+    short: Option<Short>,
     /// When it was last said how many refusals wait for room.
     counted_at: Duration,
     /// Whether it was said that there is little room.
@@ -77,6 +78,15 @@ pub(super) struct Writer {
     clock: Clock,
     batch: Vec<u8>,
     syncs: Timings,
+}
+
+/// Why nothing new is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    /// There is too little room.
+    Little,
+    /// Nobody knows how much there is.
+    Untold,
 }
 
 /// The disk did not take a batch. What part of it is there, nobody can say.
@@ -112,7 +122,7 @@ impl Writer {
             sign_at: None,
             last_at: clock.mono(),
             sinks: Arc::default(),
-            suspended: false,
+            short: None,
             counted_at: Duration::ZERO,
             warned: false,
             ahead: ahead(&clock),
@@ -373,38 +383,55 @@ impl Writer {
             self.ahead = ahead;
             self.add(&Event::ClockStep(ClockStep { by_ms }));
         }
-        let free = match self.storage.free() {
-            Ok(free) => free,
-            Err(error) => {
-                tracing::warn!(%error, "how much room the audit log has cannot be told");
-                return;
-            }
+        let space = self.storage.free();
+        let free = space.as_ref().ok().copied();
+        // Not again at the first byte, or it would come and go.
+        let least = if self.short.is_some() { FREE_AGAIN } else { LEAST_FREE };
+        let short = match free {
+            Some(free) if free >= least => None,
+            Some(_) => Some(Short::Little),
+            // It may be none, and what is let in must have its room.
+            None => Some(Short::Untold),
         };
-        if free < LEAST_FREE && !self.suspended {
-            self.suspended = true;
-            let mib = free >> 20;
-            let why = format!(
-                "{mib} MiB are free on its disk, and {} are kept for what is already under way",
-                LEAST_FREE >> 20
-            );
-            tracing::error!("the audit log takes in nothing new: {why}");
-            queue.suspend(Some(why));
-            self.add(&Event::Suspended(Space { free }));
-            self.counted_at = self.clock.mono();
-        } else if free >= FREE_AGAIN && self.suspended {
-            self.suspended = false;
-            tracing::info!("there is room again for the audit log, and changes are made again");
-            queue.suspend(None);
-            self.add(&Event::Resumed(Space { free }));
+        if short != self.short {
+            let first = self.short.is_none();
+            self.short = short;
+            if short.is_some() {
+                let why = match space {
+                    Ok(free) => format!(
+                        "{} MiB are free on its disk; {} are kept for what is already under way, and from {} on it goes \
+                         on",
+                        free >> 20,
+                        LEAST_FREE >> 20,
+                        FREE_AGAIN >> 20
+                    ),
+                    Err(error) => {
+                        format!(
+                            "how much room its disk has cannot be told ({error}); once it can, it goes on"
+                        )
+                    }
+                };
+                tracing::error!("the audit log takes in nothing new: {why}");
+                queue.suspend(Some(why));
+                if first {
+                    self.add(&Event::Suspended(Space { free }));
+                    self.counted_at = self.clock.mono();
+                }
+            } else {
+                tracing::info!("there is room again for the audit log, and changes are made again");
+                queue.suspend(None);
+                self.add(&Event::Resumed(Space { free }));
+            }
         }
         let now = self.clock.mono();
-        if self.suspended && now.saturating_sub(self.counted_at) >= COUNTED {
+        if self.short.is_some() && now.saturating_sub(self.counted_at) >= COUNTED {
             self.counted_at = now;
             let refused = queue.refused();
             if refused > 0 {
                 tracing::warn!(refused, "refusals wait for room in the audit log, and are lost in a crash");
             }
         }
+        let Some(free) = free else { return };
         if free < LITTLE_FREE && !self.warned {
             tracing::warn!(mib = free >> 20, "there is little room left for the audit log");
         }

@@ -261,6 +261,34 @@ async fn without_room_nothing_new_is_let_in_and_what_is_under_way_ends() {
 }
 
 #[tokio::test]
+async fn while_the_room_cannot_be_told_nothing_new_is_let_in() {
+    let model = Model::default();
+    let journal = on(&model);
+    let change = journal.intent(terms("a")).await.unwrap();
+    let suspended_as = |why: &str| journal.health().suspended.is_some_and(|told| told.contains(why));
+    model.break_at(Fault::Free);
+    until(|| suspended_as("cannot be told")).await;
+    let error = journal.intent(terms("b")).await.unwrap_err();
+    assert!(matches!(&error, NotRecorded::Suspended(why) if why.contains("cannot be told")), "{error}");
+    change.close(Outcome::ok()).await.unwrap();
+
+    // It can be told, and is too little: another reason, and no other record.
+    model.0.lock().unwrap().free = Some(70 << 20);
+    model.0.lock().unwrap().fault = None;
+    until(|| suspended_as("70 MiB are free")).await;
+    model.0.lock().unwrap().free = Some(80 << 20);
+    until(|| journal.health().suspended.is_none()).await;
+    journal.intent(terms("c")).await.unwrap().close(Outcome::ok()).await.unwrap();
+    journal.close().await.unwrap();
+    let text = String::from_utf8(model.bytes()).unwrap();
+    for record in ["\"type\":\"suspended\",\"durable\"", "\"type\":\"resumed\",\"free\":83886080"] {
+        assert_eq!(text.matches(record).count(), 1, "{record}: {text}");
+    }
+    assert_eq!(text.matches("\"type\":\"suspended\"").count(), 1, "{text}");
+    assert!(report(&model).is_clean());
+}
+
+#[tokio::test]
 async fn refusals_leave_the_last_room_to_what_is_under_way_and_are_told_when_there_is_more() {
     let model = Model::default();
     let journal = on(&model);

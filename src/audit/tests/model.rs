@@ -24,6 +24,8 @@ pub enum Fault {
     /// An append, after this many of its bytes.
     Append(usize),
     Sync,
+    /// The question how much is free.
+    Free,
 }
 
 #[derive(Default)]
@@ -110,7 +112,11 @@ impl Storage for Model {
     }
 
     fn free(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().free.unwrap_or(u64::MAX))
+        let world = self.0.lock().unwrap();
+        match world.fault {
+            Some(Fault::Free) => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(world.free.unwrap_or(u64::MAX)),
+        }
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
