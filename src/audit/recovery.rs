@@ -171,6 +171,8 @@ pub(super) fn take_up(
     signer: &Arc<Signer>,
     outside: &[Found],
 ) -> Result<(Writer, Opened, BTreeMap<u64, scan::Opened>), Failed> {
+    // What is read counts as on disk from here on.
+    storage.settle()?;
     let sizes = outside.iter().flat_map(|found| &found.notes).map(|note| note.checkpoint().size).collect();
     let found = survey(&*storage, Wanted { sizes, ..Wanted::default() })?;
     if let Some(broken) = found.broken {
@@ -191,7 +193,7 @@ pub(super) fn take_up(
     let records = found.records();
     let Survey { chain, tree, live, tail, open, install, keys, newest, pruned, closed, .. } = found;
     let (file, length) = if let Some((file, length)) = live {
-        // What we read may still be nowhere but in memory, and from here on it counts as on disk.
+        // A disk that takes no more writes is to be found out before anything is added.
         storage.sync(&file)?;
         (file, length)
     } else {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{Advice, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use crate::state::hand_over;
@@ -59,6 +59,10 @@ pub(super) trait Storage: Files + Send {
 
     /// Returns once everything appended to the file survives a power cut.
     fn sync(&mut self, name: &str) -> io::Result<()>;
+
+    /// Returns once what is read is what the disk has. After a sync that failed, Linux calls the pages clean that
+    /// never reached the disk: reads go on to show them, and another sync succeeds without writing them.
+    fn settle(&mut self) -> io::Result<()>;
 
     /// Fails where the file that is written to is no longer the one of this name, or not as long as what was written to
     /// it.
@@ -246,6 +250,19 @@ impl Storage for Disk {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         self.live(name)?.sync_data()
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        for name in self.list()? {
+            let file = self.folder.open(&name)?;
+            // Only clean pages are dropped.
+            file.sync_data()?;
+            // A file system may ignore this; then what is read is what was always read.
+            if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
+                tracing::warn!(file = name.as_str(), %error, "this start may read the audit log from memory, not from its disk");
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::chain::seal_of;
 use super::super::recovery::Failed;
 use super::super::scan::Tail;
-use super::model::{Model, Op, moments};
+use super::model::{Before, Fault, Model, Op, moments};
 use super::*;
 
 /// A start, batches of several records, and batches of one.
@@ -106,6 +106,30 @@ fn no_second_power_cut_during_the_start_does_either() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_alone_is_not_believed() {
+    let model = Model::default();
+    let (mut writer, _) = taken_up(&model).ok().unwrap();
+    let begun: Vec<Receipt> = (0..3).map(|_| writer.seal(&intent("a"))).collect();
+    writer.flush().unwrap();
+    let (durable, acked) = (model.bytes(), begun.last().map(|last| last.seq));
+    model.break_at(Fault::Sync);
+    for intent in begun {
+        writer.seal(&outcome(intent.seq));
+    }
+    assert!(writer.flush().is_err());
+    let read = model.bytes();
+    let before = Before { pending: read[durable.len()..].to_vec(), durable, acked };
+    let crashes = before.crashes(1);
+    assert!(crashes.len() > 500, "{}", crashes.len());
+    for there in crashes {
+        let model = Model::after_a_failed_sync(&read, &there);
+        taken_up(&model).ok().unwrap();
+        // It found what is there, and so a power cut later all of it fits.
+        survives(&model.cut_off(), acked);
     }
 }
 

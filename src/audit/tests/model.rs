@@ -30,7 +30,10 @@ pub enum Fault {
 
 #[derive(Default)]
 pub struct World {
+    /// What a read shows.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// What the disk has of a file where that is less: a sync of it failed, and what is missing counts as written.
+    under: BTreeMap<String, Vec<u8>>,
     pub ops: Vec<Op>,
     pub fault: Option<Fault>,
     /// How much is free; as much as anybody wants where it is not said.
@@ -48,6 +51,20 @@ impl Model {
     /// A disk with nothing but the first file of a log on it.
     pub fn of(bytes: &[u8]) -> Self {
         Self::with(BTreeMap::from([(super::storage::file_name(0), bytes.to_vec())]))
+    }
+
+    /// A disk on which a sync of the first file failed: that much of it is there, and all of it is read.
+    pub fn after_a_failed_sync(read: &[u8], there: &[u8]) -> Self {
+        let model = Self::of(read);
+        let under = BTreeMap::from([(super::storage::file_name(0), there.to_vec())]);
+        model.0.lock().unwrap().under = under;
+        model
+    }
+
+    /// What a power cut leaves of the only file where every sync since the failed one succeeded.
+    pub fn cut_off(&self) -> Vec<u8> {
+        let world = self.0.lock().unwrap();
+        world.under.values().next().or_else(|| world.files.values().next()).cloned().unwrap_or_default()
     }
 
     pub fn acked(&self, seq: u64) {
@@ -103,7 +120,13 @@ impl Storage for Model {
             _ => (bytes.len(), Ok(())),
         };
         world.ops.push(Op::Append(name.into(), bytes[..taken].to_vec()));
-        world.files.get_mut(name).unwrap().extend_from_slice(&bytes[..taken]);
+        let World { files, under, .. } = &mut *world;
+        let file = files.get_mut(name).unwrap();
+        if let Some(under) = under.get_mut(name) {
+            under.resize(file.len(), 0);
+            under.extend_from_slice(&bytes[..taken]);
+        }
+        file.extend_from_slice(&bytes[..taken]);
         result
     }
 
@@ -126,6 +149,13 @@ impl Storage for Model {
             Some(Fault::Sync) => Err(io::Error::from_raw_os_error(5)),
             _ => Ok(()),
         }
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        let mut world = self.0.lock().unwrap();
+        let there = std::mem::take(&mut world.under);
+        world.files.extend(there);
+        Ok(())
     }
 }
 
