@@ -7,14 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::chain::Hash;
 use super::note::{Checkpoint, Note, PublicKey, Signer};
 use super::queue::{NotRecorded, render};
-use super::record::{Event, Genesis, Lost, Recovery, Start, VERSION};
+use super::record::{ClockStep, Event, Genesis, Lost, Recovery, Start, VERSION};
 use super::scan::{self, Break, Survey, Tail, Wanted, survey};
 use super::sinks::Found;
 use super::storage::{Storage, file_name};
-use super::writer::{WriteFailed, Writer};
+use super::writer::{DRIFT_MS, WriteFailed, Writer};
 use crate::clock::Clock;
 
 /// Why the log cannot be taken up.
@@ -191,6 +193,7 @@ pub(super) fn take_up(
     }
     let lost = compare(&found, signer.public(), outside)?;
     let records = found.records();
+    let set_back = found.last.as_deref().and_then(|last| set_back(last, clock.now()));
     let Survey { chain, tree, live, tail, open, install, keys, newest, pruned, closed, .. } = found;
     let (file, length) = if let Some((file, length)) = live {
         // A disk that takes no more writes is to be found out before anything is added.
@@ -259,12 +262,24 @@ pub(super) fn take_up(
         writer.sign();
         writer.flush()?;
     }
+    if let Some(by_ms) = set_back {
+        writer.seal(&render(&Event::ClockStep(ClockStep { by_ms }))?);
+        writer.flush()?;
+    }
     writer.seal(&render(&Event::Start(Start { tailnas, pid: std::process::id() }))?);
     writer.flush()?;
 
     let opened = Opened { records, recovered, open: open.keys().copied().collect(), lost };
     let open = open.into_iter().map(|(seq, open)| (seq, open.read())).collect();
     Ok((writer, opened, open))
+}
+
+/// By how many milliseconds it is earlier now than when the last record was written, if that is more than clocks drift.
+/// That it is later says nothing: time passes while no daemon runs.
+fn set_back(last: &str, now: DateTime<Utc>) -> Option<i64> {
+    let last = DateTime::parse_from_rfc3339(last).ok()?;
+    let by_ms = now.timestamp_millis().saturating_sub(last.timestamp_millis());
+    (by_ms < -DRIFT_MS).then_some(by_ms)
 }
 
 /// Holds the log against the good checkpoints that each sink has. Where one contradicts it, it was not us who wrote

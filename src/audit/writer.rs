@@ -44,7 +44,7 @@ const SLOW: Duration = Duration::from_secs(1);
 const COUNTED: Duration = Duration::from_mins(1);
 
 /// By how much the clocks may drift apart between two looks.
-const DRIFT_MS: i64 = 2000;
+pub(super) const DRIFT_MS: i64 = 2000;
 
 /// How long the log may be silent.
 const SILENCE: Duration = Duration::from_mins(15);

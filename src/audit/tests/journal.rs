@@ -388,6 +388,15 @@ async fn a_wall_clock_that_is_set_is_on_record_and_a_log_whose_times_go_back_is_
     look().await;
     journal.close().await.unwrap();
     assert_eq!(steps().len(), 2);
+
+    // Between two runs, too.
+    for (ahead_ms, expected) in [(-3_602_000, None), (-3_604_001, Some(-2001)), (0, None)] {
+        let before = steps().len();
+        hand.ahead_ms.store(ahead_ms, Ordering::Relaxed);
+        let clock = Clock::from_tell(hand.clone());
+        drop(recovery::take_up(Box::new(model.clone()), clock, &Arc::new(signer()), &[]).ok().unwrap());
+        assert_eq!(steps()[before..], expected.into_iter().collect::<Vec<i64>>(), "{ahead_ms}");
+    }
     assert!(report(&model).is_clean(), "{}", report(&model));
 }
 
