@@ -91,8 +91,10 @@ async fn receipts_checkpoints_and_commands_agree_until_an_older_copy_is_put_back
     // As the documentation says it is done without tailnas.
     let key = bench.world.audit_dir().with_file_name("audit-hmac.key");
     let recipe = format!("printf %s {user} | openssl dgst -sha256 -hmac \"$(cat {})\"", key.display());
-    let by_hand = Command::new("sh").args(["-c", &recipe]).output().unwrap();
-    assert!(text(&by_hand).contains(hashed.trim()), "{}", text(&by_hand));
+    if common::there_is("openssl") {
+        let by_hand = Command::new("sh").args(["-c", &recipe]).output().unwrap();
+        assert!(text(&by_hand).contains(hashed.trim()), "{}", text(&by_hand));
+    }
     let exported = is(&tailnas(&["audit", "export", "--config", &config, "--since", "1", "--json"], ""), 0);
     let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["seq"], 1);

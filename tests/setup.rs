@@ -871,6 +871,9 @@ async fn by_hand_the_same_is_made() {
         fs::read_to_string(&path).unwrap_or_default() == script,
         "deploy/truenas-accounts.sh is not what the tools need; TAILNAS_WRITE_DOCS=1 cargo test --test setup writes it"
     );
+    if !common::there_is("jq") {
+        return;
+    }
 
     let machine = Machine::without_accounts(Generation::V25_10).await;
     machine.answer("reader", "by-hand-reader");
@@ -918,6 +921,9 @@ async fn by_hand_the_same_is_made() {
 /// A second time nothing is made; half of it is made whole; and what is somebody else's is left alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand_it_can_be_made_again() {
+    if !common::there_is("jq") {
+        return;
+    }
     let machine = Machine::new().await;
     fake_midclt(&machine, [(71, 3071), (72, 3072), (73, 3073)]);
     let made = |of: &str| {
@@ -1111,6 +1117,9 @@ async fn up_to_the_accounts(terminal: &mut Terminal, machine: &Machine, reader: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
+    if !common::there_is("script") {
+        return;
+    }
     let machine = Machine::new().await;
     let reader = machine.world.nas.reader_key();
     let mut terminal = Terminal::start(&machine);
@@ -1128,6 +1137,9 @@ async fn a_person_at_a_terminal_is_asked_and_the_key_is_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_at_a_terminal_types_a_password_once_and_it_is_not_shown() {
+    if !common::there_is("script") {
+        return;
+    }
     let machine = Machine::new().await;
     machine.world.nas.state(|state| state.accounts[2].second_factor = Some("123456".to_owned()));
     let password = machine.world.nas.admin_password();
@@ -1151,6 +1163,9 @@ async fn an_administrator_at_a_terminal_types_a_password_once_and_it_is_not_show
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_who_breaks_off_at_a_secret_sees_again_what_they_type() {
+    if !common::there_is("script") {
+        return;
+    }
     let machine = Machine::new().await;
     let setup = Terminal::setup(&machine);
     let mut terminal = Terminal::run(&machine, &format!("trap : INT; {setup}; echo ended with $?; stty -a"));

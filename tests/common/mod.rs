@@ -415,6 +415,15 @@ pub fn did_not_run(why: &str) {
     loudly(&format!("did not run: {why}"));
 }
 
+/// Whether this program is here. Where it is not, says that what takes it was not tested.
+pub fn there_is(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        did_not_run(&format!("it takes {program}"));
+    }
+    there
+}
+
 /// Waits for a state, not for a moment.
 pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..200 {
