@@ -1,12 +1,13 @@
 //! The daemon as it ships on a tailnet address of its own, in a network that holds nothing else: late address,
-//! TLS, who is let in. Needs `unshare` and `ip`, and says so where it cannot run.
+//! TLS, who is let in. Needs `unshare` and `ip`, and says so where it cannot run; with `TAILNAS_RUN_ALL` that fails.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test may panic, and needs no lifecycle"
 )]
+
+mod common;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -38,8 +39,7 @@ fn a_tailnet_address_of_its_own() {
     }
     let possible = Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        loudly("NOT CHECKED: no network of its own can be made here (unshare -rn, ip)");
-        return;
+        return common::did_not_run("no network of its own can be made here (unshare -rn, ip)");
     }
     let script = r#"ip link set lo up && ip addr add 100.64.0.7/32 dev lo && exec "$0" --exact a_tailnet_address_of_its_own --nocapture"#;
     let status = Command::new("unshare")
@@ -143,9 +143,4 @@ async fn inside() {
     let _daemon = Daemon::start(std::path::Path::new("bash"), args, dir.path()).await.unwrap();
     drop(handed_over);
     ask().await;
-}
-
-fn loudly(what: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{what}");
 }
