@@ -107,10 +107,12 @@ async fn every_tool_answers_in_both_eras_and_every_generation() {
         let alice = bench.client(ALICE);
         let mut plan = Value::Null;
 
-        let opened = alice.legacy("initialize", json!({
-            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" },
-        }));
-        assert_eq!(opened.await.unwrap().json()["result"]["protocolVersion"], "2025-11-25");
+        for revision in ["2025-03-26", "2025-06-18", "2025-11-25"] {
+            let opened = alice.legacy("initialize", json!({
+                "protocolVersion": revision, "capabilities": {}, "clientInfo": { "name": "t", "version": "1" },
+            }));
+            assert_eq!(opened.await.unwrap().json()["result"]["protocolVersion"], revision);
+        }
         let discovered = alice.modern("server/discover", json!({})).await.unwrap();
         assert!(
             discovered.json()["result"]["supportedVersions"].as_array().unwrap().contains(&json!(MODERN))
