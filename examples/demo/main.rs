@@ -12,7 +12,7 @@ mod welcome;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use tailnas_sim::daemon::Daemon;
@@ -77,6 +77,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let began = Instant::now();
     let args = Args::parse();
     if let Some(Command::Daemon { config, address }) = args.command {
         return daemon::run(&config, address);
@@ -86,7 +87,7 @@ fn main() -> ExitCode {
         Some(Command::Neighbourhood { dir, url }) => {
             runtime.block_on(neighbourhood::run(dir, url, TOKEN_LIFETIME)).map(|()| true)
         }
-        Some(Command::Daemon { .. }) | None => runtime.block_on(demo(&args)),
+        Some(Command::Daemon { .. }) | None => runtime.block_on(demo(&args, began)),
     });
     match ran {
         Ok(true) => ExitCode::SUCCESS,
@@ -106,7 +107,7 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 
-async fn demo(args: &Args) -> io::Result<bool> {
+async fn demo(args: &Args, began: Instant) -> io::Result<bool> {
     let dir = tempfile::Builder::new().prefix("tailnas-demo-").tempdir()?;
     let world = World::start_as(&args.name, dir.path(), args.port, Generation::V25_10).await?;
     if !args.also.is_empty() {
@@ -124,7 +125,7 @@ async fn demo(args: &Args) -> io::Result<bool> {
     };
     tell(&daemon)?;
     let well = if args.once {
-        match tour::walk(&world, &daemon).await {
+        match tour::walk(&world, &daemon, began.elapsed()).await {
             Ok(well) => well,
             Err(error) => {
                 let ended = tokio::time::timeout(GONE_WITHIN, daemon.ended()).await;
