@@ -178,6 +178,7 @@ async fn an_app_is_installed_by_a_person_and_a_job_is_followed_to_the_end() {
     assert!(ended.text().contains("done"), "{}", ended.text());
     let runs = |app: &App| app.name == "nextcloud" && app.state == AppState::Running;
     assert!(bench.world.nas.state(|state| state.apps.iter().any(runs)));
+    bench.hold_against_schemas("25.10.5");
 }
 
 #[tokio::test(flavor = "multi_thread")]

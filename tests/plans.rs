@@ -207,6 +207,7 @@ impl Trial {
         self.nothing_after_it_expired().await;
         self.nothing_that_is_no_longer_so().await;
         self.once_when_agreed_to().await;
+        self.bench.hold_against_schemas("25.10.5");
     }
 
     async fn nobody_without_a_grant(&self) {

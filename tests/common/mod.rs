@@ -5,10 +5,12 @@ pub mod changes;
 mod schemas;
 mod turn;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Once;
 use std::time::Duration;
 
 use http::Method;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use tailnas::app;
 use tailnas::config::{self, Credentials};
 use tailnas::dispatch::Catalogue;
+use tailnas::domain::risk::Risk;
 use tailnas::exit::Exit;
 use tailnas::server::listen::Listener;
 use tailnas::tools::Spec;
@@ -267,16 +270,22 @@ pub fn command(world: &World, arguments: &[&str]) -> Output {
 }
 
 /// Holds every call that `nas` has got so far against the schemas that `generation` publishes, where the
-/// checkout has them, and what it answered to logins and subscriptions. Rows of other answers have only what was selected.
+/// checkout has them, and what it answered to logins, subscriptions and the changes of tools. Rows of other answers have
+/// only what was selected.
 pub fn hold_against_schemas(nas: &Nas, generation: &str) {
+    static SAID: Once = Once::new();
     let Some(folder) = std::env::var_os("TAILNAS_API_SCHEMAS").map(PathBuf::from) else {
-        return loudly(
-            "NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API",
-        );
+        return SAID.call_once(|| {
+            loudly("NOT CHECKED: TAILNAS_API_SCHEMAS names no folder with the schemas of the TrueNAS API");
+        });
     };
     let published = std::fs::read_to_string(folder.join(format!("{generation}.json"))).unwrap();
     let published: Value = serde_json::from_str(&published).unwrap();
-    let mut faults = std::collections::BTreeSet::new();
+    let catalogue = Catalogue::new();
+    let changes = catalogue.specs().filter(|spec| spec.risk > Risk::Read).flat_map(|spec| spec.needs);
+    let changes: BTreeSet<_> =
+        changes.flat_map(|need| need.candidates).map(|candidate| candidate.name).collect();
+    let (mut faults, mut asked) = (BTreeSet::new(), BTreeSet::new());
     let mut held = 0;
     for call in nas.transcript() {
         let theirs = &published["methods"][&call.method];
@@ -291,7 +300,9 @@ pub fn hold_against_schemas(nas: &Nas, generation: &str) {
         if arguments.len() > parameters.len() {
             faults.insert(format!("{}: {} arguments", call.method, arguments.len()));
         }
-        for (parameter, argument) in parameters.iter().zip(&arguments) {
+        // Most is asked over and over.
+        let first_time = asked.insert((call.method.clone(), call.params.to_string()));
+        for (parameter, argument) in parameters.iter().zip(&arguments).filter(|_| first_time) {
             let schema = schemas::with_defs(&parameter["schema"], &theirs["params_defs"]);
             for error in jsonschema::validator_for(&schema).unwrap().iter_errors(argument) {
                 faults.insert(format!("{}: {}: {error}", call.method, parameter["name"]));
@@ -313,11 +324,19 @@ pub fn hold_against_schemas(nas: &Nas, generation: &str) {
                 }
             }
         }
+        let Some(Ok(result)) = &call.outcome else { continue };
         let whole = ["auth.", "privilege.become_readonly", "core.subscribe", "core.unsubscribe"];
-        if let Some(Ok(result)) = &call.outcome
-            && whole.iter().any(|name| call.method.starts_with(name))
+        let change = changes.contains(call.method.as_str());
+        if change && theirs["job"] == true {
+            if !result.is_i64() {
+                faults.insert(format!("answer to {}: {result} is no number of a job", call.method));
+            }
+        // The older style says nothing of what may be null, and of some answers nothing at all.
+        } else if (change && theirs["result"].is_object() && theirs["result"].get("_name_").is_none())
+            || whole.iter().any(|name| call.method.starts_with(name))
         {
-            let schema = schemas::with_defs(&theirs["result"], &theirs["result_defs"]);
+            let mut schema = schemas::with_defs(&theirs["result"], &theirs["result_defs"]);
+            any_that_fits(&mut schema);
             for error in jsonschema::validator_for(&schema).unwrap().iter_errors(result) {
                 faults.insert(format!("answer to {}: {error}", call.method));
             }
@@ -325,6 +344,23 @@ pub fn hold_against_schemas(nas: &Nas, generation: &str) {
     }
     assert!(held > 0, "nothing was sent");
     assert!(faults.is_empty(), "{generation}: {faults:#?}");
+}
+
+/// What tells the options of SMB shares from one another is among them in a request, and beside them in an answer: there
+/// more than one of their schemas may fit.
+fn any_that_fits(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.contains_key("discriminator")
+                && let Some(kinds) = fields.remove("oneOf")
+            {
+                fields.insert("anyOf".to_owned(), kinds);
+            }
+            fields.values_mut().for_each(any_that_fits);
+        }
+        Value::Array(values) => values.iter_mut().for_each(any_that_fits),
+        _ => {}
+    }
 }
 
 /// A neighbourhood without its daemon.
