@@ -68,7 +68,8 @@ const SHOWN: usize = 60;
 const LONGEST_SIDE: usize = 300;
 
 pub(super) fn items() -> impl Iterator<Item = Item> {
-    let spec = |name, title, description, input| Spec {
+    const PLAN: (&str, Log) = ("plan", Log::Plain);
+    let spec = |name, title, description, log: &'static [(&'static str, Log)], input| Spec {
         name,
         title,
         description,
@@ -80,14 +81,14 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
         done_by: By::Reader,
         needs: &[],
         switch: None,
-        log: &[("plan", Log::Plain), ("seconds", Log::Plain)],
+        log,
         input,
         output: serde_json::Map::new(),
     };
     [
         Item::Plans(
             AboutPlans::List,
-            spec("plans_list", "Plans", "Your plans and how it is with each.", schema_of::<NoArgs>()),
+            spec("plans_list", "Plans", "Your plans and how it is with each.", &[], schema_of::<NoArgs>()),
         ),
         Item::Plans(
             AboutPlans::Show,
@@ -95,6 +96,7 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
                 "plan_show",
                 "A plan",
                 "What a plan would do and how it is with it.",
+                &[PLAN],
                 schema_of::<PlanArgs>(),
             ),
         ),
@@ -104,12 +106,19 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
                 "plan_wait",
                 "Wait for a plan",
                 "Waits until a plan was carried out, refused or has expired, and tells the result.",
+                &[PLAN, ("seconds", Log::Plain)],
                 schema_of::<WaitArgs>(),
             ),
         ),
         Item::Plans(
             AboutPlans::Cancel,
-            spec("plan_cancel", "Take a plan back", "Takes a waiting plan back.", schema_of::<PlanArgs>()),
+            spec(
+                "plan_cancel",
+                "Take a plan back",
+                "Takes a waiting plan back.",
+                &[PLAN],
+                schema_of::<PlanArgs>(),
+            ),
         ),
     ]
     .into_iter()

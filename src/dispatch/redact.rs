@@ -38,7 +38,23 @@ pub fn arguments(raw: &Map<String, Value>, log: &[(&str, Log)], hasher: &Hasher)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::Catalogue;
     use crate::secret::Secret;
+
+    /// A name that is none lets nothing be read, and hides that the argument it was meant for is hashed.
+    #[test]
+    fn what_a_tool_lets_be_written_down_is_an_argument_of_its_own() {
+        let mut named = 0;
+        for spec in Catalogue::new().specs() {
+            let properties = spec.input.get("properties").and_then(Value::as_object);
+            for (name, _) in spec.log {
+                let there = properties.is_some_and(|properties| properties.contains_key(*name));
+                assert!(there, "{} has no argument {name}", spec.name);
+                named += 1;
+            }
+        }
+        assert!(named > 50, "{named}");
+    }
 
     #[test]
     fn text_stands_there_under_the_hash_of_its_characters_and_all_else_under_that_of_its_json() {
