@@ -21,6 +21,13 @@ pub enum NotPruned {
         .0.display()
     )]
     Running(PathBuf),
+    /// The folder is not there, or has no log in it.
+    #[error(
+        "there is no audit log in {}. Nothing was deleted. Name the folder of the log with --dir, or leave --dir out to \
+         take that of the configuration",
+        .0.display()
+    )]
+    NoLog(PathBuf),
     /// It is not what was written.
     #[error("the audit log is damaged, and evidence is not deleted: {0}. Run: tailnas audit verify")]
     Damaged(Box<Break>),
@@ -50,6 +57,12 @@ pub enum NotPruned {
 /// See [`NotPruned`].
 pub fn prune(dir: &Path, before: u64) -> Result<Vec<String>, NotPruned> {
     let io = |source| NotPruned::Io { dir: dir.to_owned(), source };
+    // Asked first: the folder that is not there would be made in order to lock it.
+    match Folder::new(dir).list() {
+        Ok(names) if !names.is_empty() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        Ok(_) | Err(_) => return Err(NotPruned::NoLog(dir.to_owned())),
+    }
     // Held to the end: no daemon may start in between.
     let lock = Disk::open(dir).map_err(|error| match error {
         NotOurs::Locked => NotPruned::Running(dir.to_owned()),

@@ -92,6 +92,15 @@ async fn a_log_goes_on_from_file_to_file_and_from_start_to_start() {
     assert_eq!(check(dir, &receipts).verdict, Verdict::Tampered);
 }
 
+#[test]
+fn where_there_is_no_log_nothing_is_pruned_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    for place in [dir.path().join("typo").as_path(), dir.path()] {
+        assert!(matches!(prune(place, u64::MAX), Err(NotPruned::NoLog(there)) if there == *place));
+    }
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
+}
+
 #[tokio::test]
 async fn what_is_pruned_can_still_be_compared_and_not_be_altered() {
     let dir = tempfile::tempdir().unwrap();
