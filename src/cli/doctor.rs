@@ -35,6 +35,9 @@ const NOTICE: TimeDelta = TimeDelta::days(14);
 /// Where systemd keeps the credentials of the running service.
 const CREDENTIALS: &str = "/run/credentials/tailnas.service";
 
+/// Where systemd writes what kind of container it runs in. On a machine of its own there is no such file.
+const CONTAINER: &str = "/run/systemd/container";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration file
@@ -88,6 +91,7 @@ pub(super) fn run(args: &Args) -> Exit {
             visit.nas(nas).await;
         }
         visit.audit(&config);
+        Visit::backup(&config);
         if visit.ill { Exit::Bad } else { Exit::Ok }
     })
 }
@@ -399,6 +403,12 @@ impl Visit {
         }
     }
 
+    fn backup(config: &Config) {
+        if let Ok(kind) = std::fs::read_to_string(CONTAINER) {
+            Self::note(&backed_up_together(&foreign(kind.trim(), 40), config.audit.copy.is_some()));
+        }
+    }
+
     fn log(&mut self, dir: &Path, report: &Report) {
         let records = report.records;
         match (report.verdict, &report.torn) {
@@ -448,6 +458,19 @@ impl Visit {
             None => Self::note(&format!("clocks: {whose} does not say what time it has")),
         }
     }
+}
+
+/// What a backup of a container of this kind means for the audit log. No check of the log by itself tells of it.
+fn backed_up_together(kind: &str, has_copy: bool) -> String {
+    let tells = if has_copy {
+        "Only what is kept elsewhere tells, such as the file in audit.copy, if that is on another machine"
+    } else {
+        "Only what is kept elsewhere tells: let audit.copy name a file that another machine keeps"
+    };
+    format!(
+        "audit log: this is a container ({kind}), and one backup of it holds the log and the key that signs it. Whoever has \
+         that can write the log anew, and where an older one is put back the log by itself does not show it. {tells}"
+    )
 }
 
 fn day(at: DateTime<Utc>) -> String {
@@ -574,6 +597,18 @@ mod tests {
 
     fn roles(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn whoever_runs_in_a_container_hears_what_one_backup_holds_and_what_would_tell() {
+        let without = backed_up_together("lxc", false);
+        assert!(
+            without.contains("(lxc)") && without.contains("the log and the key that signs it"),
+            "{without}"
+        );
+        assert!(without.contains("let audit.copy name a file"), "{without}");
+        let with = backed_up_together("lxc", true);
+        assert!(with.contains("the file in audit.copy, if that is on another machine"), "{with}");
     }
 
     #[test]
