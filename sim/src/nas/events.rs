@@ -42,13 +42,23 @@ impl Change {
 }
 
 /// One subscription.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Listener {
     pub uuid: String,
     pub connection: u64,
     pub collection: String,
     pub caller: Caller,
     pub outbox: mpsc::UnboundedSender<Outgoing>,
+}
+
+impl std::fmt::Debug for Listener {
+    /// Without the way to it, whose own state is another each time that somebody looks.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { uuid, connection, collection, caller, .. } = self;
+        let mut told = f.debug_struct("Listener");
+        told.field("uuid", uuid).field("connection", connection);
+        told.field("collection", collection).field("caller", caller).finish_non_exhaustive()
+    }
 }
 
 /// The role that hearing of a collection takes; `None` when any session may.
