@@ -734,8 +734,8 @@ async fn while_changes_are_frozen_nothing_is_offered_that_would_be_refused() {
     const FROZEN: &str = "changes are frozen by root on the host since ";
     let bench = bench().await;
     let alice = bench.client(ALICE);
-    let browser = bench.enrolled(ALICE).await;
-    let home = async || said(&browser.open("/console").await.unwrap());
+    let mut browser = bench.enrolled(ALICE).await;
+    let open = async |browser: &Browser, page: &str| said(&browser.open(page).await.unwrap());
     let (arguments, tool) = (example("snapshot_create").arguments, "snapshot_create");
     let planned = call(&alice, tool, &arguments).await.json();
     let plan = &planned["result"]["structuredContent"]["plan"];
@@ -743,12 +743,12 @@ async fn while_changes_are_frozen_nothing_is_offered_that_would_be_refused() {
     let listed = call(&alice, "changes_list", &json!({})).await;
     let undo = json!({ "change": listed.json()["result"]["structuredContent"]["changes"][0]["seq"] });
     assert!(listed.text().contains("Undo: Call undo with change"), "{}", listed.text());
-    assert!(home().await.contains("Take it back"));
+    assert!(open(&browser, "/console").await.contains("Take it back"));
     let form = browser.form("/console", "/console/undo").await.unwrap();
     let waits = destructive(&bench).await;
-    let waiting = async || said(&browser.open(&format!("/console/plans/{waits}")).await.unwrap());
+    let page_of_it = format!("/console/plans/{waits}");
     let approve = "<button class=\"act\">Approve and run";
-    assert!(waiting().await.contains(approve));
+    assert!(open(&browser, &page_of_it).await.contains(approve));
 
     assert!(bench.command(&["freeze", "something is odd"]).status.success());
     let listed = call(&alice, "changes_list", &json!({})).await.text();
@@ -761,9 +761,9 @@ async fn while_changes_are_frozen_nothing_is_offered_that_would_be_refused() {
     let shown = call(&alice, "plan_show", &json!({ "plan": waits })).await;
     assert!(shown.text().contains(&format!("NOT DONE, and not for now: {FROZEN}")), "{}", shown.text());
     assert!(shown.json()["result"]["structuredContent"].get("approve_at").is_none(), "{}", shown.text());
-    let page = waiting().await;
+    let page = open(&browser, &page_of_it).await;
     assert!(page.contains("Changes are frozen. By root on the host") && !page.contains(approve), "{page}");
-    let page = home().await;
+    let page = open(&browser, "/console").await;
     assert!(page.contains("it can be taken back once they are thawed"), "{page}");
     assert!(!page.contains("Take it back") && !page.contains("/console/undo"), "{page}");
     // With a page that was opened before.
@@ -773,13 +773,21 @@ async fn while_changes_are_frozen_nothing_is_offered_that_would_be_refused() {
     for told in [FROZEN, "(something is odd)", "Nothing was changed"] {
         assert!(said(&answer).contains(told), "{told}: {}", said(&answer));
     }
+    let answer = browser.approve(&waits).await.unwrap();
+    assert_eq!(answer.status, 409, "{}", said(&answer));
+    for told in [FROZEN, "(something is odd)", "Nothing was changed"] {
+        assert!(said(&answer).contains(told), "{told}: {}", said(&answer));
+    }
+    let still = call(&alice, "plan_show", &json!({ "plan": waits })).await.json();
+    assert_eq!(still["result"]["structuredContent"]["state"], "waiting", "{still}");
+    assert!(bench.records().iter().all(|record| record["did"] != "approve"), "no yes is on record");
     let plans = call(&alice, "plans_list", &json!({})).await.json();
     let plans = plans["result"]["structuredContent"]["plans"].as_array().unwrap().clone();
     assert!(plans.iter().all(|plan| plan["tool"] != "snapshot_delete"), "{plans:?}");
 
     assert!(bench.command(&["thaw"]).status.success());
-    assert!(home().await.contains("Take it back"));
-    assert!(waiting().await.contains(approve));
+    assert!(open(&browser, "/console").await.contains("Take it back"));
+    assert!(open(&browser, &page_of_it).await.contains(approve));
     let planned = call(&alice, "undo", &undo).await;
     assert!(!planned.is_error() && planned.text().contains("NOT DONE YET"), "{}", planned.text());
 }

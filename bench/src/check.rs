@@ -23,7 +23,7 @@ pub enum Scenario {
     Nas,
     /// The tool `datasets_list` of one dataset and what lies below it.
     Datasets,
-    /// The same tool of all there are.
+    /// The same tool without naming one: the first there are, and how many in all.
     AllDatasets,
     /// The tool `changes_list`: what the audit log holds of this caller's changes.
     Changes,

@@ -424,18 +424,13 @@ async fn growth_with_records(
         measured.ready.push((records, ready));
         homes.push((records, home));
     }
-    let mut targets = Vec::new();
-    for (records, home) in &homes {
-        targets.push((*records, home.target()?));
-    }
     // It looks through the newest records for the caller's changes, up to a bound.
     let scenarios = [
         Grows(Scenario::Whoami, true, GROWN),
         Grows(Scenario::Change, true, GROWN),
         Grows(Scenario::Changes, false, 1),
     ];
-    let tidy = || homes.iter().for_each(|(_, home)| home.tidy());
-    measured.growths.extend(in_turns("records in the audit log", &targets, &scenarios, pace, tidy).await?);
+    measured.growths.extend(grown("records in the audit log", &homes, &scenarios, pace).await?);
     Ok(())
 }
 
@@ -457,20 +452,30 @@ async fn growth_with_datasets(
         let all = home.world.nas.state(|nas| nas.datasets.len());
         homes.push((all as u64, home));
     }
-    let mut targets = Vec::new();
-    for (datasets, home) in &homes {
-        targets.push((*datasets, home.target()?));
-    }
-    // All of them are more when there are more; with one at a time the simulator has the time for them.
+    // The simulator counts all of them each time; with one at a time it has the time for that.
     let scenarios = [
         Grows(Scenario::Whoami, true, GROWN),
         Grows(Scenario::Datasets, true, GROWN),
         Grows(Scenario::Change, true, GROWN),
-        Grows(Scenario::AllDatasets, false, 1),
+        Grows(Scenario::AllDatasets, true, 1),
     ];
-    let tidy = || homes.iter().for_each(|(_, home)| home.tidy());
-    measured.growths.extend(in_turns("datasets on the NAS", &targets, &scenarios, pace, tidy).await?);
+    measured.growths.extend(grown("datasets on the NAS", &homes, &scenarios, pace).await?);
     Ok(())
+}
+
+/// Runs the scenarios on these daemons, in turns. Each is told by how much there is `of` something.
+async fn grown(
+    of: &'static str,
+    homes: &[(u64, Home)],
+    scenarios: &[Grows],
+    pace: &Pace,
+) -> Result<Vec<Growth>, String> {
+    let mut targets = Vec::new();
+    for (much, home) in homes {
+        targets.push((*much, home.target()?));
+    }
+    let tidy = || homes.iter().for_each(|(_, home)| home.tidy());
+    in_turns(of, &targets, scenarios, pace, tidy).await
 }
 
 /// The middle of some numbers.
